@@ -1,0 +1,1 @@
+//! The halfopen host.
