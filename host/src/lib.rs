@@ -1,1 +1,19 @@
-//! The halfopen host.
+//! x
+pub mod bindings;
+mod engine;
+mod error;
+mod load;
+mod output;
+mod policy;
+mod program;
+mod server;
+mod store;
+pub mod tcp;
+
+pub use engine::EngineOptions;
+pub use error::LoadError;
+pub use load::{Source, precompile};
+pub use output::{Finished, Output};
+pub use policy::{AddressRule, AddressRuleError, Policy};
+pub use program::{Program, ProgramBuilder};
+pub use server::{Isolation, Server, ServerBuilder, Summary};

@@ -1,0 +1,155 @@
+//! The data of a store: what one instance has.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use crate::error::LoadError;
+use crate::output::Output;
+use crate::policy::Policy;
+use crate::tcp::{self, Registry, TcpCtx, TcpCtxView, TcpView};
+
+/// What a component gets, each of its instances.
+#[derive(Clone, Debug)]
+pub(crate) struct Grants {
+    /// The arguments, the component's name first.
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) policy: Policy,
+    pub(crate) stdout: Option<Output>,
+    pub(crate) stderr: Option<Output>,
+    /// The standard streams of this process, instead of those above.
+    pub(crate) inherit_stdio: bool,
+    /// Directories, and the names under which the guest finds them.
+    pub(crate) dirs: Vec<(PathBuf, String)>,
+    /// Bytes of linear memory, for each memory.
+    pub(crate) max_memory: usize,
+}
+
+/// The data of a store.
+pub(crate) struct State {
+    pub(crate) tcp: TcpCtx,
+    pub(crate) table: ResourceTable,
+    wasi: WasiCtx,
+    limits: StoreLimits,
+}
+
+impl Grants {
+    /// Nothing but a name, and 256 MiB.
+    pub(crate) fn new(name: &str) -> Self {
+        Grants {
+            args: vec![name.to_owned()],
+            env: Vec::new(),
+            policy: Policy::deny_all(),
+            stdout: None,
+            stderr: None,
+            inherit_stdio: false,
+            dirs: Vec::new(),
+            max_memory: 256 << 20,
+        }
+    }
+
+    /// Makes sure that every directory that is granted can be opened.
+    pub(crate) fn check(&self) -> Result<(), LoadError> {
+        for (host, _) in &self.dirs {
+            std::fs::read_dir(host).map_err(|source| LoadError::Read {
+                path: host.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A store for one instance, which belongs to a server or to none.
+    pub(crate) fn store(&self, engine: &Engine, server: Option<&Registry>) -> Store<State> {
+        let mut tcp = TcpCtx::builder().policy(self.policy.clone());
+        if let Some(server) = server {
+            tcp = tcp.server(server.clone());
+        }
+        let state = State {
+            tcp: tcp.build(),
+            table: ResourceTable::new(),
+            wasi: self.wasi(),
+            limits: StoreLimitsBuilder::new().memory_size(self.max_memory).build(),
+        };
+        let mut store = Store::new(engine, state);
+        store.limiter(|state| &mut state.limits);
+        // A guest that computes on and on gives way at every epoch.
+        store.epoch_deadline_async_yield_and_update(1);
+        store
+    }
+
+    fn wasi(&self) -> WasiCtx {
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.args(&self.args).envs(&self.env);
+        if let Some(stdout) = &self.stdout {
+            wasi.stdout(stdout.clone());
+        }
+        if let Some(stderr) = &self.stderr {
+            wasi.stderr(stderr.clone());
+        }
+        if self.inherit_stdio {
+            wasi.inherit_stdio();
+        }
+        for (host, guest) in &self.dirs {
+            if let Err(error) = wasi.preopened_dir(host, guest, FsPerms::ReadWrite) {
+                tracing::warn!("cannot grant `{}`: {error:#}", host.display());
+            }
+        }
+        let policy = self.policy.clone();
+        wasi.allow_tcp(!policy.is_deny_all());
+        wasi.allow_udp(false);
+        wasi.socket_addr_check(move |address, usage| {
+            let allowed = allows(&policy, address, usage);
+            Box::pin(async move { allowed })
+        });
+        wasi.build()
+    }
+}
+
+/// The policy for `wasi:sockets`.
+fn allows(policy: &Policy, address: SocketAddr, usage: SocketAddrUse) -> bool {
+    match usage {
+        // To connect, a socket is bound to any address and port by itself.
+        SocketAddrUse::TcpBind if address.ip().is_unspecified() && address.port() == 0 => {
+            !policy.is_deny_all()
+        }
+        SocketAddrUse::TcpBind => policy.check_listen(address).is_ok(),
+        // Bound as allowed, with the port that the system chose.
+        SocketAddrUse::TcpListen => true,
+        SocketAddrUse::TcpConnect => policy.check_connect(address).is_ok(),
+        _ => false,
+    }
+}
+
+/// A linker with everything that this host provides: the primitives, and WASI 0.3
+/// and 0.2.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    tcp::add_to_linker(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    Ok(linker)
+}
+
+impl TcpView for State {
+    fn tcp(&mut self) -> TcpCtxView<'_> {
+        TcpCtxView {
+            ctx: &mut self.tcp,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! From the operating system's errors to those of `halfopen:tcp`.
+
+use std::io;
+
+pub use crate::bindings::halfopen::tcp::types::ErrorCode;
+use rustix::io::Errno;
+
+impl From<&io::Error> for ErrorCode {
+    fn from(error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(errno) => ErrorCode::from(errno),
+            None => ErrorCode::Other(Some(error.to_string())),
+        }
+    }
+}
+
+impl From<io::Error> for ErrorCode {
+    fn from(error: io::Error) -> Self {
+        ErrorCode::from(&error)
+    }
+}
+
+impl From<Errno> for ErrorCode {
+    /// The table of `wasi:sockets/types@0.3.0`, for each errno that TCP can give.
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::ACCESS | Errno::PERM => ErrorCode::AccessDenied,
+            Errno::OPNOTSUPP | Errno::NOPROTOOPT | Errno::PFNOSUPPORT | Errno::PROTONOSUPPORT => {
+                ErrorCode::NotSupported
+            }
+            Errno::INVAL | Errno::DESTADDRREQ | Errno::AFNOSUPPORT => ErrorCode::InvalidArgument,
+            Errno::NOMEM | Errno::NOBUFS => ErrorCode::OutOfMemory,
+            Errno::TIMEDOUT => ErrorCode::Timeout,
+            Errno::NOTCONN | Errno::ISCONN | Errno::ALREADY => ErrorCode::InvalidState,
+            Errno::ADDRNOTAVAIL => ErrorCode::AddressNotBindable,
+            Errno::ADDRINUSE => ErrorCode::AddressInUse,
+            Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::NETDOWN => ErrorCode::RemoteUnreachable,
+            #[cfg(target_os = "linux")]
+            Errno::HOSTDOWN | Errno::NONET => ErrorCode::RemoteUnreachable,
+            Errno::CONNREFUSED => ErrorCode::ConnectionRefused,
+            Errno::PIPE => ErrorCode::ConnectionBroken,
+            Errno::CONNRESET => ErrorCode::ConnectionReset,
+            Errno::CONNABORTED => ErrorCode::ConnectionAborted,
+            Errno::MSGSIZE => ErrorCode::DatagramTooLarge,
+            other => ErrorCode::Other(Some(io::Error::from(other).to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_errno_of_tcp_has_its_code() {
+        let code = |errno: Errno| ErrorCode::from(io::Error::from(errno));
+        assert!(matches!(code(Errno::CONNRESET), ErrorCode::ConnectionReset));
+        assert!(matches!(code(Errno::PIPE), ErrorCode::ConnectionBroken));
+        assert!(matches!(code(Errno::PERM), ErrorCode::AccessDenied));
+        assert!(matches!(code(Errno::ADDRINUSE), ErrorCode::AddressInUse));
+    }
+
+    #[test]
+    fn an_errno_without_a_code_keeps_the_systems_words() {
+        let ErrorCode::Other(Some(text)) = ErrorCode::from(Errno::MFILE) else {
+            panic!("EMFILE must be `other`");
+        };
+        assert!(text.contains("Too many open files"), "{text}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Listening sockets.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Mutex;
+
+/// The backlog where none is asked for: Node's. Linux caps it at
+/// `net.core.somaxconn`.
+const BACKLOG: u32 = 511;
+
+/// A listening socket as the guest holds it.
+#[derive(Debug)]
+pub struct Listener {
+    pub(super) address: SocketAddr,
+    /// `None` once the host has closed it. The lock is fair, so accepts are served
+    /// in order (rule L6).
+    pub(super) socket: Arc<Mutex<Option<TcpListener>>>,
+}
+
+/// Binds and listens: SO_REUSEADDR on, IPv6 for IPv6 only (rules L1, L4, L8).
+///
+/// `backlog` is how many connections the system may queue ahead of accept; `None`
+/// is 511.
+///
+/// # Errors
+/// Those of socket(2), bind(2) and listen(2).
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn bind(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => {
+            let socket = TcpSocket::new_v6()?;
+            socket2::SockRef::from(&socket).set_only_v6(true)?;
+            socket
+        }
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog.unwrap_or(BACKLOG).min(i32::MAX as u32))
+}
+
+/// How long to wait before accepting again after `error`, the `failures`th in a
+/// row; `None` means that the listener itself has failed.
+///
+/// Errors of the waiting connection itself are passed over at once (accept(2):
+/// Linux hands on errors that were pending on the new socket). A lack of
+/// descriptors or memory would fail again at once, so that one waits from 5 ms,
+/// doubling, up to 1 s (rule L5).
+#[must_use]
+pub fn accept_loop_delay(error: &io::Error, failures: u32) -> Option<Duration> {
+    let errno = Errno::from_io_error(error)?;
+    match errno {
+        Errno::CONNABORTED
+        | Errno::CONNRESET
+        | Errno::INTR
+        | Errno::AGAIN
+        | Errno::PROTO
+        | Errno::NOPROTOOPT
+        | Errno::NETDOWN
+        | Errno::NETUNREACH
+        | Errno::HOSTDOWN
+        | Errno::HOSTUNREACH
+        | Errno::OPNOTSUPP
+        | Errno::TIMEDOUT
+        | Errno::PERM => Some(Duration::ZERO),
+        #[cfg(target_os = "linux")]
+        Errno::NONET => Some(Duration::ZERO),
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
+            Some(Duration::from_millis(5 << failures.min(8)).min(Duration::from_secs(1)))
+        }
+        _ => None,
+    }
+}
+
+/// Accepts the next connection, waiting out whatever passes by itself.
+///
+/// # Errors
+/// Only if the listener can accept no more.
+pub(crate) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut failures = 0;
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return Ok(accepted),
+            Err(error) => match accept_loop_delay(&error, failures) {
+                Some(Duration::ZERO) => tracing::debug!("a connection failed in the backlog: {error}"),
+                Some(delay) => {
+                    if failures == 0 {
+                        tracing::warn!(
+                            "cannot accept: {error}; waiting for connections to close \
+                             (raise the limit with `ulimit -n`)"
+                        );
+                    }
+                    failures += 1;
+                    tokio::time::sleep(delay).await;
+                }
+                None => return Err(error),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_backs_off_when_descriptors_run_out_and_only_then() {
+        let delay = |errno: Errno, n| accept_loop_delay(&io::Error::from(errno), n);
+        assert_eq!(delay(Errno::MFILE, 0), Some(Duration::from_millis(5)));
+        assert_eq!(delay(Errno::MFILE, 1), Some(Duration::from_millis(10)));
+        assert_eq!(delay(Errno::NFILE, 40), Some(Duration::from_secs(1)));
+        assert_eq!(delay(Errno::CONNABORTED, 9), Some(Duration::ZERO));
+        assert_eq!(delay(Errno::BADF, 0), None);
+    }
+}

@@ -1,0 +1,100 @@
+//! Who is connected: to abort connections together, and to wait for their end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::Socket;
+
+/// A set of connections. A connection is in it from its opening until it is
+/// closed for good, the gentle close included.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Registry(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    entries: Mutex<Entries>,
+    emptied: Notify,
+    shut_down: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    next: u64,
+    sockets: HashMap<u64, Weak<Socket>>,
+}
+
+/// A connection's place in a registry; dropping it takes the connection out.
+#[derive(Debug)]
+pub(super) struct Registration {
+    registry: Registry,
+    key: u64,
+}
+
+impl Registry {
+    pub(super) fn register(&self, socket: Weak<Socket>) -> Registration {
+        let mut entries = self.entries();
+        let key = entries.next;
+        entries.next += 1;
+        entries.sockets.insert(key, socket);
+        Registration {
+            registry: self.clone(),
+            key,
+        }
+    }
+
+    /// How many connections are open, or closing.
+    pub(crate) fn len(&self) -> usize {
+        self.entries().sockets.len()
+    }
+
+    /// Resets every connection that has not ended. Those that are closing gently
+    /// have sent everything, and are left to it.
+    pub(crate) fn abort_all(&self) {
+        let sockets: Vec<_> = self.entries().sockets.values().cloned().collect();
+        for socket in sockets.iter().filter_map(Weak::upgrade) {
+            socket.abort();
+        }
+    }
+
+    /// Resets every connection, and cuts every gentle close short.
+    pub(crate) fn shut_down(&self) {
+        self.abort_all();
+        self.0.shut_down.cancel();
+    }
+
+    /// Waits until no connection is left.
+    pub(crate) async fn empty(&self) {
+        loop {
+            let emptied = self.0.emptied.notified();
+            if self.len() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        // No code panics while it holds the lock.
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registration {
+    /// Resolves when the registry is shut down.
+    pub(super) async fn shut_down(&self) {
+        self.registry.0.shut_down.cancelled().await;
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut entries = self.registry.entries();
+        entries.sockets.remove(&self.key);
+        if entries.sockets.is_empty() {
+            self.registry.0.emptied.notify_waiters();
+        }
+    }
+}

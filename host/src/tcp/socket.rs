@@ -1,0 +1,335 @@
+//! One connected TCP socket: its two directions, its one error, its end.
+//!
+//! Everything that holds a part of a connection (the guest's handle, the stream
+//! it reads, the stream it writes, a native pump) holds an `Arc<Socket>`; the last
+//! of them to go closes the connection gently (rule C2).
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use super::ErrorCode;
+use super::registry::{Registration, Registry};
+
+/// How long a closed connection waits for anything more from its peer.
+const LINGER_IDLE: Duration = Duration::from_secs(2);
+/// How long it waits in all, for a peer that goes on sending.
+const LINGER_TOTAL: Duration = Duration::from_secs(30);
+
+/// One direction of a connection. It only ever moves away from `Open`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Direction {
+    Open,
+    /// Its FIN has passed.
+    Ended,
+}
+
+/// What is known of the connection, beyond what the operating system knows.
+#[derive(Debug)]
+struct State {
+    receiving: Direction,
+    sending: Direction,
+    /// The first error, which is the error of both directions (rule E1).
+    failure: Option<ErrorCode>,
+}
+
+/// What a connection holds until it has closed for good.
+#[derive(Debug, Default)]
+struct Membership {
+    /// The outermost registry is the last one.
+    registrations: Vec<Registration>,
+    /// Its place among the connections that the server allows at once.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A connected socket, shared by whatever uses it.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// Always there until `drop` takes it.
+    stream: Option<TcpStream>,
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+    state: Mutex<State>,
+    /// Closing goes on after the store, or the caller, has gone.
+    runtime: Handle,
+    membership: Membership,
+}
+
+impl Socket {
+    /// Takes over a connected socket, and enters it into `registries`. Has to be
+    /// called within a tokio runtime.
+    pub(crate) fn open(
+        stream: TcpStream,
+        remote: Option<SocketAddr>,
+        registries: &[&Registry],
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Arc<Self> {
+        // An interactive protocol gains, and a bulk one does not lose: whole
+        // buffers are written at once. Fails only if the peer has already gone.
+        let _ = stream.set_nodelay(true);
+        Arc::new_cyclic(|socket| Socket {
+            local: stream.local_addr().ok(),
+            remote: remote.or_else(|| stream.peer_addr().ok()),
+            stream: Some(stream),
+            state: Mutex::new(State {
+                receiving: Direction::Open,
+                sending: Direction::Open,
+                failure: None,
+            }),
+            runtime: Handle::current(),
+            membership: Membership {
+                registrations: registries
+                    .iter()
+                    .map(|registry| registry.register(socket.clone()))
+                    .collect(),
+                _permit: permit,
+            },
+        })
+    }
+
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    pub(crate) fn remote(&self) -> Option<SocketAddr> {
+        self.remote
+    }
+
+    /// For setting socket options.
+    pub(super) fn options(&self) -> SockRef<'_> {
+        SockRef::from(self.stream())
+    }
+
+    fn stream(&self) -> &TcpStream {
+        self.stream
+            .as_ref()
+            .expect("the stream is there until the socket is dropped")
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The error of the connection, if it has one.
+    pub(crate) fn failure(&self) -> Option<ErrorCode> {
+        self.state().failure.clone()
+    }
+
+    /// Notes an error, and returns the one that counts: the first.
+    fn fail(&self, error: ErrorCode) -> ErrorCode {
+        self.state().failure.get_or_insert(error).clone()
+    }
+
+    // --- Receiving -------------------------------------------------------------
+
+    /// Waits until there is something to receive: data, the end or an error.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // An error of the readiness itself shows again in the next read.
+        self.stream().poll_read_ready(cx).map(|_| ())
+    }
+
+    /// Receives into `buffer`, which must not be empty; 0 is the peer's FIN.
+    ///
+    /// Readiness is asked first, always: that is what takes from tokio's
+    /// cooperative budget, so that one fast peer cannot starve the others.
+    pub(super) fn poll_receive(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, ErrorCode>> {
+        loop {
+            if let Err(error) = ready!(self.stream().poll_read_ready(cx)) {
+                return Poll::Ready(Err(self.fail(error.into())));
+            }
+            match self.stream().try_read(buffer) {
+                Ok(0) => return Poll::Ready(self.received_end().map(|()| 0)),
+                Ok(length) => return Poll::Ready(Ok(length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(self.fail(error.into()))),
+            }
+        }
+    }
+
+    /// A read of 0 bytes is the peer's FIN, unless the connection has failed:
+    /// Linux reports a reset once, to whoever asks first, and from then on reads
+    /// give 0.
+    fn received_end(&self) -> Result<(), ErrorCode> {
+        let mut state = self.state();
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
+        state.receiving = Direction::Ended;
+        Ok(())
+    }
+
+    // --- Sending ---------------------------------------------------------------
+
+    /// Waits until something can be sent, or sending has become impossible.
+    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream().poll_write_ready(cx).map(|_| ())
+    }
+
+    /// Sends a part of `data`, at least one byte.
+    pub(super) fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<Result<usize, ErrorCode>> {
+        loop {
+            if let Err(error) = ready!(self.stream().poll_write_ready(cx)) {
+                return Poll::Ready(Err(self.fail(error.into())));
+            }
+            match self.stream().try_write(data) {
+                Ok(length) => return Poll::Ready(Ok(length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(self.fail(error.into()))),
+            }
+        }
+    }
+
+    /// Half-close: queues our FIN behind everything sent (rule W1).
+    pub(super) fn finish_sending(&self) -> Result<(), ErrorCode> {
+        let mut state = self.state();
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
+        if state.sending == Direction::Ended {
+            return Ok(());
+        }
+        match SockRef::from(self.stream()).shutdown(Shutdown::Write) {
+            Ok(()) => {
+                state.sending = Direction::Ended;
+                Ok(())
+            }
+            Err(error) => {
+                // After a reset, shutdown says ENOTCONN; the reset itself is
+                // still waiting to be asked for.
+                let error = match self.stream().take_error() {
+                    Ok(Some(pending)) => ErrorCode::from(pending),
+                    _ if error.kind() == io::ErrorKind::NotConnected => {
+                        ErrorCode::ConnectionReset
+                    }
+                    _ => ErrorCode::from(error),
+                };
+                Err(state.failure.get_or_insert(error).clone())
+            }
+        }
+    }
+
+    // --- The whole -------------------------------------------------------------
+
+    /// Waits for an error that nobody has asked for: a reset while the program
+    /// neither reads nor writes (rule C6). Never resolves otherwise.
+    pub(super) async fn failed(&self) -> ErrorCode {
+        loop {
+            let waited = self
+                .stream()
+                .async_io(Interest::ERROR, || match self.pending_failure() {
+                    Some(error) => Ok(error),
+                    // Not an error of ours: wait for the next one.
+                    None => Err(io::ErrorKind::WouldBlock.into()),
+                })
+                .await;
+            match waited {
+                Ok(error) => return error,
+                // The runtime is shutting down, and all connections with it.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    fn pending_failure(&self) -> Option<ErrorCode> {
+        if let Some(failure) = self.failure() {
+            return Some(failure);
+        }
+        let error = self.stream().take_error().ok().flatten()?;
+        Some(self.fail(error.into()))
+    }
+
+    /// Throws away what is not sent, and sends RST, now (rule C3). Later calls,
+    /// and calls on a connection that has failed or ended, change nothing.
+    pub(crate) fn abort(&self) {
+        let mut state = self.state();
+        let over = state.receiving == Direction::Ended && state.sending == Direction::Ended;
+        if over || state.failure.is_some() {
+            return;
+        }
+        state.failure = Some(ErrorCode::ConnectionAborted);
+        // `close` resets as well with this option; it is for systems that cannot
+        // disconnect, and harmless where they can.
+        let _ = SockRef::from(self.stream()).set_linger(Some(Duration::ZERO));
+        // Connecting to nowhere dissolves the association, and Linux then sends
+        // RST (tcp_disconnect): at once, though others still hold the socket. It
+        // also wakes whoever waits for this connection.
+        let _ = rustix::net::connect_unspec(self.stream());
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        let membership = std::mem::take(&mut self.membership);
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let over = state.receiving == Direction::Ended && state.sending == Direction::Ended;
+        if over || state.failure.is_some() {
+            return;
+        }
+        if state.sending == Direction::Open
+            && SockRef::from(&stream).shutdown(Shutdown::Write).is_err()
+        {
+            return;
+        }
+        if state.receiving == Direction::Ended {
+            return;
+        }
+        self.runtime.spawn(async move {
+            let shut_down = async {
+                match membership.registrations.last() {
+                    Some(outermost) => outermost.shut_down().await,
+                    None => std::future::pending().await,
+                }
+            };
+            // What the peer makes of our FIN is its own business: whatever comes
+            // of it, the socket is closed afterwards.
+            tokio::select! {
+                _ = timeout(LINGER_TOTAL, drain(&stream)) => {}
+                () = shut_down => {}
+            }
+            drop(stream);
+            drop(membership);
+        });
+    }
+}
+
+/// Reads and throws away until the peer's FIN, an error, or silence.
+///
+/// Without it, `close` with unread data sends RST, and the peer's kernel throws
+/// away what we sent last (RFC 1122 section 4.2.2.13, RFC 2525 section 2.17).
+async fn drain(stream: &TcpStream) {
+    loop {
+        let Ok(Ok(())) = timeout(LINGER_IDLE, stream.readable()).await else {
+            return;
+        };
+        let mut discarded = [0; 16 * 1024];
+        match stream.try_read(&mut discarded) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
