@@ -1,1 +1,102 @@
-//! x
+//! What turns a service into a command: listens, accepts, and calls the service for
+//! each connection.
+//!
+//! Composed with a service and the adapter into a plain WASI 0.3 command. A trap of
+//! the service ends the command, because a component instance is over once it has
+//! trapped; an error that the service returns ends its connection only.
+
+mod arguments;
+mod listening;
+mod printing;
+
+use futures::future::join_all;
+
+use arguments::Request;
+use bindings::halfopen::tcp::{bridge, handler};
+use bindings::wasi::cli::environment::get_arguments;
+use bindings::wasi::sockets::types::TcpSocket;
+use listening::Listener;
+use printing::{print, print_error};
+
+#[allow(
+    missing_docs,
+    unsafe_code,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    reason = "generated"
+)]
+mod bindings {
+    wit_bindgen::generate!({
+        path: "wit",
+        world: "halfopen:tcp/acceptor",
+        with: {
+            "halfopen:tcp/types@0.1.0": crate::bindings::wasi::sockets::types,
+        },
+        generate_all,
+    });
+}
+
+struct Acceptor;
+
+#[allow(unsafe_code, reason = "generated")]
+const _: () = {
+    bindings::export!(Acceptor with_types_in bindings);
+};
+
+impl bindings::exports::wasi::cli::run::Guest for Acceptor {
+    async fn run() -> Result<(), ()> {
+        let served = match arguments::parse(get_arguments().into_iter().skip(1)) {
+            Ok(Request::Help) => {
+                print(arguments::HELP.to_owned()).await;
+                return Ok(());
+            }
+            Ok(Request::Listen(addresses)) => serve(&addresses).await,
+            Err(mistake) => Err(mistake),
+        };
+        if let Err(message) = served {
+            print_error(format!("error: {message}\n")).await;
+            return Err(());
+        }
+        Ok(())
+    }
+}
+
+/// Listens on all addresses, tells which they are, and serves them; returns only if
+/// that is not possible any more.
+async fn serve(addresses: &[std::net::SocketAddr]) -> Result<(), String> {
+    let mut listeners = Vec::new();
+    let mut bound = String::new();
+    for &address in addresses {
+        let listener = Listener::listen(address)?;
+        bound += &format!("{}\n", listener.address()?);
+        listeners.push(listener);
+    }
+    // Before anything that the service prints: whoever started this reads it to
+    // know where to connect.
+    print(bound).await;
+    join_all(listeners.into_iter().map(accept)).await;
+    Err("no listener is left".to_owned())
+}
+
+async fn accept(mut listener: Listener) {
+    while let Some(socket) = listener.next().await {
+        wit_bindgen::spawn_local(handle(socket));
+    }
+    print_error("error: a listener has failed, and accepts no more\n".to_owned()).await;
+}
+
+async fn handle(socket: TcpSocket) {
+    // A connection that failed in the backlog arrives as a socket without a peer.
+    let Ok(peer) = socket.get_remote_address() else {
+        return;
+    };
+    if let Err(message) = handler::handle(bridge::wrap(socket)).await {
+        let peer = listening::from_wasi(peer);
+        print_error(format!(
+            "the service failed: {} peer={peer}\n",
+            message.trim_end()
+        ))
+        .await;
+    }
+}

@@ -1,1 +1,70 @@
-//! x
+//! The echo server, callback style: sends back what comes, prints what happens, and
+//! ends its side after a chunk with a `q` in it.
+//!
+//! What it prints is, character for character, what the same program for Node prints.
+
+mod arguments;
+
+use halfopen_guest::print::Buffer;
+use halfopen_guest::{Connection, Error, Events, Options, Socket, env, log, service};
+
+use arguments::Arguments;
+
+service!(handle);
+
+async fn handle(connection: Connection) -> Result<(), String> {
+    let arguments = Arguments::parse(env::args())?;
+    let options = Options::default().allow_half_open(arguments.allow_half_open);
+    connection
+        .serve(options, |socket| Echo::new(socket, arguments))
+        .await;
+    Ok(())
+}
+
+struct Echo {
+    arguments: Arguments,
+}
+
+impl Echo {
+    fn new(socket: &Socket, arguments: Arguments) -> Self {
+        if !arguments.quiet {
+            match socket.peer_addr() {
+                Ok(peer) => log!("new connection {} {}", peer.ip(), peer.port()),
+                Err(_) => log!("new connection undefined undefined"),
+            }
+        }
+        Echo { arguments }
+    }
+}
+
+impl Events for Echo {
+    fn data(&mut self, socket: &Socket, chunk: Vec<u8>) {
+        if !self.arguments.quiet {
+            log!("data: {}", Buffer(&chunk));
+        }
+        let quit = chunk.contains(&b'q');
+        // After our own end, what still comes is not sent back.
+        if socket.write(chunk) && quit {
+            if !self.arguments.quiet {
+                log!("closing.");
+            }
+            socket.end();
+        }
+    }
+
+    fn end(&mut self, socket: &Socket) {
+        if !self.arguments.quiet {
+            log!("EOF.");
+        }
+        // A half-open connection stays open until the program ends it.
+        if self.arguments.allow_half_open {
+            socket.end();
+        }
+    }
+
+    fn error(&mut self, _: &Socket, error: &Error) {
+        if !self.arguments.quiet {
+            log!("error: {}", error.name());
+        }
+    }
+}

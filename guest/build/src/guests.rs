@@ -1,0 +1,42 @@
+//! Which components are shipped.
+
+/// A guest, which is built as `guest/dist/NAME.wasm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guest {
+    /// Its name; its crate is `halfopen-NAME`, in `guest/NAME`.
+    pub name: &'static str,
+    /// Whether it is also composed, as `guest/dist/NAME-standalone.wasm`.
+    pub standalone: bool,
+}
+
+/// All of them.
+pub const GUESTS: [Guest; 6] = [
+    part("acceptor"),
+    part("adapter"),
+    whole("digest"),
+    whole("echo"),
+    whole("lines"),
+    whole("primitives"),
+];
+
+const fn part(name: &'static str) -> Guest {
+    Guest {
+        name,
+        standalone: false,
+    }
+}
+
+const fn whole(name: &'static str) -> Guest {
+    Guest {
+        name,
+        standalone: true,
+    }
+}
+
+impl Guest {
+    /// The name of its crate.
+    #[must_use]
+    pub fn package(&self) -> String {
+        format!("halfopen-{}", self.name)
+    }
+}

@@ -1,0 +1,73 @@
+//! What `wit-bindgen` makes of the contract: everything a guest may import, once, and
+//! the two exports.
+//!
+//! What a component does not use is not imported by it: the linker drops the functions,
+//! and with them the interfaces.
+
+#![allow(
+    missing_docs,
+    unsafe_code,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    reason = "generated"
+)]
+
+pub mod imports {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world imports {
+                import halfopen:tcp/connections@0.1.0;
+                import halfopen:tcp/options@0.1.0;
+                import halfopen:tcp/listeners@0.1.0;
+                import halfopen:tcp/outbound@0.1.0;
+                import wasi:cli/environment@0.3.0;
+                import wasi:cli/stdout@0.3.0;
+                import wasi:cli/stderr@0.3.0;
+            }
+        ",
+        world: "halfopen:sdk/imports",
+        additional_derives: [PartialEq, Eq],
+        generate_all,
+    });
+}
+
+pub mod service {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world service {
+                export halfopen:tcp/handler@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/service",
+        with: {
+            "halfopen:tcp/types@0.1.0": crate::bindings::imports::halfopen::tcp::types,
+            "halfopen:tcp/connections@0.1.0": crate::bindings::imports::halfopen::tcp::connections,
+        },
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::service",
+        export_macro_name: "export_service",
+    });
+}
+
+pub mod program {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world program {
+                export wasi:cli/run@0.3.0;
+            }
+        ",
+        world: "halfopen:sdk/program",
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::program",
+        export_macro_name: "export_program",
+    });
+}

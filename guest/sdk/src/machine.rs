@@ -1,0 +1,294 @@
+//! A connection's state, apart from its I/O.
+//!
+//! Whoever does the I/O asks the machine what to do, and tells it what happened; the
+//! rules named here are those of `wit/SEMANTICS.md`.
+
+use std::mem;
+
+use crate::Error;
+
+/// How many bytes may wait to be sent before nothing more is read (rule K6).
+pub(crate) const HIGH_WATER: usize = 64 * 1024;
+
+/// A connection: two directions, and the error that both share.
+#[derive(Debug, Default)]
+pub(crate) struct Machine {
+    sending: Sending,
+    received_end: bool,
+    /// Written by the program, and not yet taken to be sent.
+    queue: Vec<u8>,
+    /// Taken to be sent, and not yet with the host.
+    in_flight: usize,
+    error: Option<Error>,
+    paused: bool,
+    destroyed: bool,
+    /// Destroyed so that the peer has to know.
+    reset: bool,
+}
+
+/// The sending direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sending {
+    #[default]
+    Open,
+    /// The program has ended it; what it wrote before is still being sent.
+    Ending,
+    /// FIN is on its way to the host.
+    Finishing,
+    /// FIN is with the host.
+    Ended,
+}
+
+/// What is to be done on the sending direction.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Send these bytes, and report with [`Machine::sent`].
+    Send(Vec<u8>),
+    /// Send FIN, and report with [`Machine::finished`].
+    Finish,
+    /// Nothing any more: the connection has failed, or was destroyed.
+    Stop,
+}
+
+/// How [`Machine::destroy`] is to be carried out (rule K5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Destroy {
+    /// Everything written is with the host: close.
+    Close,
+    /// Something that was written is lost: the peer has to know.
+    Reset,
+    /// The connection has already ended.
+    Nothing,
+}
+
+impl Machine {
+    /// Takes what the program writes; false if its direction is not open (rule K4).
+    pub(crate) fn write(&mut self, data: Vec<u8>) -> bool {
+        if !self.can_write() {
+            return false;
+        }
+        if self.queue.is_empty() {
+            self.queue = data;
+        } else {
+            self.queue.extend_from_slice(&data);
+        }
+        true
+    }
+
+    /// Whether the program may write.
+    pub(crate) fn can_write(&self) -> bool {
+        self.sending == Sending::Open && !self.stopped()
+    }
+
+    /// How many bytes wait to be sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.queue.len() + self.in_flight
+    }
+
+    /// No more will be written: FIN follows what was (rule K3).
+    pub(crate) fn end(&mut self) {
+        if self.sending == Sending::Open {
+            self.sending = Sending::Ending;
+        }
+    }
+
+    /// What to send next; nothing if that is to be waited for.
+    pub(crate) fn next_step(&mut self) -> Option<Step> {
+        if self.error.is_some() || self.reset {
+            return Some(Step::Stop);
+        }
+        if !self.queue.is_empty() {
+            let bytes = mem::take(&mut self.queue);
+            self.in_flight = bytes.len();
+            return Some(Step::Send(bytes));
+        }
+        if self.sending == Sending::Ending {
+            self.sending = Sending::Finishing;
+            return Some(Step::Finish);
+        }
+        None
+    }
+
+    /// All that was taken is with the host.
+    pub(crate) fn sent(&mut self) {
+        self.in_flight = 0;
+    }
+
+    /// FIN is with the host.
+    pub(crate) fn finished(&mut self) {
+        self.sending = Sending::Ended;
+    }
+
+    /// The first error is the connection's (rule E1).
+    pub(crate) fn fail(&mut self, error: Error) {
+        if !self.over() {
+            self.error.get_or_insert(error);
+        }
+        self.queue = Vec::new();
+        self.in_flight = 0;
+    }
+
+    /// The peer's FIN was read.
+    pub(crate) fn receive_end(&mut self) {
+        self.received_end = true;
+    }
+
+    /// Closes at once; whoever does the I/O has to do what this says.
+    pub(crate) fn destroy(&mut self) -> Destroy {
+        if self.stopped() || self.over() {
+            self.destroyed = true;
+            return Destroy::Nothing;
+        }
+        self.destroyed = true;
+        if self.unsent() == 0 {
+            self.end();
+            Destroy::Close
+        } else {
+            self.queue = Vec::new();
+            self.reset = true;
+            Destroy::Reset
+        }
+    }
+
+    /// Resets, whatever was sent.
+    pub(crate) fn reset(&mut self) -> Destroy {
+        if self.stopped() || self.over() {
+            self.destroyed = true;
+            return Destroy::Nothing;
+        }
+        self.destroyed = true;
+        self.reset = true;
+        self.queue = Vec::new();
+        Destroy::Reset
+    }
+
+    /// Whether more may be read and given to the program (rules K6 and K7).
+    pub(crate) fn may_read(&self) -> bool {
+        !self.paused && self.unsent() <= HIGH_WATER
+    }
+
+    /// Stops what comes in, or lets it come again.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Whether nothing more will come, nor go, but a FIN that is due.
+    pub(crate) fn stopped(&self) -> bool {
+        self.error.is_some() || self.destroyed
+    }
+
+    /// The connection's error, if it has failed.
+    pub(crate) fn error(&self) -> Option<&Error> {
+        self.error.as_ref()
+    }
+
+    /// Whether FIN was handed to the host.
+    pub(crate) fn sending_ended(&self) -> bool {
+        self.sending == Sending::Ended
+    }
+
+    /// Whether both directions have ended well (rule C5).
+    fn over(&self) -> bool {
+        self.received_end && self.sending_ended()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorCode;
+
+    fn reset() -> Error {
+        Error::from(ErrorCode::ConnectionReset)
+    }
+
+    #[test]
+    fn fin_comes_once_and_after_the_last_byte() {
+        let mut machine = Machine::default();
+        assert!(machine.write(b"ab".to_vec()));
+        assert!(machine.write(b"c".to_vec()));
+        machine.end();
+        machine.end();
+        assert_eq!(machine.next_step(), Some(Step::Send(b"abc".to_vec())));
+        machine.sent();
+        assert_eq!(machine.next_step(), Some(Step::Finish));
+        machine.finished();
+        machine.end();
+        assert_eq!(machine.next_step(), None);
+        assert!(machine.sending_ended());
+    }
+
+    #[test]
+    fn a_write_after_the_end_does_nothing() {
+        let mut machine = Machine::default();
+        machine.end();
+        assert!(!machine.write(b"late".to_vec()));
+        assert_eq!(machine.unsent(), 0);
+        assert_eq!(machine.next_step(), Some(Step::Finish));
+    }
+
+    #[test]
+    fn reading_stops_while_more_than_the_bound_waits() {
+        let mut machine = Machine::default();
+        machine.write(vec![0; HIGH_WATER]);
+        assert!(machine.may_read());
+        machine.write(vec![0; 1]);
+        assert!(!machine.may_read());
+        assert!(matches!(machine.next_step(), Some(Step::Send(_))));
+        // Still with us: the host has not taken it.
+        assert!(!machine.may_read());
+        machine.sent();
+        assert!(machine.may_read());
+        machine.pause(true);
+        assert!(!machine.may_read());
+    }
+
+    #[test]
+    fn the_first_error_stays_and_stops_the_sending() {
+        let mut machine = Machine::default();
+        machine.write(b"x".to_vec());
+        machine.fail(reset());
+        machine.fail(Error::from(ErrorCode::ConnectionBroken));
+        assert_eq!(machine.error(), Some(&reset()));
+        assert_eq!(machine.next_step(), Some(Step::Stop));
+        assert!(!machine.write(b"y".to_vec()));
+    }
+
+    #[test]
+    fn an_error_after_both_ends_is_none() {
+        let mut machine = Machine::default();
+        machine.end();
+        machine.next_step();
+        machine.finished();
+        machine.receive_end();
+        machine.fail(reset());
+        assert_eq!(machine.error(), None);
+    }
+
+    #[test]
+    fn destroy_closes_if_nothing_is_lost_and_resets_otherwise() {
+        let mut machine = Machine::default();
+        assert_eq!(machine.destroy(), Destroy::Close);
+        assert_eq!(machine.next_step(), Some(Step::Finish));
+
+        let mut machine = Machine::default();
+        machine.write(b"x".to_vec());
+        assert_eq!(machine.destroy(), Destroy::Reset);
+        assert_eq!(machine.next_step(), Some(Step::Stop));
+        assert_eq!(machine.destroy(), Destroy::Nothing);
+
+        let mut machine = Machine::default();
+        machine.write(b"x".to_vec());
+        machine.end();
+        machine.next_step();
+        assert_eq!(machine.destroy(), Destroy::Reset, "still in flight");
+
+        let mut machine = Machine::default();
+        machine.fail(reset());
+        assert_eq!(machine.destroy(), Destroy::Nothing);
+    }
+}
