@@ -1,6 +1,9 @@
 //! What `bindgen!` makes of the `halfopen:tcp` package.
 
-#![allow(missing_docs, reason = "generated from WIT, which has the documentation")]
+#![allow(
+    missing_docs,
+    reason = "generated from WIT, which has the documentation"
+)]
 #![allow(unreachable_pub, unused_qualifications, reason = "generated")]
 
 wasmtime::component::bindgen!({

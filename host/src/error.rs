@@ -17,10 +17,14 @@ pub enum LoadError {
         source: io::Error,
     },
     /// The bytes are no WebAssembly at all.
-    #[error("not a WebAssembly component: it does not begin with `\\0asm`; build one with `cargo build --target wasm32-wasip2`")]
+    #[error(
+        "not a WebAssembly component: it does not begin with `\\0asm`; build one with `cargo build --target wasm32-wasip2`"
+    )]
     NotWasm,
     /// A core module was given.
-    #[error("a core WebAssembly module, not a component; build it for the target wasm32-wasip2, or make a component of it with `wasm-tools component new`")]
+    #[error(
+        "a core WebAssembly module, not a component; build it for the target wasm32-wasip2, or make a component of it with `wasm-tools component new`"
+    )]
     CoreModule,
     /// The bytes are damaged, or use a feature that is not supported.
     #[error("not a valid component: {0}")]
@@ -34,7 +38,9 @@ pub enum LoadError {
         found: String,
     },
     /// A version of WASI that this host does not have.
-    #[error("wrong WASI version: it imports `{import}`, and this host has WASI 0.3.0 and 0.2.x; rebuild the component with a current toolchain")]
+    #[error(
+        "wrong WASI version: it imports `{import}`, and this host has WASI 0.3.0 and 0.2.x; rebuild the component with a current toolchain"
+    )]
     WasiVersion {
         /// The import.
         import: String,
@@ -57,7 +63,9 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// Native code of another wasmtime, machine or configuration.
-    #[error("precompiled code that does not fit this host: {0}; compile it again with `halfopen compile`")]
+    #[error(
+        "precompiled code that does not fit this host: {0}; compile it again with `halfopen compile`"
+    )]
     PrecompiledMismatch(String),
     /// The engine itself.
     #[error("cannot set up wasmtime: {0:#}")]

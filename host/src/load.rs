@@ -54,7 +54,7 @@ impl Source {
     pub fn load(&self, engine: &Engine, allow_precompiled: bool) -> Result<Component, LoadError> {
         let (path, bytes) = match self {
             Source::Bytes(bytes) => (None, bytes),
-            Source::File(path) => (Some(path), &read(path)?),
+            Source::File(path) => (Some(path), &read_file(path)?),
         };
         match (Engine::detect_precompiled(bytes), path) {
             (None, _) => {}
@@ -76,15 +76,22 @@ impl Source {
 /// If it cannot be read, or is no valid component.
 pub fn precompile(engine: &Engine, path: &Path) -> Result<Vec<u8>, LoadError> {
     let bytes = read(path)?;
-    check_preamble(&bytes)?;
-    engine.precompile_component(&bytes).map_err(|error| LoadError::Invalid(one_line(&error)))
+    engine
+        .precompile_component(&bytes)
+        .map_err(|error| LoadError::Invalid(one_line(&error)))
 }
 
-/// Reads a component, as it is.
+/// Reads a component as it is, and makes sure that it is one.
 ///
 /// # Errors
-/// If the file cannot be read.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+/// If the file cannot be read, or does not begin like a component.
+pub fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let bytes = read_file(path)?;
+    check_preamble(&bytes)?;
+    Ok(bytes)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
     std::fs::read(path).map_err(|source| LoadError::Read {
         path: path.to_owned(),
         source,
@@ -95,7 +102,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
 ///
 /// # Errors
 /// If it is no binary component.
-pub(crate) fn check_preamble(bytes: &[u8]) -> Result<(), LoadError> {
+fn check_preamble(bytes: &[u8]) -> Result<(), LoadError> {
     match bytes.first_chunk::<8>() {
         Some(&COMPONENT) => Ok(()),
         Some(&CORE_MODULE) => Err(LoadError::CoreModule),
@@ -126,7 +133,10 @@ pub(crate) fn link<T: 'static>(
     linker.instantiate_pre(component).map_err(|error| {
         let engine = linker.engine();
         let ty = component.component_type();
-        let missing = ty.imports(engine).map(|(name, _)| name).find(|name| !known(name));
+        let missing = ty
+            .imports(engine)
+            .map(|(name, _)| name)
+            .find(|name| !provides(name));
         match missing {
             Some(import) if import.starts_with("wasi:") && wrong_version(import) => {
                 LoadError::WasiVersion {
@@ -155,15 +165,24 @@ pub(crate) fn exports(engine: &Engine, component: &Component) -> Vec<String> {
 pub(crate) fn listed(names: &[String]) -> String {
     match names {
         [] => "nothing".to_owned(),
-        names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+        names => names
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 
-/// Whether the host provides the interface in some version compatible with it.
-pub(crate) fn known(import: &str) -> bool {
+/// Whether this host provides an interface, such as `wasi:cli/stdout@0.3.0`, in a
+/// version that is compatible with it.
+#[must_use]
+pub fn provides(import: &str) -> bool {
     let (name, version) = import.split_once('@').unwrap_or((import, ""));
     let version: Vec<&str> = version.split('.').collect();
-    match (name.split_once('/').map_or(name, |(package, _)| package), &version[..]) {
+    match (
+        name.split_once('/').map_or(name, |(package, _)| package),
+        &version[..],
+    ) {
         ("halfopen:tcp", ["0", "1", _]) => {
             matches!(
                 name,
@@ -185,7 +204,9 @@ pub(crate) fn known(import: &str) -> bool {
 
 fn wrong_version(import: &str) -> bool {
     let name = import.split_once('@').map_or(import, |(name, _)| name);
-    ["0.2.0", "0.3.0"].iter().any(|version| known(&format!("{name}@{version}")))
+    ["0.2.0", "0.3.0"]
+        .iter()
+        .any(|version| provides(&format!("{name}@{version}")))
 }
 
 fn hint(import: &str) -> &'static str {
@@ -200,5 +221,8 @@ fn hint(import: &str) -> &'static str {
 
 /// The chain of causes in one line, without wasmtime's backtraces.
 pub(crate) fn one_line(error: &wasmtime::Error) -> String {
-    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
+    format!("{error:#}")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -81,9 +81,13 @@ fn write_all(mut receiver: mpsc::Receiver<Bytes>, mut destination: impl Write) {
         if !open {
             continue;
         }
-        let written = destination
-            .write_all(&lines)
-            .and_then(|()| if receiver.is_empty() { destination.flush() } else { Ok(()) });
+        let written = destination.write_all(&lines).and_then(|()| {
+            if receiver.is_empty() {
+                destination.flush()
+            } else {
+                Ok(())
+            }
+        });
         if let Err(error) = written {
             open = false;
             if error.kind() != ErrorKind::BrokenPipe {
@@ -131,7 +135,9 @@ impl AsyncWrite for Lines {
         ready!(self.sender.poll_reserve(cx)).map_err(|_| ErrorKind::BrokenPipe)?;
         self.partial.extend_from_slice(&data[..whole]);
         let lines = self.partial.split().freeze();
-        self.sender.send_item(lines).map_err(|_| ErrorKind::BrokenPipe)?;
+        self.sender
+            .send_item(lines)
+            .map_err(|_| ErrorKind::BrokenPipe)?;
         self.partial.extend_from_slice(&data[whole..]);
         Poll::Ready(Ok(data.len()))
     }

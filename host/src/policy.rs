@@ -93,9 +93,18 @@ impl fmt::Display for Policy {
         }
         let list = |rules: &[AddressRule]| match rules {
             [] => "nowhere".to_owned(),
-            rules => rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            rules => rules
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
         };
-        write!(f, "listen {}, connect {}", list(&self.listen), list(&self.connect))
+        write!(
+            f,
+            "listen {}, connect {}",
+            list(&self.listen),
+            list(&self.connect)
+        )
     }
 }
 
@@ -231,7 +240,16 @@ mod tests {
 
     #[test]
     fn what_is_no_rule_is_refused_with_examples() {
-        for text in ["", "x", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1:80", "127.0.0.1:9-1", "[::1]"] {
+        for text in [
+            "",
+            "x",
+            "127.0.0.1",
+            "127.0.0.1:",
+            "127.0.0.1:65536",
+            "::1:80",
+            "127.0.0.1:9-1",
+            "[::1]",
+        ] {
             let error = text.parse::<AddressRule>().unwrap_err().to_string();
             assert!(error.contains("127.0.0.1:1234"), "{error}");
         }
@@ -239,7 +257,12 @@ mod tests {
 
     #[test]
     fn display_gives_back_what_was_written() {
-        for text in ["127.0.0.1:1234", "[::1]:8000-8999", "10.0.0.0/8:*", "[2001:db8::/32]:7"] {
+        for text in [
+            "127.0.0.1:1234",
+            "[::1]:8000-8999",
+            "10.0.0.0/8:*",
+            "[2001:db8::/32]:7",
+        ] {
             assert_eq!(rule(text).to_string(), text);
         }
     }

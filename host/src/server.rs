@@ -23,6 +23,7 @@ use crate::output::Output;
 use crate::policy::Policy;
 use crate::store::{Grants, State, linker};
 use crate::tcp::{Connection, Registry, accept};
+use crate::trap::describe_trap;
 
 const HANDLER: &str = "halfopen:tcp/handler@0.1.0";
 
@@ -281,7 +282,9 @@ impl Server {
             Isolation::Connection => None,
             Isolation::Shared => {
                 let (sender, receiver) = mpsc::channel(HANDOVER);
-                shared.tasks.spawn(shared.clone().shared_instances(receiver));
+                shared
+                    .tasks
+                    .spawn(shared.clone().shared_instances(receiver));
                 Some(sender)
             }
         };
@@ -310,7 +313,11 @@ impl Server {
 }
 
 impl Shared {
-    async fn accept_all(self: Arc<Self>, listener: TcpListener, handover: Option<mpsc::Sender<Accepted>>) {
+    async fn accept_all(
+        self: Arc<Self>,
+        listener: TcpListener,
+        handover: Option<mpsc::Sender<Accepted>>,
+    ) {
         loop {
             let Ok(permit) = self.permits.clone().acquire_owned().await else {
                 return;
@@ -331,7 +338,8 @@ impl Shared {
             match &handover {
                 None => {
                     let shared = self.clone();
-                    self.tasks.spawn(async move { shared.own_instance(accepted).await });
+                    self.tasks
+                        .spawn(async move { shared.own_instance(accepted).await });
                 }
                 // The other end lives as long as the server.
                 Some(handover) => drop(handover.send(accepted).await),
@@ -431,7 +439,8 @@ impl Shared {
                     if let Some(accepted) = next.take() {
                         let peer = accepted.peer;
                         latest = peer;
-                        let connection = accessor.with(|mut store| open(store.data_mut(), accepted));
+                        let connection =
+                            accessor.with(|mut store| open(store.data_mut(), accepted));
                         let call = handle(accessor, &instance, peer, connection);
                         calls.push(async move { call.await.map_err(|error| (peer, error)) });
                     }
@@ -492,5 +501,5 @@ async fn handle(
 /// all had been said.
 fn trapped(store: &Store<State>, peer: SocketAddr, error: &wasmtime::Error) {
     store.data().tcp.abort_all();
-    tracing::error!(%peer, "the service trapped: {error:?}");
+    tracing::error!(%peer, "the service trapped: {}", describe_trap(error));
 }

@@ -74,7 +74,9 @@ impl Grants {
             tcp: tcp.build(),
             table: ResourceTable::new(),
             wasi: self.wasi(),
-            limits: StoreLimitsBuilder::new().memory_size(self.max_memory).build(),
+            limits: StoreLimitsBuilder::new()
+                .memory_size(self.max_memory)
+                .build(),
         };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limits);
@@ -119,8 +121,14 @@ fn allows(policy: &Policy, address: SocketAddr, usage: SocketAddrUse) -> bool {
             !policy.is_deny_all()
         }
         SocketAddrUse::TcpBind => policy.check_listen(address).is_ok(),
-        // Bound as allowed, with the port that the system chose.
-        SocketAddrUse::TcpListen => true,
+        // Bound as allowed, perhaps with a port that the system chose: port 0 was asked
+        // for then, and the bind above let only a granted address through. (The
+        // address to connect from was let through as well, so ask again.)
+        SocketAddrUse::TcpListen => {
+            policy.listens(address) || policy.listens(SocketAddr::new(address.ip(), 0))
+        }
+        // A listener that was allowed accepts whoever comes.
+        SocketAddrUse::TcpAccept => true,
         SocketAddrUse::TcpConnect => policy.check_connect(address).is_ok(),
         _ => false,
     }

@@ -17,9 +17,9 @@ pub(super) fn parse(text: &str) -> Result<SocketAddr, String> {
         return Err(format!("the port is missing; {example}"));
     }
     match text.rsplit_once(':') {
-        Some((host, port)) if format!("{host}:0").parse::<SocketAddr>().is_ok() => {
-            Err(format!("`{port}` is not a port; ports go from 0 (any free one) to 65535"))
-        }
+        Some((host, port)) if format!("{host}:0").parse::<SocketAddr>().is_ok() => Err(format!(
+            "`{port}` is not a port; ports go from 0 (any free one) to 65535"
+        )),
         _ => Err(example.to_owned()),
     }
 }
@@ -49,7 +49,11 @@ mod tests {
     fn mistakes_are_told_apart() {
         assert!(parse("127.0.0.1:0").is_ok());
         assert!(parse("[::1]:80").is_ok());
-        assert!(parse("127.0.0.1:65536").unwrap_err().contains("`65536` is not a port"));
+        assert!(
+            parse("127.0.0.1:65536")
+                .unwrap_err()
+                .contains("`65536` is not a port")
+        );
         assert!(parse("127.0.0.1").unwrap_err().contains("port is missing"));
         assert!(parse("[::1]").unwrap_err().contains("port is missing"));
         assert!(parse("localhost:80").unwrap_err().contains("IP address"));

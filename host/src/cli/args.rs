@@ -137,8 +137,15 @@ impl NetworkArgs {
             return Policy::inherit_network();
         }
         let policy = Policy::deny_all();
-        let policy = self.allow_listen.iter().cloned().fold(policy, Policy::allow_listen);
-        self.allow_connect.iter().cloned().fold(policy, Policy::allow_connect)
+        let policy = self
+            .allow_listen
+            .iter()
+            .cloned()
+            .fold(policy, Policy::allow_listen);
+        self.allow_connect
+            .iter()
+            .cloned()
+            .fold(policy, Policy::allow_connect)
     }
 }
 
@@ -178,7 +185,9 @@ impl From<IsolationArg> for Isolation {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().map_err(|_| "write a number of seconds, such as 10 or 0.5".to_owned())?;
+    let seconds = text
+        .parse()
+        .map_err(|_| "write a number of seconds, such as 10 or 0.5".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 

@@ -1,2 +1,106 @@
+//! `halfopen inspect`: what a component is, what it needs, and how it may be run.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
-pub(super) fn inspect(_: &super::args::InspectArgs) -> anyhow::Result<ExitCode> { anyhow::bail!("later") }
+
+use anyhow::Context;
+use halfopen::Policy;
+use halfopen_compose::{Interfaces, Kind};
+
+use super::args::InspectArgs;
+
+pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let bytes = halfopen::read(&args.component)?;
+    let path = args.component.display().to_string();
+    let interfaces = Interfaces::of(&bytes).with_context(|| format!("cannot inspect `{path}`"))?;
+    let report = report(&path, bytes.len(), &interfaces, &args.network.policy());
+    // A reader that has gone is no error.
+    let _ = std::io::stdout().write_all(report.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(path: &str, size: usize, interfaces: &Interfaces, policy: &Policy) -> String {
+    let kind = interfaces.kind();
+    let mut text = format!("{path}: {kind}, {size} bytes\n");
+    let world = match kind {
+        Kind::Service => "halfopen:tcp/service@0.1.0",
+        Kind::Program => "halfopen:tcp/program@0.1.0",
+        Kind::Command => "wasi:cli/command",
+        Kind::Other => "unknown",
+    };
+    let _ = writeln!(text, "\nworld:\n  {world}");
+    text += "\nexports:\n";
+    for export in &interfaces.exports {
+        let _ = writeln!(text, "  {export}");
+    }
+    text += "\nimports, and what they are granted:\n";
+    let width = interfaces
+        .imports
+        .iter()
+        .map(String::len)
+        .max()
+        .unwrap_or(0);
+    for import in &interfaces.imports {
+        let _ = writeln!(text, "  {import:width$}  {}", granted(import, kind, policy));
+    }
+    text += "\nrun it:\n";
+    for way in ways(path, kind) {
+        let _ = writeln!(text, "  {way}");
+    }
+    text
+}
+
+fn granted(import: &str, kind: Kind, policy: &Policy) -> String {
+    if !halfopen::provides(import) {
+        return "MISSING: this host does not provide it".to_owned();
+    }
+    let name = import.split_once('@').map_or(import, |(name, _)| name);
+    match name {
+        "halfopen:tcp/connections" | "halfopen:tcp/options" => {
+            "the connections that it is handed or makes".to_owned()
+        }
+        "halfopen:tcp/listeners" | "halfopen:tcp/outbound" | "wasi:sockets/types" => {
+            policy.to_string()
+        }
+        "wasi:sockets/tcp"
+        | "wasi:sockets/tcp-create-socket"
+        | "wasi:sockets/network"
+        | "wasi:sockets/instance-network" => policy.to_string(),
+        "wasi:sockets/udp" | "wasi:sockets/udp-create-socket" | "wasi:sockets/ip-name-lookup" => {
+            "nothing: every call is denied".to_owned()
+        }
+        "wasi:cli/environment" => "its arguments, and the variables of `--env`".to_owned(),
+        "wasi:cli/stdin" => match kind {
+            Kind::Service => "an empty input".to_owned(),
+            _ => "this process's input".to_owned(),
+        },
+        "wasi:cli/stdout" | "wasi:cli/stderr" => match kind {
+            Kind::Service => "this process's, line by line".to_owned(),
+            _ => "this process's".to_owned(),
+        },
+        "wasi:filesystem/types" | "wasi:filesystem/preopens" => match kind {
+            Kind::Service => "no directory".to_owned(),
+            _ => "the directories of `--dir`".to_owned(),
+        },
+        _ => "yes".to_owned(),
+    }
+}
+
+fn ways(path: &str, kind: Kind) -> Vec<String> {
+    match kind {
+        Kind::Service => vec![
+            format!("halfopen serve {path}"),
+            format!("halfopen compose {path} -o composed.wasm && wasmtime run -S inherit-network composed.wasm"),
+        ],
+        Kind::Program => vec![
+            format!("halfopen run --allow-listen '127.0.0.1:*' {path}"),
+            format!("halfopen compose {path} -o composed.wasm && wasmtime run -S inherit-network composed.wasm"),
+        ],
+        Kind::Command => vec![
+            format!("halfopen run --allow-listen '127.0.0.1:*' {path}"),
+            format!("wasmtime run -S inherit-network {path}"),
+        ],
+        Kind::Other => vec!["halfopen cannot: it takes services (`halfopen:tcp/handler`) and programs (`wasi:cli/run`)".to_owned()],
+    }
+}

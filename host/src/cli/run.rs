@@ -4,14 +4,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use halfopen::Program;
+use halfopen::{Program, describe_trap};
 
 use super::args::RunArgs;
 use super::serve::name_of;
 use super::signals::Signals;
 
 pub(super) fn run(args: Box<RunArgs>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let done = runtime.block_on(run_to_its_end(*args));
     // Reading standard input cannot be interrupted, so it is not waited for.
     runtime.shutdown_background();
@@ -25,7 +27,10 @@ async fn run_to_its_end(args: RunArgs) -> anyhow::Result<ExitCode> {
         .split_first()
         .context("no component named")?;
     // `run COMPONENT -- ARGS` and `run COMPONENT ARGS` are the same.
-    if let Some(("--", after)) = rest.split_first().map(|(first, after)| (first.as_str(), after)) {
+    if let Some(("--", after)) = rest
+        .split_first()
+        .map(|(first, after)| (first.as_str(), after))
+    {
         rest = after;
     }
     let path = Path::new(component);
@@ -64,6 +69,7 @@ async fn run_to_its_end(args: RunArgs) -> anyhow::Result<ExitCode> {
             }
         }
     };
-    let status = ended.map_err(|error| anyhow!("`{component}` trapped: {error:?}"))?;
+    let status =
+        ended.map_err(|error| anyhow!("`{component}` trapped: {}", describe_trap(&error)))?;
     Ok(ExitCode::from(status))
 }

@@ -20,7 +20,9 @@ const ECHO: &[u8] = include_bytes!("../../dist/echo.wasm");
 const FLUSH: Duration = Duration::from_secs(1);
 
 pub(super) fn serve(args: Box<ServeArgs>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let done = runtime.block_on(serve_until_signalled(*args));
     runtime.shutdown_background();
     done
@@ -49,10 +51,12 @@ async fn serve_until_signalled(args: ServeArgs) -> anyhow::Result<ExitCode> {
     for (name, value) in args.guest.env {
         builder = builder.env(name, value);
     }
-    let server = builder.build(source).with_context(|| match &args.component {
-        Some(path) => format!("cannot serve `{}`", path.display()),
-        None => "cannot serve the built-in echo".to_owned(),
-    })?;
+    let server = builder
+        .build(source)
+        .with_context(|| match &args.component {
+            Some(path) => format!("cannot serve `{}`", path.display()),
+            None => "cannot serve the built-in echo".to_owned(),
+        })?;
     let listeners = listen(&args.listen)?;
     let mut first = None;
     for listener in &listeners {
@@ -62,7 +66,10 @@ async fn serve_until_signalled(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     drop(stdout);
     if let (None, Some(address)) = (&args.component, first) {
-        eprintln!("halfopen: serving the built-in echo; {}", how_to_try(address));
+        eprintln!(
+            "halfopen: serving the built-in echo; {}",
+            how_to_try(address)
+        );
     }
 
     let grace = args.grace;
@@ -112,10 +119,17 @@ fn listen(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
 }
 
 fn how_to_try(address: SocketAddr) -> String {
-    format!("try it: printf 'hi' | nc -N {} {}", address.ip(), address.port())
+    format!(
+        "try it: printf 'hi' | nc -N {} {}",
+        address.ip(),
+        address.port()
+    )
 }
 
 /// The name of a component among its own arguments: that of its file.
 pub(super) fn name_of(path: &Path) -> String {
-    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_stem()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }

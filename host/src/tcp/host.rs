@@ -30,7 +30,10 @@ impl connections::HostConnection for TcpCtxView<'_> {
         connection: Resource<Connection>,
     ) -> wasmtime::Result<Result<types::IpSocketAddress, ErrorCode>> {
         let socket = &self.table.get(&connection)?.socket;
-        Ok(socket.local().map(Into::into).ok_or(ErrorCode::InvalidState))
+        Ok(socket
+            .local()
+            .map(Into::into)
+            .ok_or(ErrorCode::InvalidState))
     }
 
     fn remote_address(
@@ -38,7 +41,10 @@ impl connections::HostConnection for TcpCtxView<'_> {
         connection: Resource<Connection>,
     ) -> wasmtime::Result<Result<types::IpSocketAddress, ErrorCode>> {
         let socket = &self.table.get(&connection)?.socket;
-        Ok(socket.remote().map(Into::into).ok_or(ErrorCode::InvalidState))
+        Ok(socket
+            .remote()
+            .map(Into::into)
+            .ok_or(ErrorCode::InvalidState))
     }
 
     fn reset(&mut self, this: Resource<Connection>) -> wasmtime::Result<()> {
@@ -131,7 +137,9 @@ impl options::Host for TcpCtxView<'_> {
             .with_time(whole_seconds(value.idle_time))
             .with_interval(whole_seconds(value.interval))
             .with_retries(value.count);
-        Ok(options.set_tcp_keepalive(&keep_alive).map_err(ErrorCode::from))
+        Ok(options
+            .set_tcp_keepalive(&keep_alive)
+            .map_err(ErrorCode::from))
     }
 
     fn set_no_delay(

@@ -89,7 +89,9 @@ pub(crate) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Soc
         match listener.accept().await {
             Ok(accepted) => return Ok(accepted),
             Err(error) => match accept_loop_delay(&error, failures) {
-                Some(Duration::ZERO) => tracing::debug!("a connection failed in the backlog: {error}"),
+                Some(Duration::ZERO) => {
+                    tracing::debug!("a connection failed in the backlog: {error}")
+                }
                 Some(delay) => {
                     if failures == 0 {
                         tracing::warn!(

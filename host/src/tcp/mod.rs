@@ -49,7 +49,7 @@ mod socket;
 pub use connection::Connection;
 pub use ctx::{Tcp, TcpCtx, TcpCtxBuilder, TcpCtxView, TcpView, add_to_linker};
 pub use error::ErrorCode;
-pub use listener::{Listener, accept_loop_delay, bind};
 pub(crate) use listener::accept;
+pub use listener::{Listener, accept_loop_delay, bind};
 pub(crate) use registry::Registry;
 pub(crate) use socket::Socket;

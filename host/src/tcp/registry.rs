@@ -78,7 +78,10 @@ impl Registry {
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
         // No code panics while it holds the lock.
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -218,9 +218,7 @@ impl Socket {
                 // still waiting to be asked for.
                 let error = match self.stream().take_error() {
                     Ok(Some(pending)) => ErrorCode::from(pending),
-                    _ if error.kind() == io::ErrorKind::NotConnected => {
-                        ErrorCode::ConnectionReset
-                    }
+                    _ if error.kind() == io::ErrorKind::NotConnected => ErrorCode::ConnectionReset,
                     _ => ErrorCode::from(error),
                 };
                 Err(state.failure.get_or_insert(error).clone())
