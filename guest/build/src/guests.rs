@@ -10,11 +10,13 @@ pub struct Guest {
 }
 
 /// All of them.
-pub const GUESTS: [Guest; 6] = [
+pub const GUESTS: [Guest; 7] = [
     part("acceptor"),
     part("adapter"),
     whole("digest"),
     whole("echo"),
+    // For the tests.
+    part("hostile"),
     whole("lines"),
     whole("primitives"),
 ];

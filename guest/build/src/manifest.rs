@@ -18,7 +18,7 @@ use crate::guests::GUESTS;
 pub const NAME: &str = "manifest.json";
 
 /// Folders and files that the components are made from, and nothing else.
-const INPUTS: [&str; 11] = [
+const INPUTS: [&str; 12] = [
     "Cargo.toml",
     "rust-toolchain.toml",
     "guest/acceptor",
@@ -26,6 +26,7 @@ const INPUTS: [&str; 11] = [
     "guest/build/src",
     "guest/digest",
     "guest/echo",
+    "guest/hostile",
     "guest/lines",
     "guest/primitives",
     "guest/sdk",

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use crate::{Error, ErrorCode};
 /// # }
 /// ```
 pub struct Connection {
-    handle: connections::Connection,
+    core: Rc<Core>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -43,7 +43,9 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     pub(crate) fn new(handle: connections::Connection) -> Self {
-        Connection { handle }
+        Connection {
+            core: Core::new(handle),
+        }
     }
 
     /// Connects to `address` (connect(2)).
@@ -61,7 +63,7 @@ impl Connection {
     /// # Errors
     /// If the host cannot tell.
     pub fn local_addr(&self) -> Result<SocketAddr, Error> {
-        Ok(self.handle.local_address()?.into())
+        self.core.local_addr()
     }
 
     /// The address of the peer.
@@ -69,7 +71,7 @@ impl Connection {
     /// # Errors
     /// `invalid-state` if the peer had gone before the connection was accepted.
     pub fn peer_addr(&self) -> Result<SocketAddr, Error> {
-        Ok(self.handle.remote_address()?.into())
+        self.core.peer_addr()
     }
 
     /// Has the system probe a silent peer (RFC 1122 section 4.2.3.6), or not.
@@ -82,7 +84,8 @@ impl Connection {
             interval: nanoseconds(keep_alive.interval),
             count: keep_alive.count,
         });
-        Ok(options::set_keep_alive(&self.handle, value)?)
+        self.core
+            .with_handle(|handle| options::set_keep_alive(handle, value))
     }
 
     /// A hint: send small writes at once (TCP_NODELAY), or let them wait for the
@@ -91,7 +94,8 @@ impl Connection {
     /// # Errors
     /// `not-supported` where the host has no such option; a program can live without.
     pub fn set_no_delay(&self, no_delay: bool) -> Result<(), Error> {
-        Ok(options::set_no_delay(&self.handle, no_delay)?)
+        self.core
+            .with_handle(|handle| options::set_no_delay(handle, no_delay))
     }
 
     /// The two directions, to be used at the same time.
@@ -111,7 +115,7 @@ impl Connection {
     /// Aborts: what was not sent is thrown away, and the peer gets RST where the host
     /// can send one.
     pub fn reset(self) {
-        connections::Connection::reset(self.handle);
+        self.core.reset();
     }
 
     /// Sends back everything that the peer sends, until its FIN, and ends with ours.
@@ -124,8 +128,13 @@ impl Connection {
         forward(&self, &self).await
     }
 
+    /// Reaches the connection as long as it is open, whoever has it.
+    pub(crate) fn downgrade(&self) -> Weak<Core> {
+        Rc::downgrade(&self.core)
+    }
+
     pub(crate) fn into_core(self) -> Rc<Core> {
-        Core::new(self.handle)
+        self.core
     }
 }
 
@@ -142,8 +151,8 @@ pub async fn splice(a: Connection, b: Connection) -> Result<(), Error> {
 }
 
 async fn forward(from: &Connection, to: &Connection) -> Result<(), Error> {
-    let (bytes, received) = from.handle.read();
-    let sent = to.handle.write(bytes);
+    let (bytes, received) = from.core.with_handle(|handle| Ok(handle.read()))?;
+    let sent = to.core.with_handle(|handle| Ok(handle.write(bytes)))?;
     let (received, sent) = futures::join!(received.into_future(), sent.into_future());
     Ok(received.and(sent)?)
 }

@@ -7,7 +7,7 @@
 //! # Await style
 //!
 //! A [`Connection`] splits into two halves that implement
-//! [`futures::io`](futures::io)'s `AsyncRead`, `AsyncBufRead` and `AsyncWrite`, so that
+//! [`futures::io`]'s `AsyncRead`, `AsyncBufRead` and `AsyncWrite`, so that
 //! existing codecs work:
 //!
 //! ```no_run
@@ -83,7 +83,7 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
 }
 
 /// Prints one line on standard output, formatted as by [`format!`]. It is queued and
-/// never waits; see [`print`].
+/// never waits; see [`mod@print`].
 #[macro_export]
 macro_rules! log {
     ($($arguments:tt)*) => {

@@ -20,8 +20,16 @@ where
     E: Display,
 {
     prepare();
-    let handled = handle(Connection::new(connection)).await;
-    handled.map_err(|error| error.to_string())
+    let connection = Connection::new(connection);
+    let open = connection.downgrade();
+    handle(connection).await.map_err(|error| {
+        // The handler has let go of it, and its end is due; but the peer must not take
+        // a failure for an end (rule C4).
+        if let Some(connection) = open.upgrade() {
+            connection.reset();
+        }
+        error.to_string()
+    })
 }
 
 /// Calls a program's main function.
