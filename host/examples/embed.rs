@@ -8,6 +8,7 @@
 //! It prints the address it listens on, serves until Ctrl-C, and then lets
 //! the connections finish.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let usage = "usage: embed COMPONENT ADDRESS [ARGS]";
     let component: PathBuf = args.next().context(usage)?.into();
-    let address = args.next().context(usage)?.parse()?;
+    let address: SocketAddr = args.next().context(usage)?.parse().context(usage)?;
 
     let (stdout, written) = Output::stdout();
     let (stderr, _) = Output::stderr();
@@ -29,7 +30,8 @@ async fn main() -> anyhow::Result<()> {
         .stdout(stdout.clone())
         .stderr(stderr)
         .build(component)?;
-    let listener = halfopen::tcp::bind(address, None)?;
+    let listener = halfopen::tcp::bind(address, None)
+        .with_context(|| format!("cannot listen on {address}"))?;
     stdout.line(&listener.local_addr()?.to_string()).await;
     drop(stdout);
 

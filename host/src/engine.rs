@@ -37,7 +37,7 @@ impl EngineOptions {
     /// address space for the pool.
     ///
     /// # Errors
-    /// If the machine is none that wasmtime knows, or the cache cannot be used.
+    /// If the machine is none that wasmtime knows.
     pub fn build(&self) -> Result<Engine, LoadError> {
         let config = self.config().map_err(LoadError::Engine)?;
         let engine = match Engine::new(&config) {
@@ -62,7 +62,14 @@ impl EngineOptions {
         config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
         config.epoch_interruption(true);
         if self.cache {
-            config.cache(Some(Cache::from_file(None)?));
+            match Cache::from_file(None) {
+                Ok(cache) => {
+                    config.cache(Some(cache));
+                }
+                Err(error) => {
+                    tracing::warn!("compiled code is not kept, and every start compiles: {error:#}")
+                }
+            }
         }
         if self.pooled_instances > 0 {
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(

@@ -1,4 +1,31 @@
-//! x
+//! Runs TCP servers written as WebAssembly components, sandboxed, on real sockets.
+//!
+//! Three things can be embedded:
+//!
+//! - A [`Server`] accepts connections and has a *service* component handle each, in an
+//!   instance of its own or in one that all share ([`Isolation`]).
+//! - A [`Program`] runs a component that listens and connects itself, as far as a
+//!   [`Policy`] lets it.
+//! - [`tcp`] is the primitives alone, for the linker of an embedder of wasmtime who
+//!   has everything else: [`tcp::TcpCtx`], [`tcp::TcpView`], [`tcp::add_to_linker`].
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use halfopen::{Output, Server};
+//!
+//! let (stdout, _written) = Output::stdout();
+//! let server = Server::builder()
+//!     .stdout(stdout)
+//!     .build(std::path::Path::new("guest/dist/echo.wasm"))?;
+//! let listener = halfopen::tcp::bind("127.0.0.1:1234".parse()?, None)?;
+//! server.run([listener], std::future::pending()).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What the primitives do in each state of a connection, and what the peer sees of it,
+//! is written in `wit/SEMANTICS.md`. The host logs with the `tracing` crate.
+
 pub mod bindings;
 mod engine;
 mod error;

@@ -56,9 +56,9 @@ impl Grants {
     /// Makes sure that every directory that is granted can be opened.
     pub(crate) fn check(&self) -> Result<(), LoadError> {
         for (host, _) in &self.dirs {
-            std::fs::read_dir(host).map_err(|source| LoadError::Read {
+            std::fs::read_dir(host).map_err(|error| LoadError::Read {
                 path: host.clone(),
-                source,
+                error,
             })?;
         }
         Ok(())

@@ -29,8 +29,8 @@ pub(crate) fn main() -> ExitCode {
     };
     log_to_stderr();
     let done = match command {
-        Command::Serve(args) => serve::serve(args),
-        Command::Run(args) => run::run(args),
+        Command::Serve(args) => serve::serve(*args),
+        Command::Run(args) => run::run(*args),
         Command::Compose(args) => compose::compose(&args),
         Command::Compile(args) => compile::compile(&args),
         Command::Inspect(args) => inspect::inspect(&args),

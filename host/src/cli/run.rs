@@ -10,11 +10,11 @@ use super::args::RunArgs;
 use super::serve::name_of;
 use super::signals::Signals;
 
-pub(super) fn run(args: Box<RunArgs>) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let done = runtime.block_on(run_to_its_end(*args));
+    let done = runtime.block_on(run_to_its_end(args));
     // Reading standard input cannot be interrupted, so it is not waited for.
     runtime.shutdown_background();
     done

@@ -1,5 +1,6 @@
 //! `halfopen serve`, and `halfopen` alone.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,11 +20,11 @@ const ECHO: &[u8] = include_bytes!("../../dist/echo.wasm");
 /// How long what was printed may take to be written, at the end.
 const FLUSH: Duration = Duration::from_secs(1);
 
-pub(super) fn serve(args: Box<ServeArgs>) -> anyhow::Result<ExitCode> {
+pub(super) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let done = runtime.block_on(serve_until_signalled(*args));
+    let done = runtime.block_on(serve_until_signalled(args));
     runtime.shutdown_background();
     done
 }
@@ -46,7 +47,7 @@ async fn serve_until_signalled(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .max_memory((args.guest.max_memory as usize) << 20)
         .allow_precompiled(args.guest.allow_precompiled)
         .cache(!args.guest.no_cache)
-        .stdout(stdout.clone())
+        .stdout(stdout)
         .stderr(stderr);
     for (name, value) in args.guest.env {
         builder = builder.env(name, value);
@@ -58,13 +59,7 @@ async fn serve_until_signalled(args: ServeArgs) -> anyhow::Result<ExitCode> {
             None => "cannot serve the built-in echo".to_owned(),
         })?;
     let listeners = listen(&args.listen)?;
-    let mut first = None;
-    for listener in &listeners {
-        let address = listener.local_addr()?;
-        first.get_or_insert(address);
-        stdout.line(&address.to_string()).await;
-    }
-    drop(stdout);
+    let first = print_addresses(&listeners)?;
     if let (None, Some(address)) = (&args.component, first) {
         eprintln!(
             "halfopen: serving the built-in echo; {}",
@@ -116,6 +111,24 @@ fn listen(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
             halfopen::tcp::bind(address, None).map_err(|error| listen_error(address, &error))
         })
         .collect()
+}
+
+/// Prints where it listens, before anything else is printed, and returns the first
+/// address.
+fn print_addresses(listeners: &[TcpListener]) -> anyhow::Result<Option<SocketAddr>> {
+    let mut first = None;
+    let mut lines = String::new();
+    for listener in listeners {
+        let address = listener.local_addr()?;
+        first.get_or_insert(address);
+        lines += &format!("{address}\n");
+    }
+    let mut stdout = io::stdout();
+    // Nobody may be reading; that is no reason not to serve.
+    let _ = stdout
+        .write_all(lines.as_bytes())
+        .and_then(|()| stdout.flush());
+    Ok(first)
 }
 
 fn how_to_try(address: SocketAddr) -> String {

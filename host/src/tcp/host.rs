@@ -1,6 +1,7 @@
 //! The primitives as `bindgen!` wants them. Here is only conversion: what they do
 //! stands in the modules beside this one.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,11 +167,11 @@ impl listeners::HostListener for TcpCtxView<'_> {
         options: listeners::ListenOptions,
     ) -> wasmtime::Result<Result<Resource<Listener>, ErrorCode>> {
         let address = SocketAddr::from(local_address);
-        let bound = check_local(address)
-            .and_then(|()| match options.backlog {
-                Some(0) => Err(ErrorCode::InvalidArgument),
-                _ => Ok(()),
-            })
+        let valid = match options.backlog {
+            Some(0) => Err(ErrorCode::InvalidArgument),
+            _ => check_local(address),
+        };
+        let bound = valid
             .and_then(|()| self.ctx.policy.check_listen(address))
             .and_then(|()| Ok(bind(address, options.backlog)?))
             .and_then(|socket| Ok((socket.local_addr()?, socket)));
@@ -245,6 +246,10 @@ impl<T: Send + 'static> outbound::HostWithStore<T> for Tcp {
         }
         match TcpStream::connect(address).await {
             Ok(stream) => push(accessor, stream, Some(address)).map(Ok),
+            // No ephemeral port is left: EADDRNOTAVAIL says so of connect(2).
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                Ok(Err(ErrorCode::AddressInUse))
+            }
             Err(error) => Ok(Err(error.into())),
         }
     }
