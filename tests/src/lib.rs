@@ -1,1 +1,8 @@
-//! Tests.
+//! The conformance suite: scenarios that a client plays against a server, and the ways
+//! to run that server.
+
+pub mod client;
+pub mod runner;
+pub mod scenario;
+pub mod scenarios;
+pub mod server;

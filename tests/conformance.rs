@@ -1,0 +1,52 @@
+//! Every scenario on every way of running. Run with `--list` to see them, and with a
+//! word to run those that have it in their name.
+
+#![allow(clippy::print_stdout, reason = "a test tells what it did")]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use halfopen_tests::runner::{Binaries, Runner};
+use halfopen_tests::scenarios::SCENARIOS;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+mod conformance {
+    pub(crate) mod hostile;
+    pub(crate) mod programs;
+}
+use conformance::{hostile, programs};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let binaries = Arc::new(Binaries::find(env!("CARGO_BIN_EXE_wasmtime")));
+    let mut trials = Vec::new();
+    for scenario in SCENARIOS {
+        for runner in Runner::SERVICE {
+            let binaries = binaries.clone();
+            trials.push(trial(runner, scenario.name, move || {
+                scenario.run(runner, &binaries)
+            }));
+        }
+    }
+    let services = trials.len();
+    trials.extend(programs::trials(&binaries));
+    let programs = trials.len() - services;
+    trials.extend(hostile::trials(&binaries));
+    let hostile = trials.len() - services - programs;
+    println!(
+        "{} scenarios × {} runners for services, and {programs} for programs, {hostile} for hostile services",
+        SCENARIOS.len(),
+        Runner::SERVICE.len(),
+    );
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(
+    runner: Runner,
+    name: &str,
+    run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+) -> Trial {
+    Trial::test(format!("{}::{name}", runner.name()), move || {
+        run().map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}

@@ -1,0 +1,76 @@
+//! The same client scripts against the echo server and against Node's: bytes, order,
+//! FIN and RST, and printed lines have to be the same, but where a scenario says that
+//! they differ, and why. Needs `node`.
+
+#![allow(clippy::print_stdout, reason = "a test tells what it did")]
+
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use halfopen_tests::runner::{Binaries, Runner, root};
+use halfopen_tests::scenario::{Node, Play, Scenario, Step, Transcript, anonymous, play};
+use halfopen_tests::scenarios::SCENARIOS;
+use halfopen_tests::server::{Server, command};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let binaries = Arc::new(Binaries::find(env!("CARGO_BIN_EXE_wasmtime")));
+    let version = Command::new("node").arg("--version").output();
+    let Ok(version) = version else {
+        eprintln!(
+            "`node` is missing: install Node.js to compare with it; this suite skips nothing"
+        );
+        return ExitCode::FAILURE;
+    };
+    let mut trials = Vec::new();
+    for scenario in SCENARIOS {
+        if let Play::Script(script, lines) = scenario.play
+            && scenario.node != Node::None
+        {
+            let binaries = binaries.clone();
+            trials.push(Trial::test(scenario.name, move || {
+                compare(scenario, script, lines.len(), &binaries)
+                    .map_err(|error| Failed::from(format!("{error:#}")))
+            }));
+        }
+    }
+    println!(
+        "{} scenarios against Node {}",
+        trials.len(),
+        String::from_utf8_lossy(&version.stdout).trim()
+    );
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn compare(scenario: &Scenario, script: &[Step], lines: usize, binaries: &Binaries) -> Result<()> {
+    let ours = Runner::NativeConnection.start(binaries, scenario.guest, scenario.arguments)?;
+    let ours = observe(&ours, script, lines)?;
+    let mut node = command("node", [root().join("tests/node/echo.mjs")]);
+    node.args(scenario.arguments);
+    let mut node = Server::start(node, 1)?;
+    if scenario.node != Node::Same {
+        // The lines that ours prints may never come.
+        node.patience = Duration::from_secs(2);
+    }
+    let node = observe(&node, script, lines)?;
+    match scenario.node {
+        Node::Same => ensure!(ours == node, "ours {ours:#?}\nNode's {node:#?}"),
+        Node::Differs(why) if ours == node => {
+            bail!("it should differ ({why}), and does not: {ours:#?}")
+        }
+        Node::Differs(_) | Node::None => {}
+    }
+    Ok(())
+}
+
+/// Everything that can be seen from outside: at the client, and on standard output.
+fn observe(server: &Server, script: &[Step], lines: usize) -> Result<(Transcript, Vec<String>)> {
+    let (seen, addresses) = play(server, script)?;
+    server.printed(lines);
+    thread::sleep(Duration::from_millis(100));
+    Ok((seen, anonymous(server.printed(0), &addresses)))
+}

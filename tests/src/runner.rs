@@ -1,0 +1,186 @@
+//! The ways to run a server.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::server::{Server, command};
+
+/// The binaries that the suite runs.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// Our host.
+    pub halfopen: PathBuf,
+    /// The stock command line.
+    pub wasmtime: PathBuf,
+    /// A program that embeds our library.
+    pub embed: PathBuf,
+}
+
+impl Binaries {
+    /// Those that lie around a test's own executable.
+    ///
+    /// # Panics
+    /// If one is not there: nothing is skipped.
+    #[must_use]
+    pub fn find(wasmtime: &str) -> Self {
+        let test = std::env::current_exe().expect("this process has an executable");
+        let target = test
+            .ancestors()
+            .nth(2)
+            .expect("tests lie in a folder of the target folder");
+        let binaries = Binaries {
+            halfopen: target.join("halfopen"),
+            wasmtime: wasmtime.into(),
+            embed: target.join("examples/embed"),
+        };
+        for binary in [&binaries.halfopen, &binaries.wasmtime, &binaries.embed] {
+            assert!(
+                binary.exists(),
+                "`{}` is missing: run `cargo build --bins --examples`, or `cargo test` without `-p`",
+                binary.display()
+            );
+        }
+        binaries
+    }
+}
+
+/// A way to run a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runner {
+    /// `halfopen serve`, or `run` for a program: the primitives natively, one instance
+    /// per connection.
+    NativeConnection,
+    /// The same with one instance for all.
+    NativeShared,
+    /// The composed component under `halfopen run`, on wasmtime-wasi.
+    Composed,
+    /// The composed component under the stock `wasmtime run`.
+    Wasmtime,
+    /// A program that embeds the library.
+    Embedded,
+}
+
+impl Runner {
+    /// Those for a service.
+    pub const SERVICE: [Runner; 5] = [
+        Runner::NativeConnection,
+        Runner::NativeShared,
+        Runner::Composed,
+        Runner::Wasmtime,
+        Runner::Embedded,
+    ];
+
+    /// Those for a program, which listens itself.
+    pub const PROGRAM: [Runner; 3] = [Runner::NativeShared, Runner::Composed, Runner::Wasmtime];
+
+    /// Its name in the output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Runner::NativeConnection => "native-connection",
+            Runner::NativeShared => "native-shared",
+            Runner::Composed => "halfopen-run",
+            Runner::Wasmtime => "wasmtime-run",
+            Runner::Embedded => "embedded",
+        }
+    }
+
+    /// Whether the primitives are halfopen's own, and not those of `wasi:sockets`.
+    #[must_use]
+    pub fn is_native(self) -> bool {
+        !matches!(self, Runner::Composed | Runner::Wasmtime)
+    }
+
+    /// The command that serves a service on `listen`.
+    #[must_use]
+    pub fn service(
+        self,
+        binaries: &Binaries,
+        guest: &str,
+        listen: &[&str],
+        arguments: &[&str],
+    ) -> Command {
+        let listens = || listen.iter().flat_map(|address| ["--listen", address]);
+        let own = guest_path(guest);
+        let standalone = guest_path(&format!("{guest}-standalone"));
+        let mut command = match self {
+            Runner::NativeConnection | Runner::NativeShared => {
+                let isolation = match self {
+                    Runner::NativeShared => "shared",
+                    _ => "connection",
+                };
+                let mut command = command(&binaries.halfopen, ["serve", "--isolation", isolation]);
+                command.arg(own).args(listens()).arg("--");
+                command
+            }
+            Runner::Composed => {
+                let mut command = command(&binaries.halfopen, ["run"]);
+                for address in listen {
+                    command.args(["--allow-listen", address]);
+                }
+                command.arg(standalone).args(listens()).arg("--");
+                command
+            }
+            Runner::Wasmtime => {
+                let mut command = command(&binaries.wasmtime, ["run", "-S", "inherit-network"]);
+                command.arg(standalone).args(listens()).arg("--");
+                command
+            }
+            Runner::Embedded => {
+                let mut command = Command::new(&binaries.embed);
+                command.arg(own).args(listen);
+                command
+            }
+        };
+        command.args(arguments);
+        command
+    }
+
+    /// The command that runs a program.
+    #[must_use]
+    pub fn program(self, binaries: &Binaries, guest: &str, arguments: &[&str]) -> Command {
+        let own = guest_path(guest);
+        let standalone = guest_path(&format!("{guest}-standalone"));
+        let mut command = match self {
+            Runner::Wasmtime => {
+                let mut command = command(&binaries.wasmtime, ["run", "-S", "inherit-network"]);
+                command.arg(standalone);
+                command
+            }
+            runner => {
+                let mut command =
+                    command(&binaries.halfopen, ["run", "--allow-listen", "127.0.0.1:*"]);
+                command.arg(if runner.is_native() { own } else { standalone });
+                command
+            }
+        };
+        command.args(arguments);
+        command
+    }
+
+    /// Starts a service on a free port.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn start(self, binaries: &Binaries, guest: &str, arguments: &[&str]) -> Result<Server> {
+        let command = self.service(binaries, guest, &["127.0.0.1:0"], arguments);
+        Server::start(command, 1)
+    }
+}
+
+/// A shipped component.
+#[must_use]
+pub fn guest_path(name: &str) -> PathBuf {
+    root().join(format!("guest/dist/{name}.wasm"))
+}
+
+/// The top folder of the project.
+#[must_use]
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent()
+        .expect("this crate lies in a folder of the project")
+        .to_owned()
+}
