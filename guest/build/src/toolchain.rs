@@ -18,13 +18,13 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 pub enum Toolchain {
     /// The pinned toolchain, whose target rustup provides.
     Rustup,
-    /// Debian's packages `rustc-web`, `cargo-web` and `rust-web-src`: the standard
-    /// library is compiled as well.
+    /// Debian's packages `rustc-web`, `cargo-web`, `rust-web-src` and `lld-22`: the
+    /// standard library is compiled as well.
     Debian,
 }
 
-const DEBIAN_CARGO: &str = "/usr/lib/rust-web/bin/cargo";
-const DEBIAN_RUSTC: &str = "/usr/lib/rust-web/bin/rustc";
+const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 impl Toolchain {
     /// The one that can be had for `target`; rustup's is fetched if need be.
@@ -48,7 +48,7 @@ impl Toolchain {
             return Ok(Self::Debian);
         }
         bail!(
-            "no standard library for {target}: run `rustup target add {target}`, or on Debian `apt-get install rustc-web cargo-web rust-web-src`"
+            "no standard library for {target}: run `rustup target add {target}`, or on Debian `apt-get install rustc-web cargo-web rust-web-src lld-22`"
         )
     }
 
@@ -115,11 +115,15 @@ impl Toolchain {
         };
         let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
         // The last one that fits counts.
-        Ok(vec![
+        let mut flags = vec![
             remap(&self.sysroot()?, "/rust"),
             remap(&cargo_home, "/cargo"),
             remap(root, "/halfopen"),
-        ])
+        ];
+        if *self == Self::Debian {
+            flags.push(format!("-Clinker={}", debian_linker()?.display()));
+        }
+        Ok(flags)
     }
 
     fn sysroot(&self) -> Result<PathBuf> {
@@ -147,6 +151,24 @@ impl Compiled {
         let path = self.0.join(format!("{}.wasm", package.replace('-', "_")));
         std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
     }
+}
+
+/// The newest of Debian's linkers for WebAssembly, which comes apart from the compiler.
+fn debian_linker() -> Result<PathBuf> {
+    let version = |path: &Path| -> Option<u32> {
+        path.file_name()?
+            .to_str()?
+            .strip_prefix("llvm-")?
+            .parse()
+            .ok()
+    };
+    std::fs::read_dir("/usr/lib")?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter_map(|path| Some((version(&path)?, path.join("bin/wasm-ld"))))
+        .filter(|(_, linker)| linker.exists())
+        .max()
+        .map(|(_, linker)| linker)
+        .context("no linker for WebAssembly: run `apt-get install lld-22`, or the lld of your rustc-web's LLVM")
 }
 
 fn has(sysroot: &Path, target: &str) -> bool {
