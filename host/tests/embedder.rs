@@ -74,7 +74,9 @@ struct Printed(Sender<String>);
 impl Write for Printed {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         for line in String::from_utf8_lossy(bytes).lines() {
-            self.0.send(line.to_owned()).map_err(std::io::Error::other)?;
+            self.0
+                .send(line.to_owned())
+                .map_err(std::io::Error::other)?;
         }
         Ok(bytes.len())
     }
@@ -103,7 +105,12 @@ async fn the_primitives_work_in_any_linker() {
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
         assert_eq!(answer, "hi");
-        assert!(lines.recv().unwrap().starts_with("new connection 127.0.0.1 "));
+        assert!(
+            lines
+                .recv()
+                .unwrap()
+                .starts_with("new connection 127.0.0.1 ")
+        );
         assert_eq!(lines.recv().unwrap(), "data: <Buffer 68 69>");
         assert_eq!(lines.recv().unwrap(), "EOF.");
     });

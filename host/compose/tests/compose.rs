@@ -48,13 +48,19 @@ fn services_and_programs_become_commands_that_need_wasi_alone() {
 
 #[test]
 fn composing_gives_the_same_bytes_each_time() {
-    assert_eq!(composed("echo.wasm").unwrap(), shipped("echo-standalone.wasm"));
+    assert_eq!(
+        composed("echo.wasm").unwrap(),
+        shipped("echo-standalone.wasm")
+    );
 }
 
 #[test]
 fn what_cannot_be_composed_is_refused_with_the_reason() {
     let message = |name| composed(name).unwrap_err().to_string();
-    assert!(matches!(composed("echo-standalone.wasm"), Err(Error::NothingToDo(..))));
+    assert!(matches!(
+        composed("echo-standalone.wasm"),
+        Err(Error::NothingToDo(..))
+    ));
     assert!(message("adapter.wasm").contains("`halfopen:tcp/handler@0.1.0`"));
     let garbage = Interfaces::of(b"garbage").unwrap_err();
     assert!(matches!(garbage, Error::Invalid(_)), "{garbage}");
