@@ -13,8 +13,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 mod conformance {
     pub(crate) mod hostile;
     pub(crate) mod programs;
+    pub(crate) mod proxy;
 }
-use conformance::{hostile, programs};
+use conformance::{hostile, programs, proxy};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -31,10 +32,12 @@ fn main() -> ExitCode {
     let services = trials.len();
     trials.extend(programs::trials(&binaries));
     let programs = trials.len() - services;
+    trials.extend(proxy::trials(&binaries));
+    let proxies = trials.len() - services - programs;
     trials.extend(hostile::trials(&binaries));
-    let hostile = trials.len() - services - programs;
+    let hostile = trials.len() - services - programs - proxies;
     println!(
-        "{} scenarios × {} runners for services, and {programs} for programs, {hostile} for hostile services",
+        "{} scenarios × {} runners for services, and {programs} trials of programs, {proxies} of proxies, {hostile} of hostile services",
         SCENARIOS.len(),
         Runner::SERVICE.len(),
     );

@@ -102,6 +102,19 @@ impl Runner {
         listen: &[&str],
         arguments: &[&str],
     ) -> Command {
+        self.service_with(binaries, guest, listen, &[], arguments)
+    }
+
+    /// The same, with flags for `halfopen`, where that is the host.
+    #[must_use]
+    pub fn service_with(
+        self,
+        binaries: &Binaries,
+        guest: &str,
+        listen: &[&str],
+        flags: &[&str],
+        arguments: &[&str],
+    ) -> Command {
         let listens = || listen.iter().flat_map(|address| ["--listen", address]);
         let own = guest_path(guest);
         let standalone = guest_path(&format!("{guest}-standalone"));
@@ -112,11 +125,13 @@ impl Runner {
                     _ => "connection",
                 };
                 let mut command = command(&binaries.halfopen, ["serve", "--isolation", isolation]);
+                command.args(flags);
                 command.arg(own).args(listens()).arg("--");
                 command
             }
             Runner::Composed => {
                 let mut command = command(&binaries.halfopen, ["run"]);
+                command.args(flags);
                 for address in listen {
                     command.args(["--allow-listen", address]);
                 }

@@ -10,7 +10,7 @@ pub struct Guest {
 }
 
 /// All of them.
-pub const GUESTS: [Guest; 7] = [
+pub const GUESTS: [Guest; 8] = [
     part("acceptor"),
     part("adapter"),
     whole("digest"),
@@ -19,6 +19,7 @@ pub const GUESTS: [Guest; 7] = [
     part("hostile"),
     whole("lines"),
     whole("primitives"),
+    whole("proxy"),
 ];
 
 const fn part(name: &'static str) -> Guest {

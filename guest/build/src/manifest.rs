@@ -18,7 +18,7 @@ use crate::guests::GUESTS;
 pub const NAME: &str = "manifest.json";
 
 /// Folders and files that the components are made from, and nothing else.
-const INPUTS: [&str; 12] = [
+const INPUTS: [&str; 13] = [
     "Cargo.toml",
     "rust-toolchain.toml",
     "guest/acceptor",
@@ -29,6 +29,7 @@ const INPUTS: [&str; 12] = [
     "guest/hostile",
     "guest/lines",
     "guest/primitives",
+    "guest/proxy",
     "guest/sdk",
     "host/compose/src",
 ];

@@ -99,6 +99,12 @@ fn no_component_imports_more_than_it_needs() {
             "adapter.wasm" => [&SOCKETS[..], &[ENVIRONMENT]].concat(),
             "digest.wasm" | "hostile.wasm" | "lines.wasm" => [&CONNECTIONS[..], &PRINTING].concat(),
             "echo.wasm" => [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat(),
+            "proxy.wasm" => [
+                &CONNECTIONS[..],
+                &PRINTING,
+                &[ENVIRONMENT, "halfopen:tcp/outbound@0.1.0"],
+            ]
+            .concat(),
             "primitives.wasm" => [
                 &CONNECTIONS[..],
                 &PRINTING,

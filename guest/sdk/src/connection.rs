@@ -144,10 +144,16 @@ impl Connection {
 /// The host moves the bytes; they do not pass through the component.
 ///
 /// # Errors
-/// The first error of any direction. The other directions have ended then as well.
+/// The first error of any direction. Both connections are reset then: what was forwarded
+/// is not the whole.
 pub async fn splice(a: Connection, b: Connection) -> Result<(), Error> {
-    let (there, back) = futures::join!(forward(&a, &b), forward(&b, &a));
-    there.and(back)
+    let both = futures::try_join!(forward(&a, &b), forward(&b, &a));
+    if let Err(error) = both {
+        a.reset();
+        b.reset();
+        return Err(error);
+    }
+    Ok(())
 }
 
 async fn forward(from: &Connection, to: &Connection) -> Result<(), Error> {
