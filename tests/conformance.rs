@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use halfopen_tests::runner::{Binaries, Runner};
-use halfopen_tests::scenarios::SCENARIOS;
+use halfopen_tests::scenarios;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod conformance {
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let binaries = Arc::new(Binaries::find(env!("CARGO_BIN_EXE_wasmtime")));
     let mut trials = Vec::new();
-    for scenario in SCENARIOS {
+    for scenario in scenarios::all() {
         for runner in Runner::SERVICE {
             let binaries = binaries.clone();
             trials.push(trial(runner, scenario.name, move || {
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     let hostile = trials.len() - services - programs - proxies;
     println!(
         "{} scenarios × {} runners for services, and {programs} trials of programs, {proxies} of proxies, {hostile} of hostile services",
-        SCENARIOS.len(),
+        scenarios::all().count(),
         Runner::SERVICE.len(),
     );
     libtest_mimic::run(&arguments, trials).exit_code()

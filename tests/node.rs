@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use halfopen_tests::runner::{Binaries, Runner, root};
 use halfopen_tests::scenario::{Node, Play, Scenario, Step, Transcript, anonymous, play};
-use halfopen_tests::scenarios::SCENARIOS;
+use halfopen_tests::scenarios;
 use halfopen_tests::server::{Server, command};
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let mut trials = Vec::new();
-    for scenario in SCENARIOS {
+    for scenario in scenarios::all() {
         if let Play::Script(script, lines) = scenario.play
             && scenario.node != Node::None
         {
@@ -49,7 +49,10 @@ fn main() -> ExitCode {
 fn compare(scenario: &Scenario, script: &[Step], lines: usize, binaries: &Binaries) -> Result<()> {
     let ours = Runner::NativeConnection.start(binaries, scenario.guest, scenario.arguments)?;
     let ours = observe(&ours, script, lines)?;
-    let mut node = command("node", [root().join("tests/node/echo.mjs")]);
+    let mut node = command(
+        "node",
+        [root().join(format!("tests/node/{}.mjs", scenario.guest))],
+    );
     node.args(scenario.arguments);
     let mut node = Server::start(node, 1)?;
     if scenario.node != Node::Same {

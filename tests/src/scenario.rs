@@ -26,6 +26,8 @@ pub struct Scenario {
     pub play: Play,
     /// What Node's program does with the same script.
     pub node: Node,
+    /// What is different on `wasi:sockets`, and why.
+    pub wasi: Option<(&'static str, Play)>,
 }
 
 /// What is done.
@@ -69,8 +71,14 @@ pub enum Step {
     End(u8),
     /// Receives nothing more but a reset.
     EndReset(u8),
+    /// Receives anything, and then the server's FIN.
+    RestEnd(u8),
+    /// Receives anything, and then a reset.
+    RestReset(u8),
     /// Sends RST.
     Reset(u8),
+    /// Closes as programs do: FIN, or RST if something was not received.
+    Close(u8),
     /// Nothing comes for a moment, and nothing ends.
     Silence(u8),
     /// Lets the server get on for a moment: so that two sends are two chunks.
@@ -92,6 +100,13 @@ pub struct Stage<'a> {
 
 /// What was seen: one line for each thing.
 pub type Transcript = Vec<String>;
+
+fn ended(end: End) -> String {
+    match end {
+        End::Fin => "receives FIN".to_owned(),
+        End::Rst => "receives RST".to_owned(),
+    }
+}
 
 fn connected(clients: &mut HashMap<u8, Client>, number: u8) -> Result<&mut Client> {
     clients
@@ -143,14 +158,13 @@ pub fn play(server: &Server, script: &[Step]) -> Result<(Transcript, HashMap<u8,
                 if !rest.is_empty() {
                     note(number, format!("receives {} bytes more", rest.len()));
                 }
-                note(
-                    number,
-                    match end {
-                        End::Fin => "receives FIN".to_owned(),
-                        End::Rst => "receives RST".to_owned(),
-                    },
-                );
+                note(number, ended(end));
             }
+            Step::RestEnd(number) | Step::RestReset(number) => {
+                let (_, end) = connected(&mut clients, number)?.end()?;
+                note(number, ended(end));
+            }
+            Step::Close(number) => drop(clients.remove(&number)),
             Step::Reset(number) => {
                 if let Some(client) = clients.remove(&number) {
                     client.reset()?;
@@ -182,8 +196,8 @@ pub fn expected(script: &[Step]) -> Transcript {
                 Step::ReceiveMany(client, byte, count) => {
                     (client, format!("receives {count} times {byte:02x}"))
                 }
-                Step::End(client) => (client, "receives FIN".to_owned()),
-                Step::EndReset(client) => (client, "receives RST".to_owned()),
+                Step::End(client) | Step::RestEnd(client) => (client, ended(End::Fin)),
+                Step::EndReset(client) | Step::RestReset(client) => (client, ended(End::Rst)),
                 Step::Silence(client) => (client, "receives nothing".to_owned()),
                 _ => return None,
             };
@@ -214,7 +228,11 @@ impl Scenario {
     /// If anything is not as it has to be.
     pub fn run(&self, runner: Runner, binaries: &Binaries) -> Result<()> {
         let server = runner.start(binaries, self.guest, self.arguments)?;
-        match self.play {
+        let play_here = match self.wasi {
+            Some((_, differently)) if !runner.is_native() => differently,
+            _ => self.play,
+        };
+        match play_here {
             Play::Code(code) => code(&Stage {
                 runner,
                 binaries,

@@ -18,12 +18,13 @@ use crate::guests::GUESTS;
 pub const NAME: &str = "manifest.json";
 
 /// Folders and files that the components are made from, and nothing else.
-const INPUTS: [&str; 13] = [
+const INPUTS: [&str; 14] = [
     "Cargo.toml",
     "rust-toolchain.toml",
     "guest/acceptor",
     "guest/adapter",
     "guest/build/src",
+    "guest/cases",
     "guest/digest",
     "guest/echo",
     "guest/hostile",

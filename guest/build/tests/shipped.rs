@@ -80,6 +80,10 @@ fn no_component_imports_more_than_it_needs() {
         "wasi:clocks/types@0.3.0",
         "wasi:sockets/types@0.3.0",
     ];
+    const CLOCK: [&str; 2] = [
+        "wasi:clocks/monotonic-clock@0.3.0",
+        "wasi:clocks/types@0.3.0",
+    ];
     const ENVIRONMENT: &str = "wasi:cli/environment@0.3.0";
 
     let manifest = Manifest::read(&dist()).unwrap();
@@ -98,6 +102,8 @@ fn no_component_imports_more_than_it_needs() {
             .concat(),
             "adapter.wasm" => [&SOCKETS[..], &[ENVIRONMENT]].concat(),
             "digest.wasm" | "hostile.wasm" | "lines.wasm" => [&CONNECTIONS[..], &PRINTING].concat(),
+            "cases.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat(),
+            "cases-standalone.wasm" => [&SOCKETS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat(),
             "echo.wasm" => [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat(),
             "proxy.wasm" => [
                 &CONNECTIONS[..],

@@ -26,6 +26,7 @@ pub mod imports {
                 import wasi:cli/environment@0.3.0;
                 import wasi:cli/stdout@0.3.0;
                 import wasi:cli/stderr@0.3.0;
+                import wasi:clocks/monotonic-clock@0.3.0;
             }
         ",
         world: "halfopen:sdk/imports",

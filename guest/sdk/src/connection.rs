@@ -159,8 +159,12 @@ pub async fn splice(a: Connection, b: Connection) -> Result<(), Error> {
 async fn forward(from: &Connection, to: &Connection) -> Result<(), Error> {
     let (bytes, received) = from.core.with_handle(|handle| Ok(handle.read()))?;
     let sent = to.core.with_handle(|handle| Ok(handle.write(bytes)))?;
-    let (received, sent) = futures::join!(received.into_future(), sent.into_future());
-    Ok(received.and(sent)?)
+    let both = futures::join!(received.into_future(), sent.into_future());
+    match both {
+        // An end that fails is made the other's end as well; what it failed of says more.
+        (Err(ErrorCode::ConnectionAborted), Err(cause)) => Err(cause.into()),
+        (received, sent) => Ok(received.and(sent)?),
+    }
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -209,9 +209,14 @@ impl Core {
                         // The reader is gone, and the stream must not be written to
                         // again (rule W5).
                         Either::Left(_) => break,
-                        // Destroyed meanwhile: what was not taken is lost, and the
-                        // peer has been told (rule W7).
-                        Either::Right(_) => return,
+                        // Destroyed: what was not taken is lost, and the peer has been
+                        // told, or is told now (rule W7).
+                        Either::Right(_) => {
+                            if self.change(Machine::flush_failed) {
+                                self.carry_out(Destroy::Reset);
+                            }
+                            return;
+                        }
                     }
                 }
                 Step::Finish => break,

@@ -90,9 +90,9 @@ impl Socket {
         self.core.change(Machine::end);
     }
 
-    /// Closes at once; of the events only `close` comes still. If anything that was
-    /// written is not yet with the host, the peer gets a reset instead of FIN, so that
-    /// it cannot take a part for the whole.
+    /// Closes at once; of the events only `close` comes still. If the host does not at
+    /// once take all that was written, the peer gets a reset instead of FIN, so that it
+    /// cannot take a part for the whole.
     pub fn destroy(&self) {
         self.core.destroy();
     }
@@ -102,8 +102,8 @@ impl Socket {
         self.core.reset();
     }
 
-    /// Lets no `data` and no `end` come, until [`Socket::resume`]. The peer is held up
-    /// once the buffers on the way are full.
+    /// Lets no `data` come, until [`Socket::resume`], nor an `end` that is behind data.
+    /// The peer is held up once the buffers on the way are full.
     pub fn pause(&self) {
         self.core.change(|machine| machine.pause(true));
     }
@@ -172,8 +172,7 @@ impl Connection {
         let core = &socket.core;
 
         receive(&socket, &mut chunks, options, &mut events).await;
-        core.until(|machine| machine.sending_ended() || machine.stopped())
-            .await;
+        core.until(Machine::settled).await;
         let error = core.look(|machine| machine.error().cloned());
         if let Some(error) = &error {
             events.error(&socket, error);
@@ -200,14 +199,16 @@ async fn receive(
             Either::Left(_) => return,
             Either::Right((next, _)) => next,
         };
-        // Paused since: it waits, and is not lost.
-        core.until(|machine| !machine.is_paused() || machine.stopped())
-            .await;
-        if core.look(Machine::stopped) {
-            return;
-        }
         match next {
-            Some(Ok(chunk)) => events.data(socket, chunk),
+            Some(Ok(chunk)) => {
+                // While paused, one chunk waits here; nothing is lost.
+                core.until(|machine| !machine.is_paused() || machine.stopped())
+                    .await;
+                if core.look(Machine::stopped) {
+                    return;
+                }
+                events.data(socket, chunk);
+            }
             // The connection's error is known to it already.
             Some(Err(_)) => return,
             None => {

@@ -66,6 +66,7 @@ mod machine;
 pub mod print;
 #[doc(hidden)]
 pub mod start;
+pub mod time;
 
 pub use connection::{Connection, KeepAlive, ReadHalf, WriteHalf, splice};
 pub use error::{Error, ErrorCode};

@@ -24,6 +24,8 @@ pub(crate) struct Machine {
     destroyed: bool,
     /// Destroyed so that the peer has to know.
     reset: bool,
+    /// Destroyed, and what was written is offered to the host once more.
+    flushing: bool,
 }
 
 /// The sending direction.
@@ -53,7 +55,7 @@ pub(crate) enum Step {
 /// How [`Machine::destroy`] is to be carried out (rule K5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destroy {
-    /// Everything written is with the host: close.
+    /// Everything written is with the host, or perhaps will be at once: close.
     Close,
     /// Something that was written is lost: the peer has to know.
     Reset,
@@ -112,6 +114,7 @@ impl Machine {
     /// All that was taken is with the host.
     pub(crate) fn sent(&mut self) {
         self.in_flight = 0;
+        self.flushing = false;
     }
 
     /// FIN is with the host.
@@ -126,6 +129,7 @@ impl Machine {
         }
         self.queue = Vec::new();
         self.in_flight = 0;
+        self.flushing = false;
     }
 
     /// The peer's FIN was read.
@@ -140,7 +144,9 @@ impl Machine {
             return Destroy::Nothing;
         }
         self.destroyed = true;
-        if self.unsent() == 0 {
+        if self.in_flight == 0 {
+            // What was written just now has not been offered to the host yet.
+            self.flushing = !self.queue.is_empty();
             self.end();
             Destroy::Close
         } else {
@@ -148,6 +154,13 @@ impl Machine {
             self.reset = true;
             Destroy::Reset
         }
+    }
+
+    /// What was offered after [`Machine::destroy`] was not taken at once; true if the
+    /// peer has to know.
+    pub(crate) fn flush_failed(&mut self) -> bool {
+        self.reset |= self.flushing;
+        mem::take(&mut self.flushing)
     }
 
     /// Resets, whatever was sent.
@@ -162,12 +175,12 @@ impl Machine {
         Destroy::Reset
     }
 
-    /// Whether more may be read and given to the program (rules K6 and K7).
+    /// Whether more may be read (rule K6).
     pub(crate) fn may_read(&self) -> bool {
-        !self.paused && self.unsent() <= HIGH_WATER
+        self.unsent() <= HIGH_WATER
     }
 
-    /// Stops what comes in, or lets it come again.
+    /// Stops what comes in, or lets it come again (rule K7).
     pub(crate) fn pause(&mut self, paused: bool) {
         self.paused = paused;
     }
@@ -179,6 +192,11 @@ impl Machine {
     /// Whether nothing more will come, nor go, but a FIN that is due.
     pub(crate) fn stopped(&self) -> bool {
         self.error.is_some() || self.destroyed
+    }
+
+    /// Whether nothing is left to be done but to close.
+    pub(crate) fn settled(&self) -> bool {
+        self.sending_ended() || (self.stopped() && !self.flushing)
     }
 
     /// The connection's error, if it has failed.
@@ -243,8 +261,6 @@ mod tests {
         assert!(!machine.may_read());
         machine.sent();
         assert!(machine.may_read());
-        machine.pause(true);
-        assert!(!machine.may_read());
     }
 
     #[test]
@@ -277,7 +293,19 @@ mod tests {
 
         let mut machine = Machine::default();
         machine.write(b"x".to_vec());
-        assert_eq!(machine.destroy(), Destroy::Reset);
+        assert_eq!(machine.destroy(), Destroy::Close);
+        assert!(!machine.settled());
+        assert_eq!(machine.next_step(), Some(Step::Send(b"x".to_vec())));
+        machine.sent();
+        assert!(machine.settled());
+        assert_eq!(machine.next_step(), Some(Step::Finish));
+
+        let mut machine = Machine::default();
+        machine.write(b"x".to_vec());
+        assert_eq!(machine.destroy(), Destroy::Close);
+        machine.next_step();
+        assert!(machine.flush_failed());
+        assert!(machine.settled());
         assert_eq!(machine.next_step(), Some(Step::Stop));
         assert_eq!(machine.destroy(), Destroy::Nothing);
 

@@ -17,16 +17,18 @@ pub(super) async fn pump(receiver: Receiver, sender: Sender) {
     let Some(sink) = sender.socket().cloned() else {
         return;
     };
-    let result = loop {
+    loop {
         poll_fn(|cx| source.poll_readable(cx)).await;
         let mut buffer = vec![0; CHUNK].into_boxed_slice();
         let length = match poll_fn(|cx| source.poll_receive(cx, &mut buffer)).await {
-            Ok(0) => break Ok(()),
+            Ok(0) => break,
             Ok(length) => length,
             Err(error) => {
-                // The end of what came is not the end of what was meant.
+                // The end of what came is not the end of what was meant. The cause is
+                // told before its consequence.
+                let _ = received.send(Err(error));
                 sink.abort();
-                break Err(error);
+                return;
             }
         };
         let mut rest = &buffer[..length];
@@ -41,8 +43,8 @@ pub(super) async fn pump(receiver: Receiver, sender: Sender) {
                 }
             }
         }
-    };
+    }
     // Nobody may be interested.
-    let _ = received.send(result);
+    let _ = received.send(Ok(()));
     drop(sender);
 }

@@ -1,4 +1,4 @@
-//! The scenarios.
+//! The scenarios of the shipped services.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -30,6 +30,7 @@ const fn echo(
         arguments: &[],
         play,
         node: Same,
+        wasi: Option::None,
     }
 }
 
@@ -48,7 +49,7 @@ const ALL_BYTES: [u8; 256] = {
 };
 
 /// All of them.
-pub const SCENARIOS: &[Scenario] = &[
+pub(super) const SERVICES: &[Scenario] = &[
     echo(
         "echo",
         &["R1", "W1", "K1", "K2"],
@@ -316,6 +317,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 Printed(2),
                 Send(1, b"one"),
                 Receive(1, b"one"),
+                Printed(3),
                 Send(2, b"two"),
                 Receive(2, b"two"),
                 Silence(1),
@@ -434,6 +436,7 @@ pub const SCENARIOS: &[Scenario] = &[
         guest: "lines",
         arguments: &[],
         node: None,
+        wasi: Option::None,
         play: Script(
             &[
                 Connect(1),
@@ -460,6 +463,7 @@ pub const SCENARIOS: &[Scenario] = &[
         guest: "lines",
         arguments: &[],
         node: None,
+        wasi: Option::None,
         play: Script(
             &[Connect(1), Send(1, b"upper last"), Fin(1), Receive(1, b"LAST\n"), Ends(1)],
             &[],
@@ -471,6 +475,7 @@ pub const SCENARIOS: &[Scenario] = &[
         guest: "lines",
         arguments: &[],
         node: None,
+        wasi: Option::None,
         play: Script(
             &[
                 Connect(1),
@@ -488,6 +493,7 @@ pub const SCENARIOS: &[Scenario] = &[
         guest: "lines",
         arguments: &[],
         node: None,
+        wasi: Option::None,
         play: Script(
             &[
                 Connect(1),
@@ -505,6 +511,7 @@ pub const SCENARIOS: &[Scenario] = &[
         guest: "digest",
         arguments: &[],
         node: None,
+        wasi: Option::None,
         play: Script(
             &[
                 Connect(1),
@@ -524,6 +531,7 @@ pub const SCENARIOS: &[Scenario] = &[
         guest: "digest",
         arguments: &[],
         node: None,
+        wasi: Option::None,
         play: Script(
             &[
                 Connect(1),
@@ -639,44 +647,4 @@ fn listener_errors(stage: &Stage<'_>) -> Result<()> {
     }
     // The one that was there is unharmed.
     Client::connect(stage.server.address())?.exchange(1000, 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The oracle, and the rules in it: `- **R1** ...`.
-    fn rules() -> Vec<String> {
-        let path = crate::runner::root().join("wit/SEMANTICS.md");
-        std::fs::read_to_string(path)
-            .unwrap()
-            .lines()
-            .filter_map(|line| Some(line.strip_prefix("- **")?.split_once("**")?.0.to_owned()))
-            .collect()
-    }
-
-    #[test]
-    fn scenarios_cite_rules_that_exist() {
-        let rules = rules();
-        assert!(rules.len() > 30, "{rules:?}");
-        for scenario in SCENARIOS {
-            assert!(!scenario.rules.is_empty(), "{}", scenario.name);
-            for rule in scenario.rules {
-                assert!(
-                    rules.contains(&(*rule).to_owned()),
-                    "{}: {rule}",
-                    scenario.name
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn names_are_unique() {
-        let mut names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-        names.sort_unstable();
-        let count = names.len();
-        names.dedup();
-        assert_eq!(names.len(), count);
-    }
 }
