@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::scenarios;
+use halfopen_tests::wire::can_capture;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod conformance {
@@ -41,6 +42,13 @@ fn main() -> ExitCode {
         scenarios::all().count(),
         Runner::SERVICE.len(),
     );
+    if can_capture() {
+        println!("every script is checked on the wire as well");
+    } else {
+        println!(
+            "!!! SKIPPED: packets cannot be captured here (it takes tcpdump and root), so the scripts are checked by what sockets see only"
+        );
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

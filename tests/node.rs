@@ -72,8 +72,9 @@ fn compare(scenario: &Scenario, script: &[Step], lines: usize, binaries: &Binari
 
 /// Everything that can be seen from outside: at the client, and on standard output.
 fn observe(server: &Server, script: &[Step], lines: usize) -> Result<(Transcript, Vec<String>)> {
-    let (seen, addresses) = play(server, script)?;
+    let played = play(server, script)?;
     server.printed(lines);
     thread::sleep(Duration::from_millis(100));
-    Ok((seen, anonymous(server.printed(0), &addresses)))
+    let printed = anonymous(server.printed(0), &played.addresses);
+    Ok((played.seen, printed))
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::client::{Client, End};
 use crate::runner::{Binaries, Runner};
 use crate::server::Server;
+use crate::wire::{Capture, can_capture, check};
 
 /// One scenario.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +78,9 @@ pub enum Step {
     RestReset(u8),
     /// Sends RST.
     Reset(u8),
+    /// On the wire, the server sends FIN, and RST soon after it. Which of them a socket
+    /// sees depends on when it looks.
+    FinThenReset(u8),
     /// Closes as programs do: FIN, or RST if something was not received.
     Close(u8),
     /// Nothing comes for a moment, and nothing ends.
@@ -85,6 +89,30 @@ pub enum Step {
     Pause,
     /// Waits until the server has printed so many lines in all.
     Printed(usize),
+}
+
+impl Step {
+    /// The client that takes it, if it is one's.
+    #[must_use]
+    pub fn client(&self) -> Option<u8> {
+        match *self {
+            Step::Connect(client)
+            | Step::Send(client, _)
+            | Step::SendMany(client, ..)
+            | Step::Receive(client, _)
+            | Step::ReceiveMany(client, ..)
+            | Step::Fin(client)
+            | Step::End(client)
+            | Step::EndReset(client)
+            | Step::RestEnd(client)
+            | Step::RestReset(client)
+            | Step::FinThenReset(client)
+            | Step::Reset(client)
+            | Step::Close(client)
+            | Step::Silence(client) => Some(client),
+            Step::Pause | Step::Printed(_) => None,
+        }
+    }
 }
 
 /// What is to hand while a scenario is played.
@@ -114,11 +142,22 @@ fn connected(clients: &mut HashMap<u8, Client>, number: u8) -> Result<&mut Clien
         .with_context(|| format!("client {number} is not connected"))
 }
 
+/// A script that was played.
+#[derive(Debug)]
+pub struct Played {
+    /// What the clients saw.
+    pub seen: Transcript,
+    /// Where they connected from.
+    pub addresses: HashMap<u8, SocketAddr>,
+    /// Those that are still connected.
+    pub clients: HashMap<u8, Client>,
+}
+
 /// Plays a script, and notes what happens, whether it is as expected or not.
 ///
 /// # Errors
 /// If nothing happens at all for a long time.
-pub fn play(server: &Server, script: &[Step]) -> Result<(Transcript, HashMap<u8, SocketAddr>)> {
+pub fn play(server: &Server, script: &[Step]) -> Result<Played> {
     let mut clients: HashMap<u8, Client> = HashMap::new();
     let mut addresses = HashMap::new();
     let mut seen = Transcript::new();
@@ -131,7 +170,7 @@ pub fn play(server: &Server, script: &[Step]) -> Result<(Transcript, HashMap<u8,
             continue;
         }
         match *step {
-            Step::Connect(_) => {}
+            Step::Connect(_) | Step::FinThenReset(_) => {}
             Step::Send(number, bytes) => {
                 if connected(&mut clients, number)?.send(bytes).is_err() {
                     note(number, "cannot send".to_owned());
@@ -180,7 +219,11 @@ pub fn play(server: &Server, script: &[Step]) -> Result<(Transcript, HashMap<u8,
             Step::Printed(lines) => drop(server.printed(lines)),
         }
     }
-    Ok((seen, addresses))
+    Ok(Played {
+        seen,
+        addresses,
+        clients,
+    })
 }
 
 /// What a script expects to be seen.
@@ -239,17 +282,28 @@ impl Scenario {
                 server: &server,
             }),
             Play::Script(script, lines) => {
-                let (seen, addresses) = play(&server, script)?;
+                let capture = can_capture()
+                    .then(|| Capture::start(server.address()))
+                    .transpose()?;
+                let played = play(&server, script)?;
                 let wanted = expected(script);
-                ensure!(seen == wanted, "expected {wanted:#?}\nseen {seen:#?}");
+                let seen = &played.seen;
+                ensure!(*seen == wanted, "expected {wanted:#?}\nseen {seen:#?}");
                 // All that is still to come.
-                drop(server.printed(lines.len()));
+                server.printed(lines.len());
                 thread::sleep(Duration::from_millis(50));
-                let printed = anonymous(server.printed(0), &addresses);
+                let printed = anonymous(server.printed(0), &played.addresses);
                 ensure!(
                     printed == lines,
                     "expected {lines:#?}\nprinted {printed:#?}"
                 );
+                if let Some(capture) = capture {
+                    let wires = capture.stop()?;
+                    for (&client, address) in &played.addresses {
+                        let wire = wires.get(&address.port()).copied().unwrap_or_default();
+                        check(script, client, wire)?;
+                    }
+                }
                 Ok(())
             }
         }

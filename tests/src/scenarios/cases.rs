@@ -7,8 +7,8 @@ use crate::scenario::Node::{Differs, Same};
 use crate::scenario::Play::{self, Script};
 use crate::scenario::Scenario;
 use crate::scenario::Step::{
-    Close, Connect, End, EndReset, Fin, Pause, Printed, Receive, ReceiveMany, Reset, RestEnd,
-    RestReset, Send, SendMany, Silence,
+    Close, Connect, End, EndReset, Fin, FinThenReset, Pause, Printed, Receive, ReceiveMany, Reset,
+    RestEnd, RestReset, Send, SendMany, Silence,
 };
 
 const MANY: usize = 8 << 20;
@@ -534,6 +534,21 @@ pub(super) const CASES: &[Scenario] = &[
     END_TWICE[1],
     Scenario {
         node: Differs("C2: a gentle close; Node sends RST, which can destroy a reply on its way"),
+        wasi: Some((
+            "on wasi:sockets there is no gentle close: unread data makes Linux send RST",
+            Script(
+                &[
+                    Connect(1),
+                    Send(1, b"ptttd"),
+                    Pause,
+                    SendMany(1, b'x', 1_000_000),
+                    Printed(1),
+                    Pause,
+                    FinThenReset(1),
+                ],
+                &["close false"],
+            ),
+        )),
         ..case(
             "destroy-with-data-unread",
             &["K5", "C2"],

@@ -1,0 +1,302 @@
+//! What went over the wire, seen by `tcpdump` on the loopback interface: not what a
+//! socket made of it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use rustix::process::Signal;
+
+use crate::scenario::Step;
+use crate::server::{Server, command};
+
+/// A capture that is going on.
+#[derive(Debug)]
+pub struct Capture {
+    tcpdump: Server,
+    server: SocketAddr,
+}
+
+/// What one end of a connection sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes of data.
+    pub bytes: u64,
+    /// Where in its bytes its FIN came, if one did.
+    pub fin: Option<u64>,
+    /// Whether it sent RST.
+    pub rst: bool,
+}
+
+/// What the two ends of a connection sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wire {
+    /// The client.
+    pub client: Sent,
+    /// The server.
+    pub server: Sent,
+}
+
+/// Whether packets can be captured here: it takes `tcpdump`, and the right to.
+#[must_use]
+pub fn can_capture() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        Command::new("tcpdump").arg("--version").output().is_ok()
+            && rustix::process::geteuid().is_root()
+    })
+}
+
+impl Capture {
+    /// Captures what comes to and from a server.
+    ///
+    /// # Errors
+    /// If it does not begin.
+    pub fn start(server: SocketAddr) -> Result<Self> {
+        let filter = format!("tcp port {}", server.port());
+        let tcpdump = command(
+            "tcpdump",
+            [
+                "-i",
+                "lo",
+                "-nn",
+                "-l",
+                "--immediate-mode",
+                "-s",
+                "96",
+                "-B",
+                "16384",
+                &filter,
+            ],
+        );
+        let tcpdump = Server::start(tcpdump, 0)?;
+        tcpdump.logged("listening on")?;
+        Ok(Capture { tcpdump, server })
+    }
+
+    /// Ends it; what each client's connection saw, by the client's port.
+    ///
+    /// # Errors
+    /// If it cannot be ended, or has missed something.
+    pub fn stop(self) -> Result<HashMap<u16, Wire>> {
+        // What was sent last may not be through yet.
+        let mut before = self.tcpdump.printed(0).len();
+        loop {
+            thread::sleep(Duration::from_millis(50));
+            let now = self.tcpdump.printed(0).len();
+            if now == before {
+                break;
+            }
+            before = now;
+        }
+        let stopped = self.tcpdump.stop(Signal::INT)?;
+        let dropped = stopped
+            .stderr
+            .iter()
+            .any(|line| line.ends_with("packets dropped by kernel") && !line.starts_with("0 "));
+        ensure!(!dropped, "the capture is not whole: {:?}", stopped.stderr);
+        let mut wires: HashMap<u16, Wire> = HashMap::new();
+        for line in &stopped.stdout {
+            let Some(packet) = Packet::parse(line) else {
+                continue;
+            };
+            if packet.from == self.server.port() {
+                wires.entry(packet.to).or_default().server.add(&packet);
+            } else {
+                wires.entry(packet.from).or_default().client.add(&packet);
+            }
+        }
+        Ok(wires)
+    }
+}
+
+impl Sent {
+    fn add(&mut self, packet: &Packet) {
+        self.rst |= packet.rst;
+        if packet.syn || packet.rst {
+            return;
+        }
+        self.bytes = self.bytes.max(packet.end.saturating_sub(1));
+        if packet.fin {
+            self.fin.get_or_insert(packet.end.saturating_sub(1));
+        }
+    }
+}
+
+/// A line of tcpdump's.
+struct Packet {
+    from: u16,
+    to: u16,
+    syn: bool,
+    fin: bool,
+    rst: bool,
+    /// The sequence number after its last byte, counted from 1 at the first.
+    end: u64,
+}
+
+impl Packet {
+    /// `12:00:00.0 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [P.], seq 1:3, ack 1, …`
+    fn parse(line: &str) -> Option<Self> {
+        let (_, rest) = line.split_once(" > ")?;
+        let from = line.split_once(" > ")?.0.rsplit_once('.')?.1.parse().ok()?;
+        let (to, rest) = rest.split_once(": Flags [")?;
+        let to = to.rsplit_once('.')?.1.parse().ok()?;
+        let (flags, rest) = rest.split_once(']')?;
+        let end = rest.strip_prefix(", seq ").and_then(|rest| {
+            let range = rest.split_once(',')?.0;
+            range.rsplit(':').next()?.parse().ok()
+        });
+        Some(Packet {
+            from,
+            to,
+            syn: flags.contains('S'),
+            fin: flags.contains('F'),
+            rst: flags.contains('R'),
+            end: end.unwrap_or(0),
+        })
+    }
+}
+
+/// Makes sure that a client's connection looked as its script says.
+///
+/// # Errors
+/// If it did not.
+pub fn check(script: &[Step], client: u8, wire: Wire) -> Result<()> {
+    let expected = Expected::of(script, client);
+    let Wire {
+        client: ours,
+        server,
+    } = wire;
+    if let Some(bytes) = expected.sent {
+        ensure!(
+            ours.bytes == bytes,
+            "the client sent {ours:?}, not {bytes} bytes"
+        );
+    }
+    if let Some(bytes) = expected.received {
+        ensure!(
+            server.bytes == bytes,
+            "the server sent {server:?}, not {bytes} bytes"
+        );
+    }
+    if let Some(fin) = expected.fin {
+        ensure!(
+            server.fin.is_some() == fin,
+            "FIN from the server: {server:?}"
+        );
+    }
+    if let Some(at) = server.fin {
+        // Rule W1.
+        ensure!(
+            at == server.bytes,
+            "FIN is not behind the last byte: {server:?}"
+        );
+    }
+    ensure!(
+        server.rst == expected.rst,
+        "RST from the server: {server:?}"
+    );
+    Ok(())
+}
+
+/// What a script says of the wire; nothing where it leaves it open.
+#[derive(Debug)]
+struct Expected {
+    sent: Option<u64>,
+    received: Option<u64>,
+    fin: Option<bool>,
+    rst: bool,
+}
+
+impl Expected {
+    fn of(script: &[Step], client: u8) -> Self {
+        let mut expected = Expected {
+            sent: Some(0),
+            received: Some(0),
+            fin: Some(false),
+            rst: false,
+        };
+        let add = |sum: &mut Option<u64>, length: usize| {
+            if let Some(sum) = sum {
+                *sum += length as u64;
+            }
+        };
+        for step in script.iter().filter(|step| step.client() == Some(client)) {
+            match *step {
+                Step::Send(_, bytes) => add(&mut expected.sent, bytes.len()),
+                Step::SendMany(_, _, count) => add(&mut expected.sent, count),
+                Step::Receive(_, bytes) => add(&mut expected.received, bytes.len()),
+                Step::ReceiveMany(_, _, count) => add(&mut expected.received, count),
+                Step::End(_) => expected.fin = Some(true),
+                Step::EndReset(_) => expected.rst = true,
+                Step::RestEnd(_) => {
+                    expected.fin = Some(true);
+                    expected.received = None;
+                }
+                Step::RestReset(_) => {
+                    expected.rst = true;
+                    expected.received = None;
+                }
+                Step::FinThenReset(_) => {
+                    expected.fin = Some(true);
+                    expected.rst = true;
+                    expected.received = None;
+                }
+                // What was on its way is not known.
+                Step::Reset(_) => expected.received = None,
+                Step::Close(_) => {
+                    expected.received = None;
+                    expected.fin = None;
+                }
+                _ => {}
+            }
+        }
+        if expected.rst {
+            // A reset may come before the rest of what the client sends.
+            expected.sent = None;
+        }
+        expected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_tcpdump_are_read() {
+        let packet = |rest: &str| {
+            Packet::parse(&format!(
+                "1:2 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags {rest}"
+            ))
+            .unwrap()
+        };
+        let data = packet("[P.], seq 1:3, ack 1, win 512, options [nop], length 2");
+        assert_eq!((data.from, data.to, data.end), (4000, 80, 3));
+        assert!(!data.fin && !data.rst && !data.syn);
+        let fin = packet("[F.], seq 3, ack 1, win 512, length 0");
+        assert!(fin.fin && fin.end == 3);
+        assert!(packet("[R], seq 1, win 0, length 0").rst);
+        assert!(packet("[S], seq 123456, win 0, length 0").syn);
+    }
+
+    #[test]
+    fn a_fin_before_the_last_byte_is_found() {
+        let script = [Step::Receive(1, b"ab"), Step::End(1)];
+        let mut wire = Wire::default();
+        wire.server.bytes = 2;
+        wire.server.fin = Some(2);
+        assert!(check(&script, 1, wire).is_ok());
+        wire.server.fin = Some(1);
+        assert!(check(&script, 1, wire).is_err());
+        wire.server.fin = None;
+        assert!(check(&script, 1, wire).is_err());
+        wire.server.fin = Some(2);
+        wire.server.rst = true;
+        assert!(check(&script, 1, wire).is_err());
+    }
+}
