@@ -13,10 +13,26 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 mod conformance {
     pub(crate) mod hostile;
+    pub(crate) mod matrix;
     pub(crate) mod programs;
     pub(crate) mod proxy;
 }
-use conformance::{hostile, programs, proxy};
+use conformance::{hostile, matrix, programs, proxy};
+
+/// Plays something on one way of running.
+type Run = fn(Runner, &Binaries) -> anyhow::Result<()>;
+
+/// Something that is not a script of one client's.
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    name: &'static str,
+    /// The rules of `wit/SEMANTICS.md` that it proves.
+    rules: &'static [&'static str],
+    runners: &'static [Runner],
+    /// Why it is not played on the others.
+    elsewhere: &'static str,
+    run: Run,
+}
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -30,18 +46,28 @@ fn main() -> ExitCode {
             }));
         }
     }
-    let services = trials.len();
-    trials.extend(programs::trials(&binaries));
-    let programs = trials.len() - services;
-    trials.extend(proxy::trials(&binaries));
-    let proxies = trials.len() - services - programs;
-    trials.extend(hostile::trials(&binaries));
-    let hostile = trials.len() - services - programs - proxies;
     println!(
-        "{} scenarios × {} runners for services, and {programs} trials of programs, {proxies} of proxies, {hostile} of hostile services",
+        "{} scenarios × {} runners for services",
         scenarios::all().count(),
         Runner::SERVICE.len(),
     );
+    for (what, cases) in [
+        ("programs", programs::CASES),
+        ("proxies", proxy::CASES),
+        ("hostile services", hostile::CASES),
+    ] {
+        let before = trials.len();
+        for case in cases {
+            for &runner in case.runners {
+                let binaries = binaries.clone();
+                trials.push(trial(runner, case.name, move || {
+                    (case.run)(runner, &binaries)
+                }));
+            }
+        }
+        let count = trials.len() - before;
+        println!("{} scenarios, {count} trials, of {what}", cases.len());
+    }
     if can_capture() {
         println!("every script is checked on the wire as well");
     } else {
@@ -49,6 +75,9 @@ fn main() -> ExitCode {
             "!!! SKIPPED: packets cannot be captured here (it takes tcpdump and root), so the scripts are checked by what sockets see only"
         );
     }
+    trials.push(Trial::test("matrix", || {
+        matrix::is_current().map_err(|error| Failed::from(format!("{error:#}")))
+    }));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

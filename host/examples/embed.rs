@@ -5,7 +5,7 @@
 //! $ cargo run --example embed -- guest/dist/echo.wasm 127.0.0.1:0 --quiet
 //! ```
 //!
-//! It prints the address it listens on, serves until Ctrl-C, and then lets
+//! It prints the addresses it listens on, serves until Ctrl-C, and then lets
 //! the connections finish.
 
 use std::net::SocketAddr;
@@ -17,10 +17,15 @@ use halfopen::{Output, Server};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut args = std::env::args().skip(1);
-    let usage = "usage: embed COMPONENT ADDRESS [ARGS]";
+    let mut args = std::env::args().skip(1).peekable();
+    let usage = "usage: embed COMPONENT ADDRESS... [ARGS]";
     let component: PathBuf = args.next().context(usage)?.into();
-    let address: SocketAddr = args.next().context(usage)?.parse().context(usage)?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    while let Some(address) = args.peek().and_then(|arg| arg.parse().ok()) {
+        addresses.push(address);
+        args.next();
+    }
+    anyhow::ensure!(!addresses.is_empty(), usage);
 
     let (stdout, written) = Output::stdout();
     let (stderr, _) = Output::stderr();
@@ -30,12 +35,16 @@ async fn main() -> anyhow::Result<()> {
         .stdout(stdout.clone())
         .stderr(stderr)
         .build(component)?;
-    let listener = halfopen::tcp::bind(address, None)
-        .with_context(|| format!("cannot listen on {address}"))?;
-    stdout.line(&listener.local_addr()?.to_string()).await;
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = halfopen::tcp::bind(address, None)
+            .with_context(|| format!("cannot listen on {address}"))?;
+        stdout.line(&listener.local_addr()?.to_string()).await;
+        listeners.push(listener);
+    }
     drop(stdout);
 
-    let summary = server.run([listener], ctrl_c()).await;
+    let summary = server.run(listeners, ctrl_c()).await;
     written.wait(Duration::from_secs(1)).await;
     eprintln!("served {} connections", summary.accepted);
     Ok(())

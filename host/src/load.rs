@@ -56,16 +56,24 @@ impl Source {
             Source::Bytes(bytes) => (None, bytes),
             Source::File(path) => (Some(path), &read_file(path)?),
         };
-        match (Engine::detect_precompiled(bytes), path) {
-            (None, _) => {}
-            (Some(_), Some(path)) if allow_precompiled => return precompiled(engine, path),
+        let component = match (Engine::detect_precompiled(bytes), path) {
+            (None, _) => {
+                check_preamble(bytes)?;
+                Component::from_binary(engine, bytes)
+                    .map_err(|error| LoadError::Invalid(one_line(&error)))?
+            }
+            (Some(_), Some(path)) if allow_precompiled => precompiled(engine, path)?,
             (Some(_), path) => {
                 let path = path.cloned().unwrap_or_default();
                 return Err(LoadError::PrecompiledDenied { path });
             }
-        }
-        check_preamble(bytes)?;
-        Component::from_binary(engine, bytes).map_err(|error| LoadError::Invalid(one_line(&error)))
+        };
+        // Otherwise the first instance does it, and needs a descriptor for it when
+        // there may be none left.
+        component
+            .initialize_copy_on_write_image()
+            .map_err(LoadError::Engine)?;
+        Ok(component)
     }
 }
 

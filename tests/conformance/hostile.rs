@@ -1,45 +1,63 @@
 //! A service that misbehaves, on the native host: its own connections end, and nothing
 //! else does.
 
-use std::sync::Arc;
-
 use anyhow::{Result, ensure};
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::server::Server;
-use libtest_mimic::Trial;
 
-type Scenario = fn(Runner, &Server) -> Result<()>;
+use crate::{Case, Run};
 
-const SCENARIOS: [(&str, Scenario); 6] = [
-    ("hostile-trap", trap),
-    ("hostile-error", error),
-    ("hostile-memory", memory),
-    ("hostile-late-writes", late_writes),
-    ("hostile-printing", printing),
-    ("hostile-forgetting", forgetting),
+/// A trap ends a composed program: it has one instance, which is over then.
+const ELSEWHERE: &str = "a trap ends the program";
+
+pub(crate) const CASES: &[Case] = &[
+    case("hostile-trap", &["C4", "E3"], |runner, binaries| {
+        survives(runner, binaries, trap)
+    }),
+    case("hostile-error", &["C4", "E3"], |runner, binaries| {
+        survives(runner, binaries, error)
+    }),
+    case("hostile-memory", &["C4"], |runner, binaries| {
+        survives(runner, binaries, memory)
+    }),
+    case("hostile-late-writes", &["W5"], |runner, binaries| {
+        survives(runner, binaries, late_writes)
+    }),
+    case("hostile-printing", &["E3"], |runner, binaries| {
+        survives(runner, binaries, printing)
+    }),
+    case("hostile-forgetting", &["C2"], |runner, binaries| {
+        survives(runner, binaries, forgetting)
+    }),
+    Case {
+        runners: &[Runner::NativeConnection],
+        elsewhere: "one instance can only wait for itself",
+        ..case("hostile-loop", &["E3"], |runner, binaries| {
+            endless(&runner.start(binaries, "hostile", &[])?)
+        })
+    },
 ];
 
-pub(crate) fn trials(binaries: &Arc<Binaries>) -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for (name, scenario) in SCENARIOS {
-        for runner in [Runner::NativeConnection, Runner::NativeShared] {
-            let binaries = binaries.clone();
-            trials.push(crate::trial(runner, name, move || {
-                let server = runner.start(&binaries, "hostile", &[])?;
-                scenario(runner, &server)?;
-                // Whatever it was, the server goes on.
-                Client::connect(server.address())?.exchange(100_000, 1)
-            }));
-        }
+const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> Case {
+    Case {
+        name,
+        rules,
+        runners: &[Runner::NativeConnection, Runner::NativeShared],
+        elsewhere: ELSEWHERE,
+        run,
     }
-    // With one instance for all there is nothing left that could go on.
-    let runner = Runner::NativeConnection;
-    let binaries = binaries.clone();
-    trials.push(crate::trial(runner, "hostile-loop", move || {
-        endless(&runner.start(&binaries, "hostile", &[])?)
-    }));
-    trials
+}
+
+/// Whatever it was, the server goes on.
+fn survives(
+    runner: Runner,
+    binaries: &Binaries,
+    scenario: fn(Runner, &Server) -> Result<()>,
+) -> Result<()> {
+    let server = runner.start(binaries, "hostile", &[])?;
+    scenario(runner, &server)?;
+    Client::connect(server.address())?.exchange(100_000, 1)
 }
 
 /// A connection that has been answered, so that it is served.
@@ -56,7 +74,7 @@ fn misbehaving(server: &Server, how: u8) -> Result<Client> {
     Ok(client)
 }
 
-/// Rules C4, E3: the connections of the instance are reset, and of no other.
+/// The connections of the instance are reset, and of no other.
 fn trap(runner: Runner, server: &Server) -> Result<()> {
     let mut other = behaving(server)?;
     let mut bad = misbehaving(server, b't')?;
@@ -74,7 +92,6 @@ fn trap(runner: Runner, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Rule C4.
 fn error(_: Runner, server: &Server) -> Result<()> {
     let mut other = behaving(server)?;
     let mut bad = misbehaving(server, b'e')?;
@@ -101,7 +118,6 @@ fn endless(server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Rules W5, K4.
 fn late_writes(_: Runner, server: &Server) -> Result<()> {
     let mut bad = misbehaving(server, b'w')?;
     ensure!(bad.end()? == (Vec::new(), End::Fin));
@@ -118,7 +134,7 @@ fn printing(_: Runner, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Rule C2: a handle that is never dropped ends with its instance.
+/// A handle that is never dropped ends with its instance.
 fn forgetting(runner: Runner, server: &Server) -> Result<()> {
     let mut bad = misbehaving(server, b'f')?;
     let (bytes, end) = bad.end()?;

@@ -1,33 +1,30 @@
 //! Programs, which listen themselves.
 
-use std::sync::Arc;
-
 use anyhow::{Result, ensure};
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::server::{Server, run};
-use libtest_mimic::Trial;
 
-type Scenario = fn(Runner, &Binaries) -> Result<()>;
+use crate::{Case, Run};
 
-const SCENARIOS: [(&str, Scenario); 4] = [
-    ("primitives", echoes),
-    ("primitives-reset", reset),
-    ("primitives-once", once),
-    ("primitives-listener-errors", listener_errors),
+/// Why the other ways of running have no part in it.
+const ELSEWHERE: &str = "a program, not a service";
+
+pub(crate) const CASES: &[Case] = &[
+    case("primitives", &["L1", "L2", "R2", "W2"], echoes),
+    case("primitives-reset", &["E3"], reset),
+    case("primitives-once", &["L7", "C5"], once),
+    case("primitives-listener-errors", &["L3"], listener_errors),
 ];
 
-pub(crate) fn trials(binaries: &Arc<Binaries>) -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for (name, scenario) in SCENARIOS {
-        for runner in Runner::PROGRAM {
-            let binaries = binaries.clone();
-            trials.push(crate::trial(runner, name, move || {
-                scenario(runner, &binaries)
-            }));
-        }
+const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> Case {
+    Case {
+        name,
+        rules,
+        runners: &Runner::PROGRAM,
+        elsewhere: ELSEWHERE,
+        run,
     }
-    trials
 }
 
 fn start(runner: Runner, binaries: &Binaries, arguments: &[&str]) -> Result<Server> {
@@ -35,7 +32,7 @@ fn start(runner: Runner, binaries: &Binaries, arguments: &[&str]) -> Result<Serv
     Server::start(runner.program(binaries, "primitives", &arguments), 1)
 }
 
-/// Rules L1, L2, R2, W2: both orders of half-close.
+/// Both orders of half-close.
 fn echoes(runner: Runner, binaries: &Binaries) -> Result<()> {
     let server = start(runner, binaries, &[])?;
     let mut first = Client::connect(server.address())?;
@@ -64,7 +61,6 @@ fn echoes(runner: Runner, binaries: &Binaries) -> Result<()> {
     Ok(())
 }
 
-/// Rule E3.
 fn reset(runner: Runner, binaries: &Binaries) -> Result<()> {
     let server = start(runner, binaries, &[])?;
     let mut first = Client::connect(server.address())?;
@@ -76,7 +72,7 @@ fn reset(runner: Runner, binaries: &Binaries) -> Result<()> {
     second.exchange(100_000, 1)
 }
 
-/// Rules L7, C5: the program ends when its only connection has.
+/// The program ends when its only connection has.
 fn once(runner: Runner, binaries: &Binaries) -> Result<()> {
     let server = start(runner, binaries, &["--once"])?;
     let mut client = Client::connect(server.address())?;
@@ -94,7 +90,6 @@ fn once(runner: Runner, binaries: &Binaries) -> Result<()> {
     Ok(())
 }
 
-/// Rule L3.
 fn listener_errors(runner: Runner, binaries: &Binaries) -> Result<()> {
     let server = start(runner, binaries, &[])?;
     let taken = server.address().to_string();

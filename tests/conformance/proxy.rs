@@ -3,46 +3,41 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::server::{PATIENCE, Server};
-use libtest_mimic::Trial;
 use socket2::SockRef;
 
-type Scenario = fn(Runner, &Binaries) -> Result<()>;
-
-const SCENARIOS: [(&str, Scenario); 6] = [
-    ("proxy-client-ends-first", client_first),
-    ("proxy-server-ends-first", server_first),
-    ("proxy-both-at-once", full_duplex),
-    ("proxy-upstream-refuses", refused),
-    ("proxy-upstream-resets", upstream_resets),
-    ("proxy-client-resets", client_resets),
-];
+use crate::{Case, Run};
 
 /// The embedding example grants its service no connections of its own.
-const RUNNERS: [Runner; 4] = [
-    Runner::NativeConnection,
-    Runner::NativeShared,
-    Runner::Composed,
-    Runner::Wasmtime,
+const ELSEWHERE: &str = "the example grants no connections";
+
+pub(crate) const CASES: &[Case] = &[
+    case("proxy-client-ends-first", &["R2", "W9"], client_first),
+    case("proxy-server-ends-first", &["W2", "W9"], server_first),
+    case("proxy-both-at-once", &["R1", "W1", "W9"], full_duplex),
+    case("proxy-upstream-refuses", &["E3"], refused),
+    case("proxy-upstream-resets", &["W9"], upstream_resets),
+    case("proxy-client-resets", &["W9"], client_resets),
 ];
 
-pub(crate) fn trials(binaries: &Arc<Binaries>) -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for (name, scenario) in SCENARIOS {
-        for runner in RUNNERS {
-            let binaries = binaries.clone();
-            trials.push(crate::trial(runner, name, move || {
-                scenario(runner, &binaries)
-            }));
-        }
+const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> Case {
+    Case {
+        name,
+        rules,
+        runners: &[
+            Runner::NativeConnection,
+            Runner::NativeShared,
+            Runner::Composed,
+            Runner::Wasmtime,
+        ],
+        elsewhere: ELSEWHERE,
+        run,
     }
-    trials
 }
 
 fn proxy(runner: Runner, binaries: &Binaries, upstream: SocketAddr) -> Result<Server> {
@@ -72,7 +67,7 @@ impl Chain {
     }
 }
 
-/// Rules R2, W9: our FIN goes through, and what is still on its way back comes.
+/// Our FIN goes through, and what is still on its way back comes.
 fn client_first(runner: Runner, binaries: &Binaries) -> Result<()> {
     let chain = Chain::start(runner, binaries)?;
     let mut client = Client::connect(chain.first.address())?;
@@ -83,7 +78,7 @@ fn client_first(runner: Runner, binaries: &Binaries) -> Result<()> {
     Ok(())
 }
 
-/// Rules W2, W9: the server's FIN goes through, and what we send then arrives.
+/// The server's FIN goes through, and what we send then arrives.
 fn server_first(runner: Runner, binaries: &Binaries) -> Result<()> {
     let chain = Chain::start(runner, binaries)?;
     let mut client = Client::connect(chain.first.address())?;
@@ -123,7 +118,7 @@ fn refused(runner: Runner, binaries: &Binaries) -> Result<()> {
     proxy.logged(&format!("cannot connect to {nobody}: connection refused"))
 }
 
-/// Rule W9: natively a reset is passed on; `wasi:sockets` cannot send one, and ends.
+/// Natively a reset is passed on; `wasi:sockets` cannot send one, and ends.
 fn upstream_resets(runner: Runner, binaries: &Binaries) -> Result<()> {
     let upstream = TcpListener::bind("127.0.0.1:0")?;
     let proxy = proxy(runner, binaries, upstream.local_addr()?)?;

@@ -431,6 +431,14 @@ pub(super) const SERVICES: &[Scenario] = &[
         ..echo("listener-errors", &["L3", "L4"], Code(listener_errors))
     },
     Scenario {
+        node: None,
+        ..echo(
+            "out-of-descriptors",
+            &["L5"],
+            Code(out_of_descriptors),
+        )
+    },
+    Scenario {
         name: "lines",
         rules: &["R1", "W1"],
         guest: "lines",
@@ -597,10 +605,6 @@ fn ipv6(stage: &Stage<'_>) -> Result<()> {
 }
 
 fn two_listeners(stage: &Stage<'_>) -> Result<()> {
-    if stage.runner == Runner::Embedded {
-        // The example takes one address; `Server::run` takes many.
-        return Ok(());
-    }
     let listen = ["127.0.0.1:0", "[::1]:0"];
     let command = stage.runner.service(stage.binaries, "echo", &listen, &[]);
     let server = Server::start(command, 2)?;
@@ -647,4 +651,28 @@ fn listener_errors(stage: &Stage<'_>) -> Result<()> {
     }
     // The one that was there is unharmed.
     Client::connect(stage.server.address())?.exchange(1000, 1)
+}
+
+/// With fewer descriptors than clients, the others are served as those close.
+fn out_of_descriptors(stage: &Stage<'_>) -> Result<()> {
+    let served = stage
+        .runner
+        .service(stage.binaries, "echo", &["127.0.0.1:0"], &["--quiet"]);
+    let mut command = server::command("sh", ["-c", "ulimit -n 48; exec \"$@\"", "sh"]);
+    command.arg(served.get_program()).args(served.get_args());
+    let server = Server::start(command, 1)?;
+    let mut clients = (0..100)
+        .map(|_| {
+            let mut client = Client::connect(server.address())?;
+            client.send(b"x")?;
+            Ok(client)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    for (number, client) in clients.iter_mut().enumerate() {
+        let answer = client.receive(1)?;
+        ensure!(answer == b"x", "client {number}: {answer:?}");
+        client.fin()?;
+        ensure!(client.end()? == (Vec::new(), End::Fin));
+    }
+    Client::connect(server.address())?.exchange(1000, 1)
 }
