@@ -6,12 +6,14 @@
 //! trapped; an error that the service returns ends its connection only.
 
 mod arguments;
+mod backoff;
 mod listening;
 mod printing;
 
 use futures::future::join_all;
 
 use arguments::Request;
+use backoff::Backoff;
 use bindings::halfopen::tcp::{bridge, handler};
 use bindings::wasi::cli::environment::get_arguments;
 use bindings::wasi::sockets::types::TcpSocket;
@@ -80,8 +82,11 @@ async fn serve(addresses: &[std::net::SocketAddr]) -> Result<(), String> {
 }
 
 async fn accept(mut listener: Listener) {
+    let mut backoff = Backoff::default();
     while let Some(socket) = listener.next().await {
-        wit_bindgen::spawn_local(handle(socket));
+        if backoff.is_connection(&socket).await {
+            wit_bindgen::spawn_local(handle(socket));
+        }
     }
     print_error("error: a listener has failed, and accepts no more\n".to_owned()).await;
 }

@@ -7,6 +7,7 @@
 //! no part in moving the bytes. That also means that it can change no future, and
 //! so cannot make the two directions agree on one error; `halfopen-guest` does.
 
+mod backoff;
 mod environment;
 mod listening;
 mod outgoing;

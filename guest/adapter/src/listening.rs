@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 
 use wit_bindgen::StreamReader;
 
+use crate::backoff::Backoff;
 use crate::exports::halfopen::tcp::connections;
 use crate::exports::halfopen::tcp::listeners::{self, Guest, GuestListener, ListenOptions};
 use crate::wasi::sockets::types::{ErrorCode, IpAddressFamily, IpSocketAddress, TcpSocket};
@@ -48,11 +49,14 @@ impl GuestListener for Listener {
 
     async fn accept(&self) -> Result<connections::Connection, ErrorCode> {
         let mut turn = self.accepted.turn().await;
-        match turn.get().next().await {
-            Some(socket) => Ok(Connection::handle(socket)),
-            // The host ends the stream only when the socket can listen no more.
-            None => Err(ErrorCode::InvalidState),
+        let mut backoff = Backoff::default();
+        while let Some(socket) = turn.get().next().await {
+            if backoff.is_connection(&socket).await {
+                return Ok(Connection::handle(socket));
+            }
         }
+        // The host ends the stream only when the socket can listen no more.
+        Err(ErrorCode::InvalidState)
     }
 }
 

@@ -90,7 +90,8 @@ fn no_component_imports_more_than_it_needs() {
     for (name, component) in &manifest.components {
         let may: Vec<&str> = match name.as_str() {
             "acceptor.wasm" => [
-                &PRINTING[..],
+                &CLOCK[..],
+                &PRINTING,
                 &SOCKETS,
                 &[
                     ENVIRONMENT,
@@ -100,10 +101,9 @@ fn no_component_imports_more_than_it_needs() {
                 ],
             ]
             .concat(),
-            "adapter.wasm" => [&SOCKETS[..], &[ENVIRONMENT]].concat(),
+            "adapter.wasm" => [&CLOCK[..], &SOCKETS, &[ENVIRONMENT]].concat(),
             "digest.wasm" | "hostile.wasm" | "lines.wasm" => [&CONNECTIONS[..], &PRINTING].concat(),
             "cases.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat(),
-            "cases-standalone.wasm" => [&SOCKETS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat(),
             "echo.wasm" => [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat(),
             "proxy.wasm" => [
                 &CONNECTIONS[..],
@@ -119,7 +119,7 @@ fn no_component_imports_more_than_it_needs() {
             .concat(),
             standalone => {
                 assert!(standalone.ends_with("-standalone.wasm"));
-                [&SOCKETS[..], &PRINTING, &[ENVIRONMENT]].concat()
+                [&CLOCK[..], &SOCKETS, &PRINTING, &[ENVIRONMENT]].concat()
             }
         };
         for import in &component.imports {
