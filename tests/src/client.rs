@@ -72,6 +72,25 @@ impl Client {
         Ok(())
     }
 
+    /// The same connection, for another thread.
+    ///
+    /// # Errors
+    /// If the system does not let us.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Client {
+            stream: self.stream.try_clone()?,
+        })
+    }
+
+    /// Resets, though clones of this are still open.
+    ///
+    /// # Errors
+    /// If the system does not let us.
+    pub fn reset_now(&self) -> Result<()> {
+        rustix::net::connect_unspec(&self.stream)?;
+        Ok(())
+    }
+
     /// Receives exactly so many bytes, or what comes before the end.
     ///
     /// # Errors

@@ -217,6 +217,8 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::ErrorCode;
 
@@ -318,5 +320,102 @@ mod tests {
         let mut machine = Machine::default();
         machine.fail(reset());
         assert_eq!(machine.destroy(), Destroy::Nothing);
+    }
+
+    /// What can happen to a connection, from the program's side and from the host's.
+    #[derive(Clone, Debug)]
+    enum Act {
+        Write(u16),
+        End,
+        Destroy,
+        Reset,
+        /// The sending task looks what there is to do, and does it.
+        Step,
+        /// The host takes what was offered.
+        Taken,
+        ReceiveEnd,
+        Fail,
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let act = prop_oneof![
+            6 => (0..2000_u16).prop_map(Act::Write),
+            2 => Just(Act::End),
+            1 => Just(Act::Destroy),
+            1 => Just(Act::Reset),
+            8 => Just(Act::Step),
+            8 => Just(Act::Taken),
+            1 => Just(Act::ReceiveEnd),
+            1 => Just(Act::Fail),
+        ];
+        prop::collection::vec(act, 0..60)
+    }
+
+    proptest! {
+        /// No byte is lost, doubled or reordered; FIN comes once and last; nothing goes
+        /// out after an error or a reset; what is refused changes nothing.
+        #[test]
+        fn the_laws_hold_whatever_happens(acts in acts()) {
+            let mut machine = Machine::default();
+            let mut accepted = Vec::new();
+            let mut sent = Vec::new();
+            let mut offered: Option<usize> = None;
+            let (mut finished, mut ended, mut stopped) = (false, false, false);
+            let mut next = 0_u8;
+            for act in acts {
+                match act {
+                    Act::Write(length) => {
+                        let bytes: Vec<u8> = (0..length)
+                            .map(|_| { next = next.wrapping_add(1); next })
+                            .collect();
+                        let before = machine.unsent();
+                        if machine.write(bytes.clone()) {
+                            prop_assert!(!ended && !stopped);
+                            accepted.extend(bytes);
+                        } else {
+                            prop_assert!(ended || stopped);
+                            prop_assert_eq!(machine.unsent(), before);
+                        }
+                    }
+                    Act::End => { machine.end(); ended = true; }
+                    Act::Destroy => {
+                        let unsent = machine.unsent();
+                        let how = machine.destroy();
+                        // What is lost is told.
+                        if how == Destroy::Close { prop_assert!(offered.is_none()); }
+                        if unsent == 0 { prop_assert!(how != Destroy::Reset); }
+                        stopped = true;
+                    }
+                    Act::Reset => { machine.reset(); stopped = true; }
+                    Act::Step if offered.is_none() && !finished => match machine.next_step() {
+                        Some(Step::Send(bytes)) => {
+                            prop_assert!(!bytes.is_empty());
+                            offered = Some(bytes.len());
+                            sent.extend(bytes);
+                        }
+                        Some(Step::Finish) => {
+                            prop_assert_eq!(&sent, &accepted, "FIN before the last byte");
+                            prop_assert!(ended || stopped);
+                            finished = true;
+                            machine.finished();
+                        }
+                        Some(Step::Stop) => {
+                            prop_assert!(stopped);
+                            break;
+                        }
+                        None => prop_assert!(!ended && sent == accepted),
+                    },
+                    Act::Taken => if offered.take().is_some() { machine.sent(); },
+                    Act::Step => {}
+                    Act::ReceiveEnd => machine.receive_end(),
+                    Act::Fail => {
+                        machine.fail(reset());
+                        if machine.error().is_some() { stopped = true; }
+                    }
+                }
+                prop_assert!(accepted.starts_with(&sent), "lost, doubled or reordered");
+                prop_assert_eq!(machine.sending_ended(), finished);
+            }
+        }
     }
 }

@@ -1,0 +1,252 @@
+//! Random scripts over real sockets: what the server does, what the client sends, when
+//! each ends, with stalls in between. The laws that have to hold, whatever happens: no
+//! byte is lost, doubled or added; each direction ends once, by FIN, behind its last
+//! byte; a reset is an error, once; `close` comes once, and last.
+//!
+//! Bounded by time: 10 s, or `HALFOPEN_RANDOM_SECONDS`. The seed is printed, and
+//! `HALFOPEN_SEED` plays it again.
+
+#![allow(clippy::print_stdout, reason = "a test tells what it did")]
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use fastrand::Rng;
+use halfopen_tests::client::{Client, End};
+use halfopen_tests::runner::{Binaries, Runner};
+use halfopen_tests::server::Server;
+
+#[test]
+fn native_with_an_instance_per_connection() -> Result<()> {
+    play(Runner::NativeConnection)
+}
+
+#[test]
+fn native_with_one_instance() -> Result<()> {
+    play(Runner::NativeShared)
+}
+
+#[test]
+fn composed() -> Result<()> {
+    play(Runner::Composed)
+}
+
+#[test]
+fn composed_under_wasmtime() -> Result<()> {
+    play(Runner::Wasmtime)
+}
+
+fn play(runner: Runner) -> Result<()> {
+    let seconds = from_env("HALFOPEN_RANDOM_SECONDS")?.unwrap_or(10);
+    let seed = from_env("HALFOPEN_SEED")?.unwrap_or_else(|| fastrand::u64(..));
+    let binaries = Binaries::find(env!("CARGO_BIN_EXE_wasmtime"));
+    let closed = runner.start(&binaries, "cases", &[])?;
+    let half_open = runner.start(&binaries, "cases", &["--allow-half-open"])?;
+    let mut servers = [(&closed, false, 0), (&half_open, true, 0)];
+    let mut random = Rng::with_seed(seed);
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let mut count = 0;
+    while Instant::now() < deadline {
+        let (server, allow_half_open, printed) = &mut servers[random.usize(..2)];
+        let script = Script::random(&mut random, *allow_half_open);
+        let played = script.play(server, printed, &mut random);
+        played.with_context(|| {
+            format!(
+                "{}, HALFOPEN_SEED={seed}, script {count}, half-open {allow_half_open}: {script:?}",
+                runner.name()
+            )
+        })?;
+        count += 1;
+    }
+    println!(
+        "{}: {count} random scripts in {seconds} s without a violation; HALFOPEN_SEED={seed}",
+        runner.name()
+    );
+    Ok(())
+}
+
+fn from_env(name: &str) -> Result<Option<u64>> {
+    match std::env::var(name) {
+        Ok(text) => Ok(Some(
+            text.parse().with_context(|| format!("{name}={text}"))?,
+        )),
+        Err(_) => Ok(None),
+    }
+}
+
+#[derive(Debug)]
+struct Script {
+    /// For `guest/cases`. The first one has it say hello, so that what follows is
+    /// another chunk.
+    orders: String,
+    /// What the server then writes in all.
+    written: usize,
+    /// What the client sends besides, in pieces.
+    sends: Vec<usize>,
+    ending: Ending,
+    /// How much the client receives at a time.
+    reads: usize,
+    /// Whether it waits now and then.
+    stalls: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ending {
+    /// Sends FIN when all is sent.
+    Fin,
+    /// Sends FIN when the server's has come.
+    FinLast,
+    /// Resets when all is sent.
+    Reset,
+}
+
+impl Script {
+    fn random(random: &mut Rng, allow_half_open: bool) -> Self {
+        let mut orders = String::from("w");
+        let mut written = 5;
+        let (mut open, mut waits) = (true, false);
+        for _ in 0..random.usize(..6) {
+            let order = match random.u8(..20) {
+                0 => 'W',
+                1..=2 => 'e',
+                3 => 'z',
+                4 if !waits => 'n',
+                _ => 'w',
+            };
+            match order {
+                'n' => {
+                    waits = true;
+                    // Without half-open, our end comes before these.
+                    open &= allow_half_open;
+                }
+                'e' => open = false,
+                'w' if open => written += 5,
+                'W' if open => written += 8 << 20,
+                _ => {}
+            }
+            orders.push(order);
+        }
+        // A half-open connection has to be ended by the program.
+        let mut ends_first = orders
+            .split('n')
+            .next()
+            .is_some_and(|now| now.contains('e'));
+        if allow_half_open && !orders.contains('e') {
+            orders.push('e');
+            ends_first = !waits;
+        }
+        let sends = (0..random.usize(..4))
+            .map(|_| random.usize(1..100_000))
+            .collect();
+        let ending = match random.u8(..10) {
+            0..=1 => Ending::Reset,
+            2..=4 if ends_first => Ending::FinLast,
+            _ => Ending::Fin,
+        };
+        Script {
+            orders,
+            written,
+            sends,
+            ending,
+            reads: 1 << random.u32(8..18),
+            stalls: random.u8(..4) == 0,
+        }
+    }
+
+    /// Plays it, and holds it to the laws. `printed` counts the server's lines so far.
+    fn play(&self, server: &Server, printed: &mut usize, random: &mut Rng) -> Result<()> {
+        let mut client = Client::connect(server.address())?;
+        client.send(self.orders.as_bytes())?;
+        let hello = client.receive(5)?;
+        ensure!(hello == b"hello", "{hello:?}");
+        let pause = |random: &mut Rng| {
+            if self.stalls {
+                thread::sleep(Duration::from_micros(random.u64(..3000)));
+            }
+        };
+        let mut sending = client.try_clone()?;
+        let receiving = thread::scope(|scope| -> Result<Option<(usize, End)>> {
+            let mut fork = random.fork();
+            let receiver = scope.spawn(move || -> Result<(usize, End)> {
+                let mut received = 5;
+                let mut stalls = if self.stalls { 20 } else { 0 };
+                loop {
+                    let bytes = client.receive(self.reads)?.len();
+                    received += bytes;
+                    if bytes < self.reads {
+                        let (rest, end) = client.end()?;
+                        return Ok((received + rest.len(), end));
+                    }
+                    if stalls > 0 && fork.u8(..4) == 0 {
+                        stalls -= 1;
+                        thread::sleep(Duration::from_micros(fork.u64(..2000)));
+                    }
+                }
+            });
+            for &length in &self.sends {
+                pause(random);
+                sending.send(&vec![b'.'; length])?;
+            }
+            pause(random);
+            let join = |receiver: thread::ScopedJoinHandle<'_, Result<(usize, End)>>| {
+                receiver.join().expect("receiving does not panic")
+            };
+            match self.ending {
+                Ending::Fin => {
+                    sending.fin()?;
+                    Ok(Some(join(receiver)?))
+                }
+                Ending::FinLast => {
+                    let received = join(receiver)?;
+                    sending.fin()?;
+                    Ok(Some(received))
+                }
+                Ending::Reset => {
+                    sending.reset_now()?;
+                    // It fails with the socket; how is our own system's matter.
+                    let _ = join(receiver);
+                    Ok(None)
+                }
+            }
+        })?;
+        if let Some((received, end)) = receiving {
+            ensure!(end == End::Fin, "a reset after {received} bytes");
+            ensure!(
+                received == self.written,
+                "{} bytes were written, {received} came",
+                self.written
+            );
+        }
+        self.check_events(server, printed)
+    }
+
+    fn check_events(&self, server: &Server, printed: &mut usize) -> Result<()> {
+        let mut events = Vec::new();
+        let mut data = 0;
+        loop {
+            let lines = server.printed(*printed + 1);
+            let line = lines.get(*printed).context("an event is missing")?;
+            *printed += 1;
+            if let Some(length) = line.strip_prefix("data ") {
+                ensure!(events.is_empty(), "data after {events:?}");
+                data += length.parse::<usize>()?;
+                continue;
+            }
+            events.push(line.clone());
+            if line.starts_with("close ") {
+                break;
+            }
+        }
+        let sent: usize = self.sends.iter().sum();
+        if self.ending == Ending::Reset {
+            let error = ["error ECONNRESET", "close true"];
+            ensure!(events == error, "{events:?}");
+            ensure!(data <= sent, "{data} of {sent} bytes");
+        } else {
+            ensure!(events == ["end", "close false"], "{events:?}");
+            ensure!(data == sent, "{data} of {sent} bytes");
+        }
+        Ok(())
+    }
+}
