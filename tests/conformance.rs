@@ -14,10 +14,14 @@ use libtest_mimic::{Arguments, Failed, Trial};
 mod conformance {
     pub(crate) mod hostile;
     pub(crate) mod matrix;
+    pub(crate) mod node_host;
     pub(crate) mod programs;
     pub(crate) mod proxy;
 }
-use conformance::{hostile, matrix, programs, proxy};
+use conformance::{hostile, matrix, node_host, programs, proxy};
+
+const NO_NODE_HOST: &str =
+    "the runner node-jco is not installed; `npm ci --prefix tests/node` does it";
 
 /// Plays something on one way of running.
 type Run = fn(Runner, &Binaries) -> anyhow::Result<()>;
@@ -40,25 +44,37 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for scenario in scenarios::all() {
         for runner in Runner::SERVICE {
+            if !runner.is_there(&binaries) {
+                continue;
+            }
             let binaries = binaries.clone();
             trials.push(trial(runner, scenario.name, move || {
                 scenario.run(runner, &binaries)
             }));
         }
     }
+    let runners = Runner::SERVICE.map(|runner| runner.is_there(&binaries));
     println!(
         "{} scenarios × {} runners for services",
         scenarios::all().count(),
-        Runner::SERVICE.len(),
+        runners.iter().filter(|&&there| there).count(),
     );
+    if runners.contains(&false) {
+        assert!(std::env::var_os("CI").is_none(), "{NO_NODE_HOST}");
+        println!("!!! SKIPPED: {NO_NODE_HOST}");
+    }
     for (what, cases) in [
         ("programs", programs::CASES),
         ("proxies", proxy::CASES),
         ("hostile services", hostile::CASES),
+        ("Node as a host", node_host::CASES),
     ] {
         let before = trials.len();
         for case in cases {
             for &runner in case.runners {
+                if !runner.is_there(&binaries) {
+                    continue;
+                }
                 let binaries = binaries.clone();
                 trials.push(trial(runner, case.name, move || {
                     (case.run)(runner, &binaries)

@@ -10,7 +10,7 @@ use halfopen_tests::runner::{Runner, root};
 use halfopen_tests::scenario::{Node, Play};
 use halfopen_tests::scenarios;
 
-use crate::{hostile, programs, proxy};
+use crate::{hostile, node_host, programs, proxy};
 
 const WRITE: &str = "HALFOPEN_WRITE_MATRIX";
 
@@ -54,9 +54,9 @@ fn text() -> Result<String> {
         prove(scenario.rules, scenario.name)?;
         write!(text, "| {} |", scenario.name)?;
         for runner in Runner::SERVICE {
-            match scenario.wasi {
-                Some((why, _)) if !runner.is_native() => write!(text, " yes, other: {why} |")?,
-                _ => text += " yes |",
+            match scenario.other(runner) {
+                Some((why, _)) => write!(text, " yes, other: {why} |")?,
+                None => text += " yes |",
             }
         }
         match (scenario.node, scenario.play) {
@@ -65,7 +65,14 @@ fn text() -> Result<String> {
             (Node::None | Node::Same, _) => text += " not compared |\n",
         }
     }
-    for case in [programs::CASES, proxy::CASES, hostile::CASES].concat() {
+    for case in [
+        programs::CASES,
+        proxy::CASES,
+        hostile::CASES,
+        node_host::CASES,
+    ]
+    .concat()
+    {
         prove(case.rules, case.name)?;
         write!(text, "| {} |", case.name)?;
         for runner in Runner::SERVICE {

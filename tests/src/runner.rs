@@ -16,6 +16,8 @@ pub struct Binaries {
     pub wasmtime: PathBuf,
     /// A program that embeds our library.
     pub embed: PathBuf,
+    /// Node, for `tests/node/host.mjs`, if it is installed.
+    pub node: Option<PathBuf>,
 }
 
 impl Binaries {
@@ -34,6 +36,8 @@ impl Binaries {
             halfopen: target.join("halfopen"),
             wasmtime: wasmtime.into(),
             embed: target.join("examples/embed"),
+            node: Some(root().join("tests/node/node_modules/.bin/node"))
+                .filter(|node| node.exists()),
         };
         for binary in [&binaries.halfopen, &binaries.wasmtime, &binaries.embed] {
             assert!(
@@ -60,16 +64,19 @@ pub enum Runner {
     Wasmtime,
     /// A program that embeds the library.
     Embedded,
+    /// The service on Node, translated by jco, with the primitives on `node:net`.
+    NodeHost,
 }
 
 impl Runner {
     /// Those for a service.
-    pub const SERVICE: [Runner; 5] = [
+    pub const SERVICE: [Runner; 6] = [
         Runner::NativeConnection,
         Runner::NativeShared,
         Runner::Composed,
         Runner::Wasmtime,
         Runner::Embedded,
+        Runner::NodeHost,
     ];
 
     /// Those for a program, which listens itself.
@@ -84,13 +91,23 @@ impl Runner {
             Runner::Composed => "halfopen-run",
             Runner::Wasmtime => "wasmtime-run",
             Runner::Embedded => "embedded",
+            Runner::NodeHost => "node-jco",
         }
     }
 
-    /// Whether the primitives are halfopen's own, and not those of `wasi:sockets`.
+    /// Whether the primitives are those of halfopen's own host.
     #[must_use]
     pub fn is_native(self) -> bool {
-        !matches!(self, Runner::Composed | Runner::Wasmtime)
+        matches!(
+            self,
+            Runner::NativeConnection | Runner::NativeShared | Runner::Embedded
+        )
+    }
+
+    /// Whether it is installed, where that is not the build's matter.
+    #[must_use]
+    pub fn is_there(self, binaries: &Binaries) -> bool {
+        self != Runner::NodeHost || binaries.node.is_some()
     }
 
     /// The command that serves a service on `listen`.
@@ -146,6 +163,13 @@ impl Runner {
             Runner::Embedded => {
                 let mut command = Command::new(&binaries.embed);
                 command.arg(own).args(listen);
+                command
+            }
+            Runner::NodeHost => {
+                let node = binaries.node.as_deref().unwrap_or(Path::new("node"));
+                let mut command = Command::new(node);
+                command.arg(root().join("tests/node/host.mjs"));
+                command.arg(own).args(listens()).arg("--");
                 command
             }
         };

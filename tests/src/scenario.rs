@@ -28,8 +28,13 @@ pub struct Scenario {
     /// What Node's program does with the same script.
     pub node: Node,
     /// What is different on `wasi:sockets`, and why.
-    pub wasi: Option<(&'static str, Play)>,
+    pub wasi: Option<Other>,
+    /// What is different where Node is the host, and why.
+    pub node_host: Option<Other>,
 }
+
+/// Why something is different, and what is done and expected then.
+pub type Other = (&'static str, Play);
 
 /// What is done.
 #[derive(Clone, Copy, Debug)]
@@ -265,16 +270,23 @@ pub fn anonymous(lines: Vec<String>, addresses: &HashMap<u8, SocketAddr>) -> Vec
 }
 
 impl Scenario {
+    /// What is different on this way of running, if anything is.
+    #[must_use]
+    pub fn other(&self, runner: Runner) -> Option<Other> {
+        match runner {
+            Runner::Composed | Runner::Wasmtime => self.wasi,
+            Runner::NodeHost => self.node_host,
+            Runner::NativeConnection | Runner::NativeShared | Runner::Embedded => None,
+        }
+    }
+
     /// Plays it on one way of running.
     ///
     /// # Errors
     /// If anything is not as it has to be.
     pub fn run(&self, runner: Runner, binaries: &Binaries) -> Result<()> {
         let server = runner.start(binaries, self.guest, self.arguments)?;
-        let play_here = match self.wasi {
-            Some((_, differently)) if !runner.is_native() => differently,
-            _ => self.play,
-        };
+        let play_here = self.other(runner).map_or(self.play, |(_, play)| play);
         match play_here {
             Play::Code(code) => code(&Stage {
                 runner,

@@ -30,6 +30,7 @@ const fn case(
         play,
         node: Same,
         wasi: None,
+        node_host: None,
     }
 }
 
@@ -134,6 +135,19 @@ const RESET_WHILE_PAUSED: [Scenario; 2] = both(
         &[Connect(1), Send(1, b"ptw"), Pause, Reset(1), Printed(2)],
         &["error ECONNRESET", "close true"],
     ),
+);
+
+const IDLE_RESET_UNSEEN: Play = Script(
+    &[
+        Connect(1),
+        Send(1, b"z"),
+        Fin(1),
+        Printed(1),
+        Reset(1),
+        Pause,
+        Pause,
+    ],
+    &["end"],
 );
 
 const DESTROY: [Scenario; 2] = both(
@@ -442,18 +456,11 @@ pub(super) const CASES: &[Scenario] = &[
         node: Differs("3: no leaks; Node does not notice"),
         wasi: Some((
             "on wasi:sockets a reset is seen only by reading or writing",
-            Script(
-                &[
-                    Connect(1),
-                    Send(1, b"z"),
-                    Fin(1),
-                    Printed(1),
-                    Reset(1),
-                    Pause,
-                    Pause,
-                ],
-                &["end"],
-            ),
+            IDLE_RESET_UNSEEN,
+        )),
+        node_host: Some((
+            "after FIN, Node sees a reset only by writing",
+            IDLE_RESET_UNSEEN,
         )),
         ..case(
             "fin-then-reset-while-idle-half-open",

@@ -1,0 +1,191 @@
+// `halfopen:tcp/connections` on `node:net`, for components that jco has translated. The
+// rules named here are those of wit/SEMANTICS.md.
+
+const OK = { tag: 'ok', val: undefined };
+
+const CODES = {
+  ECONNABORTED: 'connection-aborted',
+  ECONNRESET: 'connection-reset',
+  EPIPE: 'connection-broken',
+  ETIMEDOUT: 'timeout',
+};
+
+const LINGER_IDLE = 2_000;
+const LINGER_TOTAL = 30_000;
+
+export class Connection {
+  #socket;
+  /** The handle, and each direction that was taken and has not ended (C2). */
+  #holders = 1;
+  #taken = { read: false, write: false };
+  /** The first error, which is that of both directions (E1). */
+  #failure = null;
+  #failed;
+
+  constructor(socket) {
+    this.#socket = socket;
+    this.#failed = new Promise((resolve) => {
+      socket.once('error', (error) => {
+        const tag = CODES[error.code];
+        this.#failure ??= { tag: 'err', val: tag ? { tag } : { tag: 'other', val: error.message } };
+        resolve(this.#failure);
+      });
+      socket.once('aborted', resolve);
+    });
+    // Later ones, of a socket that is being closed, change nothing.
+    socket.on('error', () => {});
+  }
+
+  localAddress() {
+    return address(this.#socket.localAddress, this.#socket.localPort);
+  }
+
+  remoteAddress() {
+    return address(this.#socket.remoteAddress, this.#socket.remotePort);
+  }
+
+  read() {
+    if (this.#take('read')) return [[], Promise.resolve(invalidState)];
+    const receiver = new Receiver(this.#socket, this.#failed);
+    const ended = receiver.ended.then(() => this.#failure ?? OK);
+    return [receiver, this.#released(ended)];
+  }
+
+  write(data) {
+    if (this.#take('write')) return Promise.resolve(invalidState);
+    return this.#released(this.#send(data));
+  }
+
+  async #send(data) {
+    const failed = this.#failed.then(() => ({ failed: true }));
+    for (;;) {
+      const { value, done, failed: over } = await Promise.race([data.read({ count: 65_536 }), failed]);
+      if (over) {
+        // The program learns that nobody reads what it writes (W5).
+        data[Symbol.dispose]();
+        return this.#failure;
+      }
+      if (value?.length && (await this.#flushed(Uint8Array.from(value)))) {
+        data[Symbol.dispose]();
+        return this.#failure;
+      }
+      if (done) break;
+    }
+    const finished = new Promise((resolve) => this.#socket.end(() => resolve(OK)));
+    return Promise.race([finished, this.#failed]);
+  }
+
+  /** Sends, and waits until it is with the system (W6); or for the failure. */
+  #flushed(bytes) {
+    const flushed = new Promise((resolve) => {
+      this.#socket.write(bytes, (error) => { if (!error) resolve(null); });
+    });
+    return Promise.race([flushed, this.#failed]);
+  }
+
+  static reset(connection) {
+    connection.reset();
+    connection[Symbol.dispose]();
+  }
+
+  /** RST, now (C3). */
+  reset() {
+    const socket = this.#socket;
+    if (socket.destroyed) return;
+    this.#failure ??= { tag: 'err', val: { tag: 'connection-aborted' } };
+    socket.emit('aborted', this.#failure);
+    socket.resetAndDestroy();
+  }
+
+  [Symbol.dispose]() {
+    this.#release();
+  }
+
+  #take(direction) {
+    const taken = this.#taken[direction];
+    this.#taken[direction] = true;
+    if (!taken) this.#holders += 1;
+    return taken;
+  }
+
+  #released(ended) {
+    return ended.finally(() => this.#release());
+  }
+
+  #release() {
+    this.#holders -= 1;
+    if (this.#holders > 0) return;
+    const socket = this.#socket;
+    if (this.#failure) {
+      socket.destroy();
+      return;
+    }
+    // The gentle close (C2): what is unread must not become a reset.
+    socket.end();
+    if (socket.readableEnded || socket.destroyed) return;
+    socket.resume();
+    socket.setTimeout(LINGER_IDLE, () => socket.destroy());
+    const total = setTimeout(() => socket.destroy(), LINGER_TOTAL);
+    socket.once('close', () => clearTimeout(total));
+  }
+}
+
+/** What the peer sends, as an async iterator of chunks. Nothing is read but when asked (R5). */
+class Receiver {
+  #socket;
+  #failed;
+  #end;
+  #dropped = false;
+
+  constructor(socket, failed) {
+    this.#socket = socket;
+    this.#failed = failed;
+    this.ended = new Promise((resolve) => { this.#end = resolve; });
+    // An idle connection learns of a reset as well (C6).
+    failed.then(() => this.#end());
+  }
+
+  [Symbol.asyncIterator]() {
+    return this;
+  }
+
+  async next() {
+    const socket = this.#socket;
+    for (;;) {
+      if (this.#dropped) return { done: true };
+      const value = socket.read();
+      if (value) return { done: false, value };
+      if (socket.readableEnded || socket.destroyed) break;
+      const stop = new AbortController();
+      const heard = ['readable', 'end', 'close'].map(
+        (event) => new Promise((resolve) => socket.once(event, resolve)
+          && stop.signal.addEventListener('abort', () => socket.off(event, resolve))),
+      );
+      await Promise.race([...heard, this.#failed]);
+      stop.abort();
+    }
+    this.#end();
+    return { done: true };
+  }
+
+  /** Given up by the program (R6). */
+  async return() {
+    this.#dropped = true;
+    this.#end();
+    return { done: true };
+  }
+}
+
+const invalidState = { tag: 'err', val: { tag: 'invalid-state' } };
+
+/** An `ip-socket-address`. */
+function address(host, port) {
+  if (!host.includes(':')) {
+    return { tag: 'ipv4', val: { port, address: host.split('.').map(Number) } };
+  }
+  // Node has no parser for these; a URL writes them in full but for one run of zeros.
+  const [left, right] = new URL(`http://[${host.split('%')[0]}]`).hostname.slice(1, -1).split('::')
+    .map((half) => (half ? half.split(':').map((group) => parseInt(group, 16)) : []));
+  const zeros = right ? Array(8 - left.length - right.length).fill(0) : [];
+  return { tag: 'ipv6', val: { port, flowInfo: 0, address: [...left, ...zeros, ...(right ?? [])], scopeId: 0 } };
+}
