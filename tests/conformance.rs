@@ -12,13 +12,14 @@ use halfopen_tests::wire::can_capture;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 mod conformance {
+    pub(crate) mod errors;
     pub(crate) mod hostile;
     pub(crate) mod matrix;
     pub(crate) mod node_host;
     pub(crate) mod programs;
     pub(crate) mod proxy;
 }
-use conformance::{hostile, matrix, node_host, programs, proxy};
+use conformance::{errors, hostile, matrix, node_host, programs, proxy};
 
 const NO_NODE_HOST: &str =
     "the runner node-jco is not installed; `npm ci --prefix tests/node` does it";
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
     }
     for (what, cases) in [
         ("programs", programs::CASES),
+        ("errors, and of the bare primitives", errors::CASES),
         ("proxies", proxy::CASES),
         ("hostile services", hostile::CASES),
         ("Node as a host", node_host::CASES),

@@ -10,7 +10,7 @@ use halfopen_tests::runner::{Runner, root};
 use halfopen_tests::scenario::{Node, Play};
 use halfopen_tests::scenarios;
 
-use crate::{hostile, node_host, programs, proxy};
+use crate::{errors, hostile, node_host, programs, proxy};
 
 const WRITE: &str = "HALFOPEN_WRITE_MATRIX";
 
@@ -67,6 +67,7 @@ fn text() -> Result<String> {
     }
     for case in [
         programs::CASES,
+        errors::CASES,
         proxy::CASES,
         hostile::CASES,
         node_host::CASES,

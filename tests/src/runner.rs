@@ -180,17 +180,38 @@ impl Runner {
     /// The command that runs a program.
     #[must_use]
     pub fn program(self, binaries: &Binaries, guest: &str, arguments: &[&str]) -> Command {
+        self.program_with(
+            binaries,
+            guest,
+            &["--allow-listen", "127.0.0.1:*"],
+            arguments,
+        )
+    }
+
+    /// The same, with other flags for `halfopen`. The stock command line is granted the
+    /// network if there are any.
+    #[must_use]
+    pub fn program_with(
+        self,
+        binaries: &Binaries,
+        guest: &str,
+        flags: &[&str],
+        arguments: &[&str],
+    ) -> Command {
         let own = guest_path(guest);
         let standalone = guest_path(&format!("{guest}-standalone"));
         let mut command = match self {
             Runner::Wasmtime => {
-                let mut command = command(&binaries.wasmtime, ["run", "-S", "inherit-network"]);
+                let mut command = command(&binaries.wasmtime, ["run"]);
+                if !flags.is_empty() {
+                    command.args(["-S", "inherit-network"]);
+                }
                 command.arg(standalone);
                 command
             }
             runner => {
-                let mut command =
-                    command(&binaries.halfopen, ["run", "--allow-listen", "127.0.0.1:*"]);
+                let mut command = command(&binaries.halfopen, ["run"]);
+                command.args(flags);
                 command.arg(if runner.is_native() { own } else { standalone });
                 command
             }

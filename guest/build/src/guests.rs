@@ -9,8 +9,8 @@ pub struct Guest {
     pub standalone: bool,
 }
 
-/// All of them; `cases` and `hostile` are for the tests.
-pub const GUESTS: [Guest; 9] = [
+/// All of them; `cases`, `hostile` and `raw` are for the tests.
+pub const GUESTS: [Guest; 10] = [
     part("acceptor"),
     part("adapter"),
     whole("cases"),
@@ -20,6 +20,7 @@ pub const GUESTS: [Guest; 9] = [
     whole("lines"),
     whole("primitives"),
     whole("proxy"),
+    whole("raw"),
 ];
 
 const fn part(name: &'static str) -> Guest {

@@ -18,7 +18,7 @@ use crate::guests::GUESTS;
 pub const NAME: &str = "manifest.json";
 
 /// Folders and files that the components are made from, and nothing else.
-const INPUTS: [&str; 14] = [
+const INPUTS: [&str; 16] = [
     "Cargo.toml",
     "rust-toolchain.toml",
     "guest/acceptor",
@@ -31,8 +31,10 @@ const INPUTS: [&str; 14] = [
     "guest/lines",
     "guest/primitives",
     "guest/proxy",
+    "guest/raw",
     "guest/sdk",
     "host/compose/src",
+    "host/model/src",
 ];
 
 /// The contract. Only its `.wit` files have a part in it.

@@ -177,9 +177,7 @@ impl Core {
                 // then already on its way.
                 wit_bindgen::yield_async().await;
             }
-            if self.look(|machine| machine.error().is_none()) {
-                self.change(Machine::receive_end);
-            }
+            return self.change(Machine::receive_end);
         }
         self.look(|machine| machine.error().cloned().map_or(Ok(()), Err))
     }

@@ -5,6 +5,8 @@
 
 use std::mem;
 
+use halfopen_model::Directions;
+
 use crate::Error;
 
 /// How many bytes may wait to be sent before nothing more is read (rule K6).
@@ -13,13 +15,12 @@ pub(crate) const HIGH_WATER: usize = 64 * 1024;
 /// A connection: two directions, and the error that both share.
 #[derive(Debug, Default)]
 pub(crate) struct Machine {
+    directions: Directions<Error>,
     sending: Sending,
-    received_end: bool,
     /// Written by the program, and not yet taken to be sent.
     queue: Vec<u8>,
     /// Taken to be sent, and not yet with the host.
     in_flight: usize,
-    error: Option<Error>,
     paused: bool,
     destroyed: bool,
     /// Destroyed so that the peer has to know.
@@ -28,17 +29,15 @@ pub(crate) struct Machine {
     flushing: bool,
 }
 
-/// The sending direction.
+/// How far the program has got with its direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Sending {
     #[default]
     Open,
     /// The program has ended it; what it wrote before is still being sent.
     Ending,
-    /// FIN is on its way to the host.
+    /// FIN is on its way to the host, or there.
     Finishing,
-    /// FIN is with the host.
-    Ended,
 }
 
 /// What is to be done on the sending direction.
@@ -96,7 +95,7 @@ impl Machine {
 
     /// What to send next; nothing if that is to be waited for.
     pub(crate) fn next_step(&mut self) -> Option<Step> {
-        if self.error.is_some() || self.reset {
+        if self.error().is_some() || self.reset {
             return Some(Step::Stop);
         }
         if !self.queue.is_empty() {
@@ -119,27 +118,25 @@ impl Machine {
 
     /// FIN is with the host.
     pub(crate) fn finished(&mut self) {
-        self.sending = Sending::Ended;
+        self.directions.finish();
     }
 
     /// The first error is the connection's (rule E1).
     pub(crate) fn fail(&mut self, error: Error) {
-        if !self.over() {
-            self.error.get_or_insert(error);
-        }
+        self.directions.fail(error);
         self.queue = Vec::new();
         self.in_flight = 0;
         self.flushing = false;
     }
 
     /// The peer's FIN was read.
-    pub(crate) fn receive_end(&mut self) {
-        self.received_end = true;
+    pub(crate) fn receive_end(&mut self) -> Result<(), Error> {
+        self.directions.receive_end()
     }
 
     /// Closes at once; whoever does the I/O has to do what this says.
     pub(crate) fn destroy(&mut self) -> Destroy {
-        if self.stopped() || self.over() {
+        if self.stopped() || self.directions.over() {
             self.destroyed = true;
             return Destroy::Nothing;
         }
@@ -165,7 +162,7 @@ impl Machine {
 
     /// Resets, whatever was sent.
     pub(crate) fn reset(&mut self) -> Destroy {
-        if self.stopped() || self.over() {
+        if self.stopped() || self.directions.over() {
             self.destroyed = true;
             return Destroy::Nothing;
         }
@@ -191,7 +188,7 @@ impl Machine {
 
     /// Whether nothing more will come, nor go, but a FIN that is due.
     pub(crate) fn stopped(&self) -> bool {
-        self.error.is_some() || self.destroyed
+        self.error().is_some() || self.destroyed
     }
 
     /// Whether nothing is left to be done but to close.
@@ -201,17 +198,12 @@ impl Machine {
 
     /// The connection's error, if it has failed.
     pub(crate) fn error(&self) -> Option<&Error> {
-        self.error.as_ref()
+        self.directions.failure()
     }
 
     /// Whether FIN was handed to the host.
     pub(crate) fn sending_ended(&self) -> bool {
-        self.sending == Sending::Ended
-    }
-
-    /// Whether both directions have ended well (rule C5).
-    fn over(&self) -> bool {
-        self.received_end && self.sending_ended()
+        self.directions.finished()
     }
 }
 
@@ -282,7 +274,7 @@ mod tests {
         machine.end();
         machine.next_step();
         machine.finished();
-        machine.receive_end();
+        machine.receive_end().unwrap();
         machine.fail(reset());
         assert_eq!(machine.error(), None);
     }
@@ -407,7 +399,10 @@ mod tests {
                     },
                     Act::Taken => if offered.take().is_some() { machine.sent(); },
                     Act::Step => {}
-                    Act::ReceiveEnd => machine.receive_end(),
+                    Act::ReceiveEnd => {
+                        let failed = machine.error().is_some();
+                        prop_assert_eq!(machine.receive_end().is_err(), failed);
+                    }
                     Act::Fail => {
                         machine.fail(reset());
                         if machine.error().is_some() { stopped = true; }

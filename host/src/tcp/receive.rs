@@ -42,8 +42,11 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // Given up by the program: that is not an error.
-        self.end(Ok(()));
+        // Given up by the program: that is not an error, unless there was one before.
+        if let Some((socket, _)) = &self.0 {
+            let result = socket.failure().map_or(Ok(()), Err);
+            self.end(result);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use halfopen_model::{Closing, Directions};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -24,23 +25,6 @@ use super::registry::{Registration, Registry};
 const LINGER_IDLE: Duration = Duration::from_secs(2);
 /// How long it waits in all, for a peer that goes on sending.
 const LINGER_TOTAL: Duration = Duration::from_secs(30);
-
-/// One direction of a connection. It only ever moves away from `Open`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Direction {
-    Open,
-    /// Its FIN has passed.
-    Ended,
-}
-
-/// What is known of the connection, beyond what the operating system knows.
-#[derive(Debug)]
-struct State {
-    receiving: Direction,
-    sending: Direction,
-    /// The first error, which is the error of both directions (rule E1).
-    failure: Option<ErrorCode>,
-}
 
 /// What a connection holds until it has closed for good.
 #[derive(Debug, Default)]
@@ -58,7 +42,7 @@ pub(crate) struct Socket {
     stream: Option<TcpStream>,
     local: Option<SocketAddr>,
     remote: Option<SocketAddr>,
-    state: Mutex<State>,
+    state: Mutex<Directions<ErrorCode>>,
     /// Closing goes on after the store, or the caller, has gone.
     runtime: Handle,
     membership: Membership,
@@ -80,11 +64,7 @@ impl Socket {
             local: stream.local_addr().ok(),
             remote: remote.or_else(|| stream.peer_addr().ok()),
             stream: Some(stream),
-            state: Mutex::new(State {
-                receiving: Direction::Open,
-                sending: Direction::Open,
-                failure: None,
-            }),
+            state: Mutex::default(),
             runtime: Handle::current(),
             membership: Membership {
                 registrations: registries
@@ -115,19 +95,19 @@ impl Socket {
             .expect("the stream is there until the socket is dropped")
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Directions<ErrorCode>> {
         // No code panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The error of the connection, if it has one.
     pub(crate) fn failure(&self) -> Option<ErrorCode> {
-        self.state().failure.clone()
+        self.state().failure().cloned()
     }
 
     /// Notes an error, and returns the one that counts: the first.
     fn fail(&self, error: ErrorCode) -> ErrorCode {
-        self.state().failure.get_or_insert(error).clone()
+        self.state().fail(error)
     }
 
     // --- Receiving -------------------------------------------------------------
@@ -152,25 +132,13 @@ impl Socket {
                 return Poll::Ready(Err(self.fail(error.into())));
             }
             match self.stream().try_read(buffer) {
-                Ok(0) => return Poll::Ready(self.received_end().map(|()| 0)),
+                Ok(0) => return Poll::Ready(self.state().receive_end().map(|()| 0)),
                 Ok(length) => return Poll::Ready(Ok(length)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(self.fail(error.into()))),
             }
         }
-    }
-
-    /// A read of 0 bytes is the peer's FIN, unless the connection has failed:
-    /// Linux reports a reset once, to whoever asks first, and from then on reads
-    /// give 0.
-    fn received_end(&self) -> Result<(), ErrorCode> {
-        let mut state = self.state();
-        if let Some(failure) = &state.failure {
-            return Err(failure.clone());
-        }
-        state.receiving = Direction::Ended;
-        Ok(())
     }
 
     // --- Sending ---------------------------------------------------------------
@@ -202,15 +170,12 @@ impl Socket {
     /// Half-close: queues our FIN behind everything sent (rule W1).
     pub(super) fn finish_sending(&self) -> Result<(), ErrorCode> {
         let mut state = self.state();
-        if let Some(failure) = &state.failure {
-            return Err(failure.clone());
-        }
-        if state.sending == Direction::Ended {
-            return Ok(());
+        if !state.may_finish() {
+            return state.failure().cloned().map_or(Ok(()), Err);
         }
         match SockRef::from(self.stream()).shutdown(Shutdown::Write) {
             Ok(()) => {
-                state.sending = Direction::Ended;
+                state.finish();
                 Ok(())
             }
             Err(error) => {
@@ -221,7 +186,7 @@ impl Socket {
                     _ if error.kind() == io::ErrorKind::NotConnected => ErrorCode::ConnectionReset,
                     _ => ErrorCode::from(error),
                 };
-                Err(state.failure.get_or_insert(error).clone())
+                Err(state.fail(error))
             }
         }
     }
@@ -260,11 +225,9 @@ impl Socket {
     /// and calls on a connection that has failed or ended, change nothing.
     pub(crate) fn abort(&self) {
         let mut state = self.state();
-        let over = state.receiving == Direction::Ended && state.sending == Direction::Ended;
-        if over || state.failure.is_some() {
+        if !state.abort(ErrorCode::ConnectionAborted) {
             return;
         }
-        state.failure = Some(ErrorCode::ConnectionAborted);
         // `close` resets as well with this option; it is for systems that cannot
         // disconnect, and harmless where they can.
         let _ = SockRef::from(self.stream()).set_linger(Some(Duration::ZERO));
@@ -282,17 +245,15 @@ impl Drop for Socket {
         };
         let membership = std::mem::take(&mut self.membership);
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let over = state.receiving == Direction::Ended && state.sending == Direction::Ended;
-        if over || state.failure.is_some() {
-            return;
-        }
-        if state.sending == Direction::Open
-            && SockRef::from(&stream).shutdown(Shutdown::Write).is_err()
-        {
-            return;
-        }
-        if state.receiving == Direction::Ended {
-            return;
+        match state.closing() {
+            Closing::Nothing => return,
+            Closing::Drain => {}
+            Closing::Fin { drain } => {
+                let sent = SockRef::from(&stream).shutdown(Shutdown::Write).is_ok();
+                if !(sent && drain) {
+                    return;
+                }
+            }
         }
         self.runtime.spawn(async move {
             let shut_down = async {
