@@ -8,7 +8,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use halfopen_tests::client::Client;
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::server::{PATIENCE, Server};
@@ -46,12 +46,12 @@ fn nothing_is_left(runner: Runner) -> Result<()> {
     // Pools and caches fill up.
     open_and_close(&server, CONNECTIONS / 10)?;
     settled(&server, descriptors)?;
-    let before = memory(&server)?;
+    let before = server.resident()?;
     let start = Instant::now();
     open_and_close(&server, CONNECTIONS)?;
     let took = start.elapsed();
     settled(&server, descriptors)?;
-    let after = memory(&server)?;
+    let after = server.resident()?;
     println!(
         "{}: {CONNECTIONS} connections in {:.1} s; descriptors {descriptors} before and after; resident memory {before} KiB before, {after} KiB after",
         runner.name(),
@@ -117,15 +117,4 @@ fn settled(server: &Server, descriptors: usize) -> Result<()> {
 
 fn count_descriptors(server: &Server) -> Result<usize> {
     Ok(fs::read_dir(format!("/proc/{}/fd", server.id()))?.count())
-}
-
-/// Kibibytes of resident memory.
-fn memory(server: &Server) -> Result<usize> {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.id()))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
-    let kibibytes = line.split_whitespace().next().context("no figure")?;
-    Ok(kibibytes.parse()?)
 }

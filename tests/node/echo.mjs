@@ -1,5 +1,5 @@
 // The echo server for Node: what guest/echo is compared with. Usage:
-// node echo.mjs [--allow-half-open] [--quiet]
+// node echo.mjs [--allow-half-open] [--quiet] [--pipe]
 import net from 'node:net';
 
 const allowHalfOpen = process.argv.includes('--allow-half-open');
@@ -7,6 +7,11 @@ const quiet = process.argv.includes('--quiet');
 const log = (...args) => quiet || console.log(...args);
 
 const server = net.createServer({ allowHalfOpen, noDelay: true }, (socket) => {
+  if (process.argv.includes('--pipe')) {
+    socket.on('error', () => {});
+    socket.pipe(socket);
+    return;
+  }
   log('new connection', socket.remoteAddress, socket.remotePort);
   socket.on('data', (data) => {
     log('data:', data);

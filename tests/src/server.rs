@@ -1,6 +1,7 @@
 //! A server in a process of its own.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -89,6 +90,20 @@ impl Server {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Kibibytes of memory that it has now (proc_pid_status(5), VmRSS).
+    ///
+    /// # Errors
+    /// If it has gone.
+    pub fn resident(&self) -> Result<usize> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
+        let kibibytes = line.split_whitespace().next().context("no figure")?;
+        Ok(kibibytes.parse()?)
     }
 
     /// Waits until it has printed that many lines after the addresses, or for as long

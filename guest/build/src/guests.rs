@@ -9,8 +9,8 @@ pub struct Guest {
     pub standalone: bool,
 }
 
-/// All of them; `cases`, `hostile` and `raw` are for the tests.
-pub const GUESTS: [Guest; 10] = [
+/// All of them; `cases`, `hostile`, `raw` and `strain` are for the tests.
+pub const GUESTS: [Guest; 11] = [
     part("acceptor"),
     part("adapter"),
     whole("cases"),
@@ -21,6 +21,7 @@ pub const GUESTS: [Guest; 10] = [
     whole("primitives"),
     whole("proxy"),
     whole("raw"),
+    whole("strain"),
 ];
 
 const fn part(name: &'static str) -> Guest {

@@ -18,7 +18,7 @@ use crate::guests::GUESTS;
 pub const NAME: &str = "manifest.json";
 
 /// Folders and files that the components are made from, and nothing else.
-const INPUTS: [&str; 16] = [
+const INPUTS: [&str; 17] = [
     "Cargo.toml",
     "rust-toolchain.toml",
     "guest/acceptor",
@@ -33,6 +33,7 @@ const INPUTS: [&str; 16] = [
     "guest/proxy",
     "guest/raw",
     "guest/sdk",
+    "guest/strain",
     "host/compose/src",
     "host/model/src",
 ];
