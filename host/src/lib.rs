@@ -27,6 +27,7 @@
 //! is written in `wit/SEMANTICS.md`. The host logs with the `tracing` crate.
 
 pub mod bindings;
+mod compute;
 mod engine;
 mod error;
 mod load;

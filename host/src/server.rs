@@ -57,7 +57,10 @@ impl Default for ServerBuilder {
     fn default() -> Self {
         ServerBuilder {
             isolation: Isolation::default(),
-            grants: Grants::new("service"),
+            grants: Grants {
+                max_compute: Duration::from_secs(10),
+                ..Grants::new("service")
+            },
             max_connections: 4096,
             grace: Duration::from_secs(10),
             engine: EngineOptions::default(),
@@ -120,6 +123,15 @@ impl ServerBuilder {
     #[must_use]
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.grants.max_memory = bytes;
+        self
+    }
+
+    /// How long the service may compute without waiting for anything or moving data;
+    /// then it traps. Meanwhile it gives way every 10 ms. 10 s at first, and zero is no
+    /// limit.
+    #[must_use]
+    pub fn max_compute(mut self, time: Duration) -> Self {
+        self.grants.max_compute = time;
         self
     }
 
@@ -375,6 +387,7 @@ impl Shared {
         let peer = accepted.peer;
         let mut store = self.grants.store(&self.engine, Some(&self.connections));
         let connection = open(store.data(), accepted);
+        let turns = store.data().turns();
         let served = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
             store
@@ -388,7 +401,7 @@ impl Shared {
                 .await?
         };
         let served = tokio::select! {
-            served = served => served,
+            served = turns.of(served) => served,
             () = self.killed.cancelled() => Ok(()),
         };
         if let Err(error) = served {
@@ -400,8 +413,9 @@ impl Shared {
     async fn shared_instances(self: Arc<Self>, mut handover: mpsc::Receiver<Accepted>) {
         loop {
             let mut store = self.grants.store(&self.engine, Some(&self.connections));
+            let turns = store.data().turns();
             let served = tokio::select! {
-                served = self.shared_instance(&mut store, &mut handover) => served,
+                served = turns.of(self.shared_instance(&mut store, &mut handover)) => served,
                 () = self.killed.cancelled() => return,
             };
             match served {

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use crate::compute::{Compute, Turns};
 use crate::error::LoadError;
 use crate::output::Output;
 use crate::policy::Policy;
@@ -28,6 +30,8 @@ pub(crate) struct Grants {
     pub(crate) dirs: Vec<(PathBuf, String)>,
     /// Bytes of linear memory, for each memory.
     pub(crate) max_memory: usize,
+    /// How long it may compute without waiting; zero is no limit.
+    pub(crate) max_compute: Duration,
 }
 
 /// The data of a store.
@@ -36,6 +40,7 @@ pub(crate) struct State {
     pub(crate) table: ResourceTable,
     wasi: WasiCtx,
     limits: StoreLimits,
+    compute: Compute,
 }
 
 impl Grants {
@@ -50,6 +55,7 @@ impl Grants {
             inherit_stdio: false,
             dirs: Vec::new(),
             max_memory: 256 << 20,
+            max_compute: Duration::ZERO,
         }
     }
 
@@ -77,11 +83,18 @@ impl Grants {
             limits: StoreLimitsBuilder::new()
                 .memory_size(self.max_memory)
                 .build(),
+            compute: Compute::new(self.max_compute),
         };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limits);
         // A guest that computes on and on gives way at every epoch.
-        store.epoch_deadline_async_yield_and_update(1);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut store| {
+            let state = store.data_mut();
+            let moved = state.tcp.moved();
+            state.compute.interrupted(moved)?;
+            Ok(UpdateDeadline::Yield(1))
+        });
         store
     }
 
@@ -142,6 +155,13 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     Ok(linker)
+}
+
+impl State {
+    /// To be told of the guest's turns.
+    pub(crate) fn turns(&self) -> Turns {
+        self.compute.turns()
+    }
 }
 
 impl TcpView for State {

@@ -263,6 +263,17 @@ pub(crate) const CASES: &[Case] = &[
         )
     }),
     case("a-read-given-up", &["R6"], given_up),
+    case("random-calls", &["C2", "W5", "W7"], |runner, binaries| {
+        // In whatever order, half of them given up before they are done.
+        let seed = fastrand::u32(..);
+        let calls = [
+            format!("random={seed},3000"),
+            format!("random={},3000", seed / 2),
+        ];
+        let line = "random: 3000 calls survived";
+        let program = granted(runner, binaries, &[&calls[0], &calls[1]]);
+        says(&program, &[line, line]).with_context(|| calls.join(" "))
+    }),
     case("two-accepts-at-once", &["L6"], two_accepts),
 ];
 

@@ -8,8 +8,14 @@ use halfopen_tests::server::Server;
 
 use crate::{Case, Run};
 
-/// A trap ends a composed program: it has one instance, which is over then.
-const ELSEWHERE: &str = "a trap ends the program";
+/// Where a service is served by our own host.
+const NATIVE: &[Runner] = &[Runner::NativeConnection, Runner::NativeShared];
+
+/// Where it is composed: it has one instance, which is over after a trap.
+const COMPOSED: &[Runner] = &[Runner::Composed, Runner::Wasmtime];
+
+/// The same code as the native ones, or the same as composed.
+const ELSEWHERE: &str = "of the same kind as another";
 
 pub(crate) const CASES: &[Case] = &[
     case("hostile-trap", &["C4", "E3"], |runner, binaries| {
@@ -21,15 +27,43 @@ pub(crate) const CASES: &[Case] = &[
     case("hostile-memory", &["C4"], |runner, binaries| {
         survives(runner, binaries, memory)
     }),
-    case("hostile-late-writes", &["W5"], |runner, binaries| {
+    everywhere(
+        "hostile-error-composed",
+        &["E3"],
+        COMPOSED,
+        |runner, binaries| {
+            let server = runner.start(binaries, "hostile", &[])?;
+            let mut bad = misbehaving(&server, b'e')?;
+            // There is no reset on wasi:sockets: it looks like an end.
+            ensure!(bad.end()?.0.is_empty());
+            server.logged("asked to fail")?;
+            Client::connect(server.address())?.exchange(100_000, 1)
+        },
+    ),
+    everywhere(
+        "hostile-trap-composed",
+        &["E3"],
+        COMPOSED,
+        |runner, binaries| {
+            let server = runner.start(binaries, "hostile", &[])?;
+            let mut bad = misbehaving(&server, b't')?;
+            bad.end()?;
+            server.logged("asked to trap")?;
+            let stopped = server.wait()?;
+            ensure!(!stopped.status.success(), "{stopped:?}");
+            Ok(())
+        },
+    ),
+    everywhere("hostile-late-writes", &["W5"], ALL, |runner, binaries| {
         survives(runner, binaries, late_writes)
     }),
-    case("hostile-printing", &["E3"], |runner, binaries| {
+    everywhere("hostile-printing", &["E3"], ALL, |runner, binaries| {
         survives(runner, binaries, printing)
     }),
-    case("hostile-forgetting", &["C2"], |runner, binaries| {
+    everywhere("hostile-forgetting", &["C2"], ALL, |runner, binaries| {
         survives(runner, binaries, forgetting)
     }),
+    case("hostile-flood", &["E3"], flood),
     Case {
         runners: &[Runner::NativeConnection],
         elsewhere: "one instance can only wait for itself",
@@ -37,13 +71,36 @@ pub(crate) const CASES: &[Case] = &[
             endless(&runner.start(binaries, "hostile", &[])?)
         })
     },
+    case("hostile-loop-limited", &["C4", "E3"], limited),
 ];
 
 const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> Case {
     Case {
         name,
         rules,
-        runners: &[Runner::NativeConnection, Runner::NativeShared],
+        runners: NATIVE,
+        elsewhere: "a trap ends the program, and its limits are another host's",
+        run,
+    }
+}
+
+const ALL: &[Runner] = &[
+    Runner::NativeConnection,
+    Runner::NativeShared,
+    Runner::Composed,
+    Runner::Wasmtime,
+];
+
+const fn everywhere(
+    name: &'static str,
+    rules: &'static [&'static str],
+    runners: &'static [Runner],
+    run: Run,
+) -> Case {
+    Case {
+        name,
+        rules,
+        runners,
         elsewhere: ELSEWHERE,
         run,
     }
@@ -116,6 +173,49 @@ fn endless(server: &Server) -> Result<()> {
     other.fin()?;
     ensure!(other.end()? == (Vec::new(), End::Fin));
     Ok(())
+}
+
+/// One that may use the server's own address opens connections without need; others are
+/// served meanwhile. One that may not does nothing to anybody.
+fn flood(runner: Runner, binaries: &Binaries) -> Result<()> {
+    for (flags, says) in [
+        (&[][..], "0 connections: access denied"),
+        (
+            &["--allow-connect", "127.0.0.1:*"],
+            "300 connections: that is enough",
+        ),
+    ] {
+        let command = runner.service_with(binaries, "hostile", &["127.0.0.1:0"], flags, &[]);
+        let server = Server::start(command, 1)?;
+        let mut other = behaving(&server)?;
+        let mut bad = misbehaving(&server, b'c')?;
+        ensure!(bad.receive(1)? == b"c");
+        ensure!(
+            server.printed(1)[0].starts_with(says),
+            "{:?}",
+            server.printed(1)
+        );
+        other.send(b"y")?;
+        ensure!(other.receive(1)? == b"y");
+        Client::connect(server.address())?.exchange(100_000, 1)?;
+    }
+    Ok(())
+}
+
+/// Neither more of them than there are threads, nor a single instance that loops, can
+/// keep the server from going on: what computes for too long traps.
+fn limited(runner: Runner, binaries: &Binaries) -> Result<()> {
+    let limit = ["--max-compute", "1"];
+    let command = runner.service_with(binaries, "hostile", &["127.0.0.1:0"], &limit, &[]);
+    let server = Server::start(command, 1)?;
+    let mut bad: Vec<_> = (0..16)
+        .map(|_| misbehaving(&server, b'l'))
+        .collect::<Result<_>>()?;
+    for bad in &mut bad {
+        ensure!(bad.end()? == (Vec::new(), End::Rst));
+    }
+    server.logged("it computed for 1 s without waiting; --max-compute is the limit")?;
+    Client::connect(server.address())?.exchange(100_000, 1)
 }
 
 fn late_writes(_: Runner, server: &Server) -> Result<()> {

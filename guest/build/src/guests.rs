@@ -16,7 +16,7 @@ pub const GUESTS: [Guest; 11] = [
     whole("cases"),
     whole("digest"),
     whole("echo"),
-    part("hostile"),
+    whole("hostile"),
     whole("lines"),
     whole("primitives"),
     whole("proxy"),

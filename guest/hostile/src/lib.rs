@@ -11,6 +11,7 @@ use halfopen_guest::{Connection, log, service};
 service!(handle);
 
 async fn handle(connection: Connection) -> io::Result<()> {
+    let server = connection.local_addr()?;
     let (mut receive, mut send) = connection.split();
     let mut first = [0];
     if receive.read(&mut first).await? == 0 {
@@ -52,6 +53,19 @@ async fn handle(connection: Connection) -> io::Result<()> {
             drop(send);
             std::mem::forget(receive);
             return Ok(());
+        }
+        // Connections to this very server, more than anybody needs.
+        b'c' => {
+            let mut hoard = Vec::new();
+            let why = loop {
+                match Connection::connect(server).await {
+                    Ok(connection) if hoard.len() < 300 => hoard.push(connection),
+                    Ok(_) => break "that is enough".to_owned(),
+                    Err(error) => break error.to_string(),
+                }
+            };
+            log!("{} connections: {why}", hoard.len());
+            send.write_all(b"c").await?;
         }
         // Behaving: an echo.
         _ => {

@@ -58,6 +58,10 @@ pub(super) struct ServeArgs {
     /// Seconds that live connections get to finish after Ctrl-C or SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(super) grace: Duration,
+    /// Seconds that the service may compute without waiting or moving data; then it
+    /// traps. 0 is no limit.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(super) max_compute: Duration,
     #[command(flatten)]
     pub(super) network: NetworkArgs,
     #[command(flatten)]

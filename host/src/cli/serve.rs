@@ -45,6 +45,7 @@ async fn serve_until_signalled(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .grace(args.grace)
         .policy(args.network.policy())
         .max_memory((args.guest.max_memory as usize) << 20)
+        .max_compute(args.max_compute)
         .allow_precompiled(args.guest.allow_precompiled)
         .cache(!args.guest.no_cache)
         .stdout(stdout)

@@ -84,6 +84,11 @@ impl TcpCtx {
         self.own.abort_all();
     }
 
+    /// How often this store's connections have moved data.
+    pub(crate) fn moved(&self) -> u64 {
+        self.own.moved()
+    }
+
     pub(crate) fn handle(&self) -> Handle {
         Handle {
             connections: self.own.clone(),

@@ -79,6 +79,7 @@ impl<D> StreamProducer<D> for Receiver {
                 Poll::Ready(Ok(StreamResult::Dropped))
             }
             Poll::Ready(Ok(length)) => {
+                socket.note_moved();
                 destination.mark_written(length);
                 Poll::Ready(Ok(StreamResult::Completed))
             }

@@ -1,6 +1,7 @@
 //! Who is connected: to abort connections together, and to wait for their end.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
@@ -17,6 +18,8 @@ pub(crate) struct Registry(Arc<Shared>);
 struct Shared {
     entries: Mutex<Entries>,
     emptied: Notify,
+    /// How often data was moved between a guest and its connections.
+    moved: AtomicU64,
     shut_down: CancellationToken,
 }
 
@@ -43,6 +46,11 @@ impl Registry {
             registry: self.clone(),
             key,
         }
+    }
+
+    /// How often the guest's connections have moved data.
+    pub(crate) fn moved(&self) -> u64 {
+        self.0.moved.load(Ordering::Relaxed)
     }
 
     /// How many connections are open, or closing.
@@ -86,6 +94,11 @@ impl Registry {
 }
 
 impl Registration {
+    /// Data was moved between the guest and a connection.
+    pub(super) fn note_moved(&self) {
+        self.registry.0.moved.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Resolves when the registry is shut down.
     pub(super) async fn shut_down(&self) {
         self.registry.0.shut_down.cancelled().await;

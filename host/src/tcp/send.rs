@@ -70,6 +70,7 @@ impl<D> StreamConsumer<D> for Sender {
         }
         match socket.poll_send(cx, source.remaining()) {
             Poll::Ready(Ok(length)) => {
+                socket.note_moved();
                 source.mark_read(length);
                 Poll::Ready(Ok(StreamResult::Completed))
             }

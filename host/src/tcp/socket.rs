@@ -29,7 +29,7 @@ const LINGER_TOTAL: Duration = Duration::from_secs(30);
 /// What a connection holds until it has closed for good.
 #[derive(Debug, Default)]
 struct Membership {
-    /// The outermost registry is the last one.
+    /// The store's own is the first one, and the outermost registry the last.
     registrations: Vec<Registration>,
     /// Its place among the connections that the server allows at once.
     _permit: Option<OwnedSemaphorePermit>,
@@ -108,6 +108,13 @@ impl Socket {
     /// Notes an error, and returns the one that counts: the first.
     fn fail(&self, error: ErrorCode) -> ErrorCode {
         self.state().fail(error)
+    }
+
+    /// The guest has taken or given data.
+    pub(super) fn note_moved(&self) {
+        if let Some(own) = self.membership.registrations.first() {
+            own.note_moved();
+        }
     }
 
     // --- Receiving -------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -444,6 +445,21 @@ pub(super) const SERVICES: &[Scenario] = &[
         )
     },
     Scenario {
+        arguments: QUIET,
+        node: None,
+        ..echo("flood-of-resets", &["E3", "L5"], Code(flood_of_resets))
+    },
+    Scenario {
+        arguments: QUIET,
+        node: None,
+        ..echo("slow-readers-and-writers", &["E3", "W6"], Code(slow_clients))
+    },
+    Scenario {
+        guest: "lines",
+        node: None,
+        ..echo("half-a-request", &["E3", "R5"], Code(half_requests))
+    },
+    Scenario {
         name: "lines",
         rules: &["R1", "W1"],
         guest: "lines",
@@ -574,6 +590,99 @@ fn many(stage: &Stage<'_>) -> Result<()> {
         .collect();
     for client in clients {
         client.join().expect("no panic")?;
+    }
+    Ok(())
+}
+
+/// Thousands connect and reset, with and without data; one that is there is not harmed.
+fn flood_of_resets(stage: &Stage<'_>) -> Result<()> {
+    let address = stage.server.address();
+    let mut other = Client::connect(address)?;
+    let floods: Vec<_> = (0..4)
+        .map(|_| {
+            thread::spawn(move || -> Result<()> {
+                for number in 0..500 {
+                    let mut client = Client::connect(address)?;
+                    if number % 2 == 0 {
+                        client.send(b"unread")?;
+                    }
+                    client.reset()?;
+                }
+                Ok(())
+            })
+        })
+        .collect();
+    for _ in 0..100 {
+        other.send(b"x")?;
+        ensure!(other.receive(1)? == b"x");
+    }
+    for flood in floods {
+        flood.join().expect("no panic")?;
+    }
+    other.fin()?;
+    ensure!(other.end()?.1 == End::Fin);
+    Client::connect(address)?.exchange(100_000, 1)
+}
+
+/// Those who send and read byte by byte, or not at all, get what is theirs, and hold up
+/// nobody.
+fn slow_clients(stage: &Stage<'_>) -> Result<()> {
+    let address = stage.server.address();
+    let mut stuck: Vec<_> = (0..8)
+        .map(|_| Client::connect(address))
+        .collect::<Result<_>>()?;
+    let filled = stuck
+        .iter_mut()
+        .map(|client| client.fill(1, 64 * MEBIBYTE))
+        .collect::<Result<Vec<_>>>()?;
+    let slow: Vec<_> = (0..8)
+        .map(|_| {
+            thread::spawn(move || -> Result<()> {
+                let mut client = Client::connect(address)?;
+                for byte in 0..50 {
+                    client.send(&[byte])?;
+                    thread::sleep(Duration::from_millis(5));
+                }
+                for byte in 0..50 {
+                    ensure!(client.receive(1)? == [byte]);
+                    thread::sleep(Duration::from_millis(5));
+                }
+                client.fin()?;
+                ensure!(client.end()? == (Vec::new(), End::Fin));
+                Ok(())
+            })
+        })
+        .collect();
+    for seed in 0..4 {
+        Client::connect(address)?.exchange(4 * MEBIBYTE, seed)?;
+    }
+    for client in slow {
+        client.join().expect("no panic")?;
+    }
+    for (client, filled) in stuck.iter_mut().zip(filled) {
+        client.drain(1, filled)?;
+    }
+    Ok(())
+}
+
+/// Requests that never become whole: silent, ended and reset ones.
+fn half_requests(stage: &Stage<'_>) -> Result<()> {
+    let address = stage.server.address();
+    let half = || -> Result<Client> {
+        let mut client = Client::connect(address)?;
+        client.send(b"upper unfin")?;
+        Ok(client)
+    };
+    let silent: Vec<_> = (0..50).map(|_| half()).collect::<Result<_>>()?;
+    for _ in 0..50 {
+        half()?.reset()?;
+    }
+    let mut whole = Client::connect(address)?;
+    whole.send(b"upper whole\n")?;
+    ensure!(whole.receive(6)? == b"WHOLE\n");
+    for mut client in silent {
+        client.send(b"ished\n")?;
+        ensure!(client.receive(11)? == b"UNFINISHED\n");
     }
     Ok(())
 }

@@ -1,0 +1,128 @@
+//! Limits how long a guest may compute without waiting for anything.
+//!
+//! A guest that computes is interrupted at each epoch, and gives way to others. What is
+//! counted is how often in a row: it starts anew when the guest has waited in between,
+//! or its connections have moved data.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::engine::EPOCH;
+
+/// Counts the times that a store's guest was given a turn.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Turns(Arc<AtomicU64>);
+
+impl Turns {
+    /// Runs what gives the guest its turns.
+    pub(crate) async fn of<F: Future>(&self, running: F) -> F::Output {
+        let mut running = pin!(running);
+        poll_fn(|cx| {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            running.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+/// What is known of the guest's computing.
+#[derive(Debug)]
+pub(crate) struct Compute {
+    limit: Option<Duration>,
+    turns: Turns,
+    /// How far things were when it was interrupted last.
+    last_turn: u64,
+    last_moved: u64,
+    computed: Duration,
+}
+
+impl Compute {
+    /// At most so long at a time; zero is no limit.
+    pub(crate) fn new(limit: Duration) -> Self {
+        Compute {
+            limit: (!limit.is_zero()).then_some(limit),
+            turns: Turns::default(),
+            last_turn: 0,
+            last_moved: 0,
+            computed: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn turns(&self) -> Turns {
+        self.turns.clone()
+    }
+
+    /// The guest was interrupted after an epoch of computing; `moved` counts what its
+    /// connections have moved so far.
+    ///
+    /// # Errors
+    /// If it has computed for too long.
+    pub(crate) fn interrupted(&mut self, moved: u64) -> wasmtime::Result<()> {
+        let turn = self.turns.0.load(Ordering::Relaxed);
+        // The next turn after an interruption is the rest of the same computation, or
+        // its end; one more, and the guest has waited.
+        let goes_on = turn <= self.last_turn + 1 && moved == self.last_moved;
+        self.last_turn = turn;
+        self.last_moved = moved;
+        self.computed = if goes_on {
+            self.computed + EPOCH
+        } else {
+            EPOCH
+        };
+        match self.limit {
+            Some(limit) if self.computed > limit => Err(wasmtime::Error::msg(format!(
+                "it computed for {} s without waiting; --max-compute is the limit",
+                limit.as_secs_f64()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(compute: &Compute) {
+        compute.turns.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn a_loop_is_stopped_at_the_limit() {
+        let mut compute = Compute::new(3 * EPOCH);
+        for _ in 0..3 {
+            turn(&compute);
+            compute.interrupted(0).unwrap();
+        }
+        turn(&compute);
+        let error = compute.interrupted(0).unwrap_err();
+        assert!(error.to_string().contains("--max-compute"), "{error}");
+    }
+
+    #[test]
+    fn waiting_and_moving_data_start_anew() {
+        let mut compute = Compute::new(3 * EPOCH);
+        for moved in 0..100 {
+            turn(&compute);
+            compute.interrupted(moved).unwrap();
+        }
+        for _ in 0..100 {
+            turn(&compute);
+            compute.interrupted(100).unwrap();
+            // The end of that turn's work, and the next event.
+            turn(&compute);
+        }
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        let mut compute = Compute::new(Duration::ZERO);
+        for _ in 0..1000 {
+            turn(&compute);
+            compute.interrupted(0).unwrap();
+        }
+    }
+}
