@@ -18,8 +18,9 @@ mod conformance {
     pub(crate) mod node_host;
     pub(crate) mod programs;
     pub(crate) mod proxy;
+    pub(crate) mod server;
 }
-use conformance::{errors, hostile, matrix, node_host, programs, proxy};
+use conformance::{errors, hostile, matrix, node_host, programs, proxy, server};
 
 const NO_NODE_HOST: &str =
     "the runner node-jco is not installed; `npm ci --prefix tests/node` does it";
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         ("programs", programs::CASES),
         ("errors, and of the bare primitives", errors::CASES),
         ("proxies", proxy::CASES),
+        ("the server's own life", server::CASES),
         ("hostile services", hostile::CASES),
         ("Node as a host", node_host::CASES),
     ] {

@@ -10,7 +10,7 @@ use halfopen_tests::runner::{Runner, root};
 use halfopen_tests::scenario::{Node, Play};
 use halfopen_tests::scenarios;
 
-use crate::{errors, hostile, node_host, programs, proxy};
+use crate::{errors, hostile, node_host, programs, proxy, server};
 
 const WRITE: &str = "HALFOPEN_WRITE_MATRIX";
 
@@ -69,6 +69,7 @@ fn text() -> Result<String> {
         programs::CASES,
         errors::CASES,
         proxy::CASES,
+        server::CASES,
         hostile::CASES,
         node_host::CASES,
     ]

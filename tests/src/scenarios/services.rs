@@ -11,7 +11,8 @@ use crate::runner::{Runner, guest_path};
 use crate::scenario::Node::{Differs, None, Same};
 use crate::scenario::Play::{Code, Script};
 use crate::scenario::Step::{
-    Connect, End as Ends, Fin, Pause, Printed, Receive, ReceiveMany, Reset, Send, SendMany, Silence,
+    Connect, End as Ends, Fin, Pause, Printed, Receive, ReceiveMany, Reset, RestEnd, Send,
+    SendMany, Silence,
 };
 use crate::scenario::{Scenario, Stage};
 use crate::server::{self, Server};
@@ -308,6 +309,26 @@ pub(super) const SERVICES: &[Scenario] = &[
             ],
         ),
     ),
+    Scenario {
+        arguments: QUIET,
+        node: Differs("1: write after end; Node resets it"),
+        ..echo(
+            "a-q-in-much-and-fin",
+            &["K3", "K4", "R1"],
+            Script(
+                &[
+                    Connect(1),
+                    Send(1, b"q"),
+                    SendMany(1, b'a', 200_000),
+                    Fin(1),
+                    // The chunk with the `q`, however long that is.
+                    Receive(1, b"q"),
+                    RestEnd(1),
+                ],
+                &[],
+            ),
+        )
+    },
     echo(
         "two-connections-do-not-mix",
         &["E3", "R1"],
