@@ -1,5 +1,5 @@
-//! `tests/MATRIX.md`: which scenario is played on which way of running, and which rule
-//! it proves. Generated from the scenarios; every cell stands for a trial of this suite.
+//! `tests/MATRIX.md`: which scenario is played on which way of running; and in
+//! `wit/SEMANTICS.md`, which rule it proves. Generated from the scenarios; every cell stands for a trial of this suite.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,22 +14,36 @@ use crate::{errors, hostile, node_host, programs, proxy, server};
 
 const WRITE: &str = "HALFOPEN_WRITE_MATRIX";
 
-/// Makes sure that the file is what the scenarios give, or writes it if told to.
+/// What stands in `wit/SEMANTICS.md` from here on is generated.
+const PROOFS: &str = "## What proves each rule\n";
+
+/// Makes sure that the files are what the scenarios give, or writes them if told to.
 pub(crate) fn is_current() -> Result<()> {
-    let path = root().join("tests/MATRIX.md");
-    let text = text()?;
-    if std::env::var_os(WRITE).is_some() {
-        return Ok(fs::write(path, text)?);
+    let (matrix, proofs) = texts()?;
+    let semantics = fs::read_to_string(root().join("wit/SEMANTICS.md"))?;
+    let (oracle, _) = semantics
+        .split_once(PROOFS)
+        .with_context(|| format!("wit/SEMANTICS.md has no `{}`", PROOFS.trim_end()))?;
+    for (path, text) in [
+        ("tests/MATRIX.md", matrix),
+        ("wit/SEMANTICS.md", format!("{oracle}{PROOFS}{proofs}")),
+    ] {
+        let file = root().join(path);
+        if std::env::var_os(WRITE).is_some() {
+            fs::write(file, text)?;
+            continue;
+        }
+        let there = fs::read_to_string(file).with_context(|| format!("{path} cannot be read"))?;
+        ensure!(
+            there == text,
+            "{path} is stale: run this suite with {WRITE}=1 and commit the file"
+        );
     }
-    let there = fs::read_to_string(path).context("tests/MATRIX.md cannot be read")?;
-    ensure!(
-        there == text,
-        "tests/MATRIX.md is stale: run this suite with {WRITE}=1 and commit the file"
-    );
     Ok(())
 }
 
-fn text() -> Result<String> {
+/// The matrix, and which scenario proves which rule.
+fn texts() -> Result<(String, String)> {
     let mut text = format!(
         "# What is proven where\n\n\
          Generated from the scenarios of the conformance suite, which fails when this file\n\
@@ -86,15 +100,17 @@ fn text() -> Result<String> {
         }
         text += " not compared |\n";
     }
-    text += "\n# Which scenario proves which rule\n\nThe rules of `wit/SEMANTICS.md`.\n\n| rule | scenarios |\n|---|---|\n";
+    let mut table = String::from(
+        "\nGenerated, like `tests/MATRIX.md`, which says where each scenario is played.\n\n\
+         | rule | scenarios |\n|---|---|\n",
+    );
     for rule in rules()? {
-        let proof = match proofs.get(&key(&rule)?) {
-            Some(names) => names.join(", "),
-            None => "none of this suite".to_owned(),
-        };
-        writeln!(text, "| {rule} | {proof} |")?;
+        let names = proofs
+            .get(&key(&rule)?)
+            .with_context(|| format!("no scenario proves {rule}"))?;
+        writeln!(table, "| {rule} | {} |", names.join(", "))?;
     }
-    Ok(text)
+    Ok((text, table))
 }
 
 /// `W9` before `W10`.
