@@ -10,7 +10,7 @@ pub struct Guest {
 }
 
 /// All of them; `cases`, `hostile`, `raw` and `strain` are for the tests.
-pub const GUESTS: [Guest; 11] = [
+pub const GUESTS: [Guest; 12] = [
     part("acceptor"),
     part("adapter"),
     whole("cases"),
@@ -18,6 +18,7 @@ pub const GUESTS: [Guest; 11] = [
     whole("echo"),
     whole("hostile"),
     whole("lines"),
+    whole("pass"),
     whole("primitives"),
     whole("proxy"),
     whole("raw"),

@@ -18,7 +18,7 @@ use crate::guests::GUESTS;
 pub const NAME: &str = "manifest.json";
 
 /// Folders and files that the components are made from, and nothing else.
-const INPUTS: [&str; 17] = [
+const INPUTS: [&str; 18] = [
     "Cargo.toml",
     "rust-toolchain.toml",
     "guest/acceptor",
@@ -29,6 +29,7 @@ const INPUTS: [&str; 17] = [
     "guest/echo",
     "guest/hostile",
     "guest/lines",
+    "guest/pass",
     "guest/primitives",
     "guest/proxy",
     "guest/raw",

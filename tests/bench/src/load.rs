@@ -1,0 +1,322 @@
+//! What the servers are put under: closed loops over loopback, from several threads.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use hdrhistogram::Histogram;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::server::{Kind, Places, Server};
+
+/// One load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Load {
+    /// So many connections send so many bytes, and wait until they are back.
+    RoundTrips { connections: usize, bytes: usize },
+    /// So many connections send and receive without end.
+    Bulk { connections: usize },
+    /// Connects, has 64 bytes back, closes, and again.
+    Churn,
+    /// So many connections do nothing, and one does round trips.
+    Idle { connections: usize },
+    /// From the start of the process to its first echo.
+    Start { warm: bool },
+}
+
+/// How many clients connect and close at once.
+const CHURN_CLIENTS: usize = 32;
+
+/// One figure: what it is, in which unit, and whether more is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) more_is_better: bool,
+}
+
+const RATE: Metric = Metric {
+    name: "rate",
+    unit: "1/s",
+    more_is_better: true,
+};
+const P50: Metric = less("p50", "µs");
+const P99: Metric = less("p99", "µs");
+const MEMORY: Metric = less("memory", "KiB");
+const THROUGHPUT: Metric = Metric {
+    name: "throughput",
+    unit: "MB/s",
+    more_is_better: true,
+};
+const EACH: Metric = less("memory each", "KiB");
+const TIME: Metric = less("time", "ms");
+
+const fn less(name: &'static str, unit: &'static str) -> Metric {
+    Metric {
+        name,
+        unit,
+        more_is_better: false,
+    }
+}
+
+/// What was measured.
+pub(crate) type Figures = Vec<(Metric, f64)>;
+
+impl Load {
+    /// Its name in tables.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Load::RoundTrips { connections, bytes } => {
+                format!("round trips, {connections} × {bytes} B")
+            }
+            Load::Bulk { connections } => format!("bulk, {connections}"),
+            Load::Churn => "churn".to_owned(),
+            Load::Idle { connections } => format!("idle, {connections}"),
+            Load::Start { warm: true } => "start, warm".to_owned(),
+            Load::Start { warm: false } => "start, cold".to_owned(),
+        }
+    }
+
+    /// Puts a server of this kind under it for so long, after a warm-up.
+    pub(crate) fn measure(&self, kind: &Kind, places: &Places, time: Duration) -> Result<Figures> {
+        if let Load::Start { warm } = *self {
+            return start(kind, places, warm);
+        }
+        let server = kind.start(places)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
+        let figures = runtime.block_on(async {
+            match *self {
+                Load::RoundTrips { connections, bytes } => {
+                    round_trips(&server, connections, bytes, time).await
+                }
+                Load::Bulk { connections } => bulk(&server, connections, time).await,
+                Load::Churn => churn(&server, time).await,
+                Load::Idle { connections } => idle(&server, connections, time).await,
+                Load::Start { .. } => Ok(Vec::new()),
+            }
+        });
+        // Whatever is left of the load ends with it.
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        figures
+    }
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// When the load counts: after a warm-up.
+#[derive(Clone, Copy)]
+struct Span {
+    from: Instant,
+    to: Instant,
+}
+
+impl Span {
+    fn of(time: Duration) -> Self {
+        let from = Instant::now() + time / 4;
+        Span {
+            from,
+            to: from + time,
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        (self.to - self.from).as_secs_f64()
+    }
+}
+
+/// Nanoseconds, to three digits.
+fn histogram() -> Result<Histogram<u64>> {
+    Ok(Histogram::new(3)?)
+}
+
+async fn round_trips(
+    server: &Server,
+    connections: usize,
+    bytes: usize,
+    time: Duration,
+) -> Result<Figures> {
+    let mut streams = Vec::new();
+    for _ in 0..connections {
+        streams.push(connect(server.address).await?);
+    }
+    let span = Span::of(time);
+    let mut tasks = JoinSet::new();
+    for stream in streams {
+        tasks.spawn(ask(stream, bytes, span));
+    }
+    let mut all = histogram()?;
+    while let Some(latencies) = tasks.join_next().await {
+        all.add(latencies??)?;
+    }
+    let rate = all.len() as f64 / span.seconds();
+    // A client that waits asks nothing meanwhile: what it would have asked is added,
+    // one request for each usual interval (coordinated omission).
+    let interval = connections as f64 / rate * 1e9;
+    let corrected = all.clone_correct(interval as u64);
+    Ok(vec![
+        (RATE, rate),
+        (P50, corrected.value_at_quantile(0.5) as f64 / 1e3),
+        (P99, corrected.value_at_quantile(0.99) as f64 / 1e3),
+        (MEMORY, server.memory()? as f64),
+    ])
+}
+
+/// Round trips one after another; how long each of those within the span took.
+async fn ask(mut stream: TcpStream, bytes: usize, span: Span) -> Result<Histogram<u64>> {
+    let mut latencies = histogram()?;
+    let request = vec![b'x'; bytes];
+    let mut answer = vec![0; bytes];
+    loop {
+        let asked = Instant::now();
+        stream.write_all(&request).await?;
+        stream.read_exact(&mut answer).await?;
+        let now = Instant::now();
+        if now >= span.to {
+            ensure!(answer == request, "wrong bytes came back");
+            return Ok(latencies);
+        }
+        if now >= span.from {
+            latencies.record((now - asked).as_nanos() as u64)?;
+        }
+    }
+}
+
+async fn bulk(server: &Server, connections: usize, time: Duration) -> Result<Figures> {
+    let received = Arc::new(AtomicU64::new(0));
+    let over = Arc::new(AtomicBool::new(false));
+    let mut tasks = JoinSet::new();
+    for _ in 0..connections {
+        let (mut receive, mut send) = connect(server.address).await?.into_split();
+        let sending = over.clone();
+        tasks.spawn(async move {
+            let chunk = vec![b'x'; 64 * 1024];
+            while !sending.load(Ordering::Relaxed) {
+                send.write_all(&chunk).await?;
+            }
+            send.shutdown().await
+        });
+        let received = received.clone();
+        tasks.spawn(async move {
+            let mut buffer = vec![0; 256 * 1024];
+            loop {
+                let length = receive.read(&mut buffer).await?;
+                if length == 0 {
+                    return Ok(());
+                }
+                received.fetch_add(length as u64, Ordering::Relaxed);
+            }
+        });
+    }
+    tokio::time::sleep(time / 4).await;
+    let (from, before) = (Instant::now(), received.load(Ordering::Relaxed));
+    tokio::time::sleep(time).await;
+    let bytes = received.load(Ordering::Relaxed) - before;
+    let throughput = bytes as f64 / 1e6 / from.elapsed().as_secs_f64();
+    let memory = server.memory()? as f64;
+    over.store(true, Ordering::Relaxed);
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(vec![(THROUGHPUT, throughput), (MEMORY, memory)])
+}
+
+async fn churn(server: &Server, time: Duration) -> Result<Figures> {
+    let span = Span::of(time);
+    let address = server.address;
+    let mut tasks = JoinSet::new();
+    for _ in 0..CHURN_CLIENTS {
+        tasks.spawn(async move {
+            let mut latencies = histogram()?;
+            loop {
+                let asked = Instant::now();
+                let mut stream = connect(address).await?;
+                let mut answer = [0; 64];
+                stream.write_all(&[b'x'; 64]).await?;
+                stream.read_exact(&mut answer).await?;
+                stream.shutdown().await?;
+                ensure!(stream.read(&mut answer).await? == 0, "more came");
+                let now = Instant::now();
+                if now >= span.to {
+                    return Ok(latencies);
+                }
+                if now >= span.from {
+                    latencies.record((now - asked).as_nanos() as u64)?;
+                }
+            }
+        });
+    }
+    let mut all = histogram()?;
+    while let Some(latencies) = tasks.join_next().await {
+        all.add(latencies??)?;
+    }
+    Ok(vec![
+        (RATE, all.len() as f64 / span.seconds()),
+        (P99, all.value_at_quantile(0.99) as f64 / 1e3),
+        (MEMORY, server.memory()? as f64),
+    ])
+}
+
+async fn idle(server: &Server, connections: usize, time: Duration) -> Result<Figures> {
+    // What is made once is not counted.
+    for _ in 0..100 {
+        echo_once(server.address).await?;
+    }
+    let before = server.memory()?;
+    let mut idle = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        idle.push(echo_once(server.address).await?);
+    }
+    let after = server.memory()?;
+    let latencies = ask(connect(server.address).await?, 64, Span::of(time)).await?;
+    Ok(vec![
+        (
+            EACH,
+            after.saturating_sub(before) as f64 / connections as f64,
+        ),
+        (P50, latencies.value_at_quantile(0.5) as f64 / 1e3),
+        (P99, latencies.value_at_quantile(0.99) as f64 / 1e3),
+    ])
+}
+
+/// A connection that has been served once.
+async fn echo_once(address: SocketAddr) -> Result<TcpStream> {
+    let mut stream = connect(address).await?;
+    let mut answer = [0; 64];
+    stream.write_all(&[b'x'; 64]).await?;
+    stream.read_exact(&mut answer).await?;
+    Ok(stream)
+}
+
+/// From the start of the process to its first echo.
+fn start(kind: &Kind, places: &Places, warm: bool) -> Result<Figures> {
+    let cache = std::env::temp_dir().join(format!("halfopen-bench-{}", std::process::id()));
+    let places = places.with_cache(&cache);
+    let once = || -> Result<f64> {
+        let from = Instant::now();
+        let server = kind.start(&places)?;
+        let mut stream = std::net::TcpStream::connect(server.address)?;
+        stream.write_all(b"x")?;
+        stream.read_exact(&mut [0])?;
+        Ok(from.elapsed().as_secs_f64() * 1e3)
+    };
+    let first = once();
+    let time = if warm { once() } else { first };
+    match std::fs::remove_dir_all(&cache) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", cache.display()));
+        }
+        _ => {}
+    }
+    Ok(vec![(TIME, time?)])
+}
