@@ -31,6 +31,11 @@ fn native_with_one_instance() -> Result<()> {
 }
 
 #[test]
+fn native_with_workers() -> Result<()> {
+    nothing_is_left(Runner::NativeWorkers)
+}
+
+#[test]
 fn composed() -> Result<()> {
     nothing_is_left(Runner::Composed)
 }

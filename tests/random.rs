@@ -28,6 +28,11 @@ fn native_with_one_instance() -> Result<()> {
 }
 
 #[test]
+fn native_with_workers() -> Result<()> {
+    play(Runner::NativeWorkers)
+}
+
+#[test]
 fn composed() -> Result<()> {
     play(Runner::Composed)
 }

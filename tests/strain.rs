@@ -41,6 +41,11 @@ fn native_with_one_instance() -> Result<()> {
 }
 
 #[test]
+fn native_with_workers() -> Result<()> {
+    strain(Runner::NativeWorkers)
+}
+
+#[test]
 fn composed() -> Result<()> {
     strain(Runner::Composed)
 }

@@ -1,5 +1,6 @@
 //! The wasmtime engine, set up for many small instances.
 
+use wasmparser::{Parser, Payload};
 use wasmtime::{
     Cache, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     WasmBacktraceDetails,
@@ -17,8 +18,53 @@ pub struct EngineOptions {
     /// (`~/.cache/wasmtime`), so that a second start is fast. On at first.
     pub cache: bool,
     /// Keep memory for this many instances ready; 0 allocates each when it is
-    /// needed. Only address space is taken in advance.
+    /// needed. Only address space is taken in advance: 4 GiB for each memory.
     pub pooled_instances: u32,
+    /// What each of them has.
+    pub needs: Needs,
+}
+
+/// What one instance of a component has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Linear memories.
+    pub memories: u32,
+    /// Tables.
+    pub tables: u32,
+    /// Instances of core modules.
+    pub core_instances: u32,
+}
+
+impl Default for Needs {
+    /// Enough for a component of one language's making.
+    fn default() -> Self {
+        Needs {
+            memories: 2,
+            tables: 4,
+            core_instances: 8,
+        }
+    }
+}
+
+impl Needs {
+    /// Counts what is in a component. Nothing, where the bytes are none.
+    #[must_use]
+    pub fn of(component: &[u8]) -> Option<Self> {
+        let mut needs = Needs {
+            memories: 0,
+            tables: 0,
+            core_instances: 0,
+        };
+        for payload in Parser::new(0).parse_all(component) {
+            match payload.ok()? {
+                Payload::MemorySection(section) => needs.memories += section.count(),
+                Payload::TableSection(section) => needs.tables += section.count(),
+                Payload::InstanceSection(section) => needs.core_instances += section.count(),
+                _ => {}
+            }
+        }
+        Some(needs)
+    }
 }
 
 impl Default for EngineOptions {
@@ -26,6 +72,7 @@ impl Default for EngineOptions {
         EngineOptions {
             cache: true,
             pooled_instances: 0,
+            needs: Needs::default(),
         }
     }
 }
@@ -72,23 +119,31 @@ impl EngineOptions {
             }
         }
         if self.pooled_instances > 0 {
-            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
-                self.pooled_instances,
-            )));
+            let pool = pool(self.pooled_instances, self.needs);
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         }
         Ok(config)
     }
 }
 
-/// A component of this project has one memory, and a composed one four; each core
-/// instance has a table or two.
-fn pool(instances: u32) -> PoolingAllocationConfig {
+/// What an instance touched of its memory, tables and stack is given to the next one, up
+/// to so many bytes, cleared; more of it goes back to the system.
+const KEPT: usize = 256 << 10;
+
+fn pool(instances: u32, needs: Needs) -> PoolingAllocationConfig {
+    let all = |each: u32| instances.saturating_mul(each.max(1));
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(8))
-        .total_memories(instances.saturating_mul(2))
-        .total_tables(instances.saturating_mul(4))
-        .total_stacks(instances);
+        .total_core_instances(all(needs.core_instances))
+        .max_core_instances_per_component(needs.core_instances)
+        .total_memories(all(needs.memories))
+        .max_memories_per_component(needs.memories)
+        .total_tables(all(needs.tables))
+        .max_tables_per_component(needs.tables)
+        .total_stacks(instances)
+        .linear_memory_keep_resident(KEPT)
+        .table_keep_resident(KEPT)
+        .async_stack_keep_resident(KEPT);
     pool
 }
 
@@ -102,4 +157,18 @@ fn tick(engine: &Engine) {
             std::thread::sleep(EPOCH);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_component_needs_is_counted() {
+        let echo = include_bytes!("../dist/echo.wasm");
+        let needs = Needs::of(echo).unwrap();
+        assert_eq!(needs.memories, 1);
+        assert!(needs.tables > 0 && needs.core_instances > 0, "{needs:?}");
+        assert_eq!(Needs::of(b"nothing of the kind"), None);
+    }
 }

@@ -39,7 +39,7 @@ mod store;
 pub mod tcp;
 mod trap;
 
-pub use engine::EngineOptions;
+pub use engine::{EngineOptions, Needs};
 pub use error::LoadError;
 pub use load::{Source, precompile, provides, read};
 pub use output::{Finished, Output};

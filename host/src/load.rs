@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
+use crate::engine::Needs;
 use crate::error::LoadError;
 
 /// Where a component comes from.
@@ -46,6 +47,17 @@ const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 const CORE_MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
 
 impl Source {
+    /// What an instance of it has, as far as that is known.
+    pub(crate) fn needs(&self) -> Result<Needs, LoadError> {
+        let counted = match self {
+            Source::Bytes(bytes) => Needs::of(bytes),
+            Source::File(path) => Needs::of(&read_file(path)?),
+        };
+        // Native code, or nothing that can be served: the one is given the usual, and the
+        // other is refused soon.
+        Ok(counted.unwrap_or_default())
+    }
+
     /// Reads and compiles the component, or takes it from the cache.
     ///
     /// # Errors

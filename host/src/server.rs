@@ -1,14 +1,17 @@
 //! The server: accepts connections, and has a service component handle them.
 
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +25,7 @@ use crate::load::{self, Source};
 use crate::output::Output;
 use crate::policy::Policy;
 use crate::store::{Grants, State, linker};
-use crate::tcp::{Connection, Registry, accept};
+use crate::tcp::{Connection, Load, Place, Registry, accept};
 use crate::trap::describe_trap;
 
 const HANDLER: &str = "halfopen:tcp/handler@0.1.0";
@@ -37,8 +40,9 @@ pub enum Isolation {
     /// seen by, or harm, another.
     #[default]
     Connection,
-    /// One instance for all connections. Faster, and the service can share state;
-    /// a trap ends all connections that are open, and a new instance takes over.
+    /// One instance for all connections, or one for each of
+    /// [workers](ServerBuilder::workers). Faster, and the service can share state; a
+    /// trap ends all connections of its instance, and a new one takes over.
     Shared,
 }
 
@@ -46,6 +50,7 @@ pub enum Isolation {
 #[derive(Clone, Debug)]
 pub struct ServerBuilder {
     isolation: Isolation,
+    workers: Option<NonZeroUsize>,
     grants: Grants,
     max_connections: usize,
     grace: Duration,
@@ -57,6 +62,7 @@ impl Default for ServerBuilder {
     fn default() -> Self {
         ServerBuilder {
             isolation: Isolation::default(),
+            workers: None,
             grants: Grants {
                 max_compute: Duration::from_secs(10),
                 ..Grants::new("service")
@@ -74,6 +80,17 @@ impl ServerBuilder {
     #[must_use]
     pub fn isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = isolation;
+        self
+    }
+
+    /// Spreads the connections of [`Isolation::Shared`] over so many instances, each on a
+    /// thread of its own; a new connection goes to the one that has fewest.
+    ///
+    /// Without it there is one instance, and the service's state is one. It has no effect
+    /// with an instance for each connection: these use the runtime's threads.
+    #[must_use]
+    pub fn workers(mut self, workers: NonZeroUsize) -> Self {
+        self.workers = Some(workers);
         self
     }
 
@@ -173,14 +190,16 @@ impl ServerBuilder {
     /// If it cannot be loaded, is no service, or needs what this host does not
     /// provide.
     pub fn build(mut self, service: impl Into<Source>) -> Result<Server, LoadError> {
+        let service = service.into();
         if self.isolation == Isolation::Connection {
+            self.engine.needs = service.needs()?;
             // A few more than there are connections: some instances are still
             // going away while the next ones come.
             let instances = self.max_connections.saturating_add(64);
             self.engine.pooled_instances = u32::try_from(instances).unwrap_or(u32::MAX);
         }
         let engine = self.engine.build()?;
-        let component = service.into().load(&engine, self.allow_precompiled)?;
+        let component = service.load(&engine, self.allow_precompiled)?;
         let exports = load::exports(&engine, &component);
         if !exports.iter().any(|name| name == HANDLER) {
             return Err(LoadError::WrongWorld {
@@ -197,6 +216,7 @@ impl ServerBuilder {
                 pre,
                 grants: self.grants,
                 isolation: self.isolation,
+                workers: self.workers,
                 permits: Arc::new(Semaphore::new(self.max_connections)),
                 grace: self.grace,
                 connections: Registry::default(),
@@ -253,6 +273,7 @@ struct Shared {
     pre: HostWorldPre<State>,
     grants: Grants,
     isolation: Isolation,
+    workers: Option<NonZeroUsize>,
     permits: Arc<Semaphore>,
     grace: Duration,
     connections: Registry,
@@ -266,7 +287,14 @@ struct Shared {
 struct Accepted {
     stream: TcpStream,
     peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
+    place: Place,
+}
+
+/// What connections are handed to: an instance that has many.
+struct Worker {
+    handover: mpsc::Sender<Accepted>,
+    /// How many it has.
+    load: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -280,8 +308,9 @@ impl Server {
     /// accepting, lets live connections finish within the grace time, resets the
     /// rest, and returns. Nothing of it goes on afterwards.
     ///
-    /// Has to run within a multi-threaded tokio runtime with timers. Dropping the
-    /// future stops accepting; connections that are open then go on.
+    /// Has to run within a multi-threaded tokio runtime with timers;
+    /// [workers](ServerBuilder::workers) have threads and runtimes of their own. Dropping
+    /// the future stops accepting; connections that are open then go on.
     pub async fn run(
         self,
         listeners: impl IntoIterator<Item = TcpListener>,
@@ -290,19 +319,10 @@ impl Server {
         let shared = self.shared;
         let stopping = CancellationToken::new();
         let stop_accepting = stopping.clone().drop_guard();
-        let handover = match shared.isolation {
-            Isolation::Connection => None,
-            Isolation::Shared => {
-                let (sender, receiver) = mpsc::channel(HANDOVER);
-                shared
-                    .tasks
-                    .spawn(shared.clone().shared_instances(receiver));
-                Some(sender)
-            }
-        };
+        let workers = shared.workers();
         let accepting = TaskTracker::new();
         for listener in listeners {
-            let accept = shared.clone().accept_all(listener, handover.clone());
+            let accept = shared.clone().accept_all(listener, workers.clone());
             let stopping = stopping.clone();
             accepting.spawn(async move {
                 tokio::select! {
@@ -311,7 +331,7 @@ impl Server {
                 }
             });
         }
-        drop(handover);
+        drop(workers);
         accepting.close();
         tokio::select! {
             () = shutdown => {}
@@ -325,11 +345,9 @@ impl Server {
 }
 
 impl Shared {
-    async fn accept_all(
-        self: Arc<Self>,
-        listener: TcpListener,
-        handover: Option<mpsc::Sender<Accepted>>,
-    ) {
+    async fn accept_all(self: Arc<Self>, listener: TcpListener, workers: Arc<[Worker]>) {
+        // Those of no worker.
+        let others = Arc::default();
         loop {
             let Ok(permit) = self.permits.clone().acquire_owned().await else {
                 return;
@@ -342,21 +360,76 @@ impl Shared {
                 }
             };
             self.accepted.fetch_add(1, Ordering::Relaxed);
+            let worker = workers
+                .iter()
+                .min_by_key(|worker| worker.load.load(Ordering::Relaxed));
             let accepted = Accepted {
                 stream,
                 peer,
-                permit,
+                place: Place {
+                    _permit: permit,
+                    _load: Load::one_more(worker.map_or(&others, |worker| &worker.load)),
+                },
             };
-            match &handover {
+            match worker {
                 None => {
                     let shared = self.clone();
                     self.tasks
                         .spawn(async move { shared.own_instance(accepted).await });
                 }
                 // The other end lives as long as the server.
-                Some(handover) => drop(handover.send(accepted).await),
+                Some(worker) => drop(worker.handover.send(accepted).await),
             }
         }
+    }
+
+    /// Those that have many connections; none where each has an instance of its own.
+    fn workers(self: &Arc<Self>) -> Arc<[Worker]> {
+        if self.isolation == Isolation::Connection {
+            return Arc::new([]);
+        }
+        let count = self.workers.map_or(0, NonZeroUsize::get);
+        let threads: Arc<[Worker]> = (0..count)
+            .map_while(|_| match self.clone().worker() {
+                Ok(worker) => Some(worker),
+                Err(error) => {
+                    tracing::error!("no more workers can start: {error}");
+                    None
+                }
+            })
+            .collect();
+        if !threads.is_empty() {
+            return threads;
+        }
+        let (worker, receiver) = Worker::new();
+        self.tasks.spawn(self.clone().shared_instances(receiver));
+        Arc::new([worker])
+    }
+
+    /// A thread with a runtime and an instance of its own, which no other thread has to
+    /// be woken for.
+    fn worker(self: Arc<Self>) -> io::Result<Worker> {
+        // Made now, because it takes descriptors, which connections may use up.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (worker, receiver) = Worker::new();
+        // Dropped when the thread has ended.
+        let (running, ended) = oneshot::channel::<()>();
+        self.tasks.spawn(async {
+            // It is never sent, only dropped.
+            let _ = ended.await;
+        });
+        let serve = async move |shared: Arc<Self>| {
+            shared.clone().shared_instances(receiver).await;
+            // Gentle closes need this runtime until they are done, or cut short.
+            shared.connections.empty().await;
+        };
+        std::thread::Builder::new().spawn(move || {
+            let _running = running;
+            runtime.block_on(serve(self));
+        })?;
+        Ok(worker)
     }
 
     async fn drain(&self) -> Summary {
@@ -386,7 +459,10 @@ impl Shared {
     async fn own_instance(&self, accepted: Accepted) {
         let peer = accepted.peer;
         let mut store = self.grants.store(&self.engine, Some(&self.connections));
-        let connection = open(store.data(), accepted);
+        let connection = match open(store.data(), accepted) {
+            Ok(connection) => connection,
+            Err(error) => return tracing::error!(%peer, "a connection is lost: {error}"),
+        };
         let turns = store.data().turns();
         let served = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
@@ -441,7 +517,10 @@ impl Shared {
         let instance = match self.pre.instantiate_async(&mut *store).await {
             Ok(instance) => instance,
             Err(error) => {
-                drop(open(store.data(), first));
+                // Whoever connected is not to take this for an end.
+                if let Ok(connection) = open(store.data(), first) {
+                    connection.socket().abort();
+                }
                 return Err((latest, error));
             }
         };
@@ -453,8 +532,14 @@ impl Shared {
                     if let Some(accepted) = next.take() {
                         let peer = accepted.peer;
                         latest = peer;
-                        let connection =
-                            accessor.with(|mut store| open(store.data_mut(), accepted));
+                        let opened = accessor.with(|mut store| open(store.data_mut(), accepted));
+                        let connection = match opened {
+                            Ok(connection) => connection,
+                            Err(error) => {
+                                tracing::error!(%peer, "a connection is lost: {error}");
+                                continue;
+                            }
+                        };
                         let call = handle(accessor, &instance, peer, connection);
                         calls.push(async move { call.await.map_err(|error| (peer, error)) });
                     }
@@ -481,14 +566,29 @@ impl Shared {
     }
 }
 
-/// Makes an accepted connection one of this store.
-fn open(state: &State, accepted: Accepted) -> Connection {
+impl Worker {
+    /// One that has no connection yet, and where its connections arrive.
+    fn new() -> (Self, mpsc::Receiver<Accepted>) {
+        let (handover, receiver) = mpsc::channel(HANDOVER);
+        let load = Arc::default();
+        (Worker { handover, load }, receiver)
+    }
+}
+
+/// Makes an accepted connection one of this store, and of this runtime if it is that of a
+/// worker.
+fn open(state: &State, accepted: Accepted) -> io::Result<Connection> {
     let Accepted {
         stream,
         peer,
-        permit,
+        place,
     } = accepted;
-    Connection::from_socket(state.tcp.open(stream, Some(peer), Some(permit)))
+    let stream = match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => TcpStream::from_std(stream.into_std()?)?,
+        _ => stream,
+    };
+    let socket = state.tcp.open(stream, Some(peer), Some(place));
+    Ok(Connection::from_socket(socket))
 }
 
 /// Calls the service for one connection. An error is a trap; what the service

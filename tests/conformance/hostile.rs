@@ -9,7 +9,11 @@ use halfopen_tests::server::Server;
 use crate::{Case, Run};
 
 /// Where a service is served by our own host.
-const NATIVE: &[Runner] = &[Runner::NativeConnection, Runner::NativeShared];
+const NATIVE: &[Runner] = &[
+    Runner::NativeConnection,
+    Runner::NativeShared,
+    Runner::NativeWorkers,
+];
 
 /// Where it is composed: it has one instance, which is over after a trap.
 const COMPOSED: &[Runner] = &[Runner::Composed, Runner::Wasmtime];
@@ -87,6 +91,7 @@ const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> C
 const ALL: &[Runner] = &[
     Runner::NativeConnection,
     Runner::NativeShared,
+    Runner::NativeWorkers,
     Runner::Composed,
     Runner::Wasmtime,
 ];
@@ -140,7 +145,8 @@ fn trap(runner: Runner, server: &Server) -> Result<()> {
     server.logged("asked to trap")?;
     server.logged("wasm backtrace")?;
     server.logged(&format!("peer={}", bad.address()?))?;
-    if runner == Runner::NativeConnection {
+    // Of two workers, each has one of the two.
+    if runner != Runner::NativeShared {
         other.send(b"y")?;
         ensure!(other.receive(1)? == b"y");
     } else {

@@ -32,6 +32,7 @@ const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> C
         runners: &[
             Runner::NativeConnection,
             Runner::NativeShared,
+            Runner::NativeWorkers,
             Runner::Composed,
             Runner::Wasmtime,
         ],

@@ -10,7 +10,11 @@ use rustix::process::Signal;
 
 use crate::Case;
 
-const NATIVE: &[Runner] = &[Runner::NativeConnection, Runner::NativeShared];
+const NATIVE: &[Runner] = &[
+    Runner::NativeConnection,
+    Runner::NativeShared,
+    Runner::NativeWorkers,
+];
 
 pub(crate) const CASES: &[Case] = &[
     Case {

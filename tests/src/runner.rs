@@ -58,6 +58,8 @@ pub enum Runner {
     NativeConnection,
     /// The same with one instance for all.
     NativeShared,
+    /// The same with two that share them, each on a thread of its own.
+    NativeWorkers,
     /// The composed component under `halfopen run`, on wasmtime-wasi.
     Composed,
     /// The composed component under the stock `wasmtime run`.
@@ -70,9 +72,10 @@ pub enum Runner {
 
 impl Runner {
     /// Those for a service.
-    pub const SERVICE: [Runner; 6] = [
+    pub const SERVICE: [Runner; 7] = [
         Runner::NativeConnection,
         Runner::NativeShared,
+        Runner::NativeWorkers,
         Runner::Composed,
         Runner::Wasmtime,
         Runner::Embedded,
@@ -88,6 +91,7 @@ impl Runner {
         match self {
             Runner::NativeConnection => "native-connection",
             Runner::NativeShared => "native-shared",
+            Runner::NativeWorkers => "native-workers",
             Runner::Composed => "halfopen-run",
             Runner::Wasmtime => "wasmtime-run",
             Runner::Embedded => "embedded",
@@ -100,7 +104,10 @@ impl Runner {
     pub fn is_native(self) -> bool {
         matches!(
             self,
-            Runner::NativeConnection | Runner::NativeShared | Runner::Embedded
+            Runner::NativeConnection
+                | Runner::NativeShared
+                | Runner::NativeWorkers
+                | Runner::Embedded
         )
     }
 
@@ -136,12 +143,14 @@ impl Runner {
         let own = guest_path(guest);
         let standalone = guest_path(&format!("{guest}-standalone"));
         let mut command = match self {
-            Runner::NativeConnection | Runner::NativeShared => {
-                let isolation = match self {
-                    Runner::NativeShared => "shared",
-                    _ => "connection",
+            Runner::NativeConnection | Runner::NativeShared | Runner::NativeWorkers => {
+                let isolation: &[&str] = match self {
+                    Runner::NativeShared => &["--isolation", "shared"],
+                    Runner::NativeWorkers => &["--isolation", "shared", "--workers", "2"],
+                    _ => &["--isolation", "connection"],
                 };
-                let mut command = command(&binaries.halfopen, ["serve", "--isolation", isolation]);
+                let mut command = command(&binaries.halfopen, ["serve"]);
+                command.args(isolation);
                 command.args(flags);
                 command.arg(own).args(listens()).arg("--");
                 command

@@ -276,7 +276,10 @@ impl Scenario {
         match runner {
             Runner::Composed | Runner::Wasmtime => self.wasi,
             Runner::NodeHost => self.node_host,
-            Runner::NativeConnection | Runner::NativeShared | Runner::Embedded => None,
+            Runner::NativeConnection
+            | Runner::NativeShared
+            | Runner::NativeWorkers
+            | Runner::Embedded => None,
         }
     }
 

@@ -9,6 +9,7 @@ use halfopen_guest::print::Buffer;
 use halfopen_guest::{Connection, Error, Events, Options, Socket, env, log, service};
 
 use arguments::Arguments;
+use memchr::memchr;
 
 service!(handle);
 
@@ -42,7 +43,7 @@ impl Events for Echo {
         if !self.arguments.quiet {
             log!("data: {}", Buffer(&chunk));
         }
-        let quit = chunk.contains(&b'q');
+        let quit = memchr(b'q', &chunk).is_some();
         // After our own end, what still comes is not sent back.
         if socket.write(chunk) && quit {
             if !self.arguments.quiet {

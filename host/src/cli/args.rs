@@ -1,6 +1,7 @@
 //! What can be asked for.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +53,10 @@ pub(super) struct ServeArgs {
     /// One instance per connection, or one for all.
     #[arg(long, value_enum, default_value_t)]
     pub(super) isolation: IsolationArg,
+    /// With `--isolation shared`, that many instances, each on a thread of its own;
+    /// without this, one, so that the service's state is one.
+    #[arg(long, value_name = "N")]
+    pub(super) workers: Option<NonZeroUsize>,
     /// Connections open at once; more wait in the backlog.
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
     pub(super) max_connections: usize,

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use halfopen::{Output, Server, Source};
 use tokio::net::TcpListener;
 
 use super::address::listen_error;
-use super::args::ServeArgs;
+use super::args::{IsolationArg, ServeArgs};
 use super::signals::Signals;
 
 /// The service that runs when none is named.
@@ -50,6 +50,13 @@ async fn serve_until_signalled(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .cache(!args.guest.no_cache)
         .stdout(stdout)
         .stderr(stderr);
+    if let Some(workers) = args.workers {
+        ensure!(
+            matches!(args.isolation, IsolationArg::Shared),
+            "`--workers` spreads connections over instances that have many: add `--isolation shared`"
+        );
+        builder = builder.workers(workers);
+    }
     for (name, value) in args.guest.env {
         builder = builder.env(name, value);
     }

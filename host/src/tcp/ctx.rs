@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
@@ -12,7 +11,7 @@ use crate::bindings::halfopen::tcp::{connections, listeners, options, outbound, 
 use crate::policy::Policy;
 
 use super::registry::Registry;
-use super::{Connection, Socket};
+use super::{Connection, Place, Socket};
 
 /// The state of the primitives in one store: what its guest may do, and which
 /// connections it has.
@@ -100,11 +99,11 @@ impl TcpCtx {
         &self,
         stream: TcpStream,
         remote: Option<SocketAddr>,
-        permit: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
     ) -> Arc<Socket> {
         match &self.server {
-            Some(server) => Socket::open(stream, remote, &[&self.own, server], permit),
-            None => Socket::open(stream, remote, &[&self.own], permit),
+            Some(server) => Socket::open(stream, remote, &[&self.own, server], place),
+            None => Socket::open(stream, remote, &[&self.own], place),
         }
     }
 }

@@ -84,27 +84,37 @@ pub fn accept_loop_delay(error: &io::Error, failures: u32) -> Option<Duration> {
 /// # Errors
 /// Only if the listener can accept no more.
 pub(crate) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let mut failures = 0;
+    let mut failures = Failures::default();
     loop {
         match listener.accept().await {
             Ok(accepted) => return Ok(accepted),
-            Err(error) => match accept_loop_delay(&error, failures) {
-                Some(Duration::ZERO) => {
-                    tracing::debug!("a connection failed in the backlog: {error}")
-                }
-                Some(delay) => {
-                    if failures == 0 {
-                        tracing::warn!(
-                            "cannot accept: {error}; waiting for connections to close \
-                             (raise the limit with `ulimit -n`)"
-                        );
-                    }
-                    failures += 1;
-                    tokio::time::sleep(delay).await;
-                }
-                None => return Err(error),
-            },
+            Err(error) => failures.wait_out(error).await?,
         }
+    }
+}
+
+/// Failures of accept in a row.
+#[derive(Default)]
+struct Failures(u32);
+
+impl Failures {
+    /// Waits for what passes by itself.
+    async fn wait_out(&mut self, error: io::Error) -> io::Result<()> {
+        match accept_loop_delay(&error, self.0) {
+            Some(Duration::ZERO) => tracing::debug!("a connection failed in the backlog: {error}"),
+            Some(delay) => {
+                if self.0 == 0 {
+                    tracing::warn!(
+                        "cannot accept: {error}; waiting for connections to close \
+                         (raise the limit with `ulimit -n`)"
+                    );
+                }
+                self.0 += 1;
+                tokio::time::sleep(delay).await;
+            }
+            None => return Err(error),
+        }
+        Ok(())
     }
 }
 

@@ -52,4 +52,4 @@ pub use error::ErrorCode;
 pub(crate) use listener::accept;
 pub use listener::{Listener, accept_loop_delay, bind};
 pub(crate) use registry::Registry;
-pub(crate) use socket::Socket;
+pub(crate) use socket::{Load, Place, Socket};

@@ -6,14 +6,17 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use halfopen_model::{Closing, Directions};
 use socket2::SockRef;
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -31,15 +34,49 @@ const LINGER_TOTAL: Duration = Duration::from_secs(30);
 struct Membership {
     /// The store's own is the first one, and the outermost registry the last.
     registrations: Vec<Registration>,
-    /// Its place among the connections that the server allows at once.
-    _permit: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
+}
+
+/// What a server counts of a connection, until it has closed for good.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Its place among those that the server allows at once.
+    pub(crate) _permit: OwnedSemaphorePermit,
+    /// How many its worker has.
+    pub(crate) _load: Load,
+}
+
+/// One of those that a worker has; not any more when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Load(Arc<AtomicUsize>);
+
+impl Load {
+    pub(crate) fn one_more(of: &Arc<AtomicUsize>) -> Self {
+        of.fetch_add(1, Ordering::Relaxed);
+        Load(of.clone())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The stream, once for each direction. What reads is exclusive: only so does tokio
+/// forget the readiness after a read that did not fill its buffer, where another system
+/// call would say that there is nothing.
+#[derive(Debug)]
+struct Halves {
+    receiving: Mutex<OwnedReadHalf>,
+    sending: OwnedWriteHalf,
 }
 
 /// A connected socket, shared by whatever uses it.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    /// Always there until `drop` takes it.
-    stream: Option<TcpStream>,
+    /// Always there until `drop` takes them.
+    halves: Option<Halves>,
     local: Option<SocketAddr>,
     remote: Option<SocketAddr>,
     state: Mutex<Directions<ErrorCode>>,
@@ -55,7 +92,7 @@ impl Socket {
         stream: TcpStream,
         remote: Option<SocketAddr>,
         registries: &[&Registry],
-        permit: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
     ) -> Arc<Self> {
         // An interactive protocol gains, and a bulk one does not lose: whole
         // buffers are written at once. Fails only if the peer has already gone.
@@ -63,7 +100,7 @@ impl Socket {
         Arc::new_cyclic(|socket| Socket {
             local: stream.local_addr().ok(),
             remote: remote.or_else(|| stream.peer_addr().ok()),
-            stream: Some(stream),
+            halves: Some(Halves::from(stream)),
             state: Mutex::default(),
             runtime: Handle::current(),
             membership: Membership {
@@ -71,7 +108,7 @@ impl Socket {
                     .iter()
                     .map(|registry| registry.register(socket.clone()))
                     .collect(),
-                _permit: permit,
+                _place: place,
             },
         })
     }
@@ -90,7 +127,11 @@ impl Socket {
     }
 
     fn stream(&self) -> &TcpStream {
-        self.stream
+        self.halves().sending.as_ref()
+    }
+
+    fn halves(&self) -> &Halves {
+        self.halves
             .as_ref()
             .expect("the stream is there until the socket is dropped")
     }
@@ -127,21 +168,25 @@ impl Socket {
 
     /// Receives into `buffer`, which must not be empty; 0 is the peer's FIN.
     ///
-    /// Readiness is asked first, always: that is what takes from tokio's
-    /// cooperative budget, so that one fast peer cannot starve the others.
+    /// It takes from tokio's cooperative budget, so that one fast peer cannot starve the
+    /// others.
     pub(super) fn poll_receive(
         &self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, ErrorCode>> {
+        // No code panics while it holds the lock.
+        let receiving = self.halves().receiving.lock();
+        let mut receiving = receiving.unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Err(error) = ready!(self.stream().poll_read_ready(cx)) {
-                return Poll::Ready(Err(self.fail(error.into())));
-            }
-            match self.stream().try_read(buffer) {
-                Ok(0) => return Poll::Ready(self.state().receive_end().map(|()| 0)),
-                Ok(length) => return Poll::Ready(Ok(length)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            let mut filled = ReadBuf::new(buffer);
+            match ready!(Pin::new(&mut *receiving).poll_read(cx, &mut filled)) {
+                Ok(()) => {
+                    return Poll::Ready(match filled.filled().len() {
+                        0 => self.state().receive_end().map(|()| 0),
+                        length => Ok(length),
+                    });
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(self.fail(error.into()))),
             }
@@ -247,7 +292,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let Some(stream) = self.stream.take() else {
+        let Some(stream) = self.halves.take().and_then(Halves::into_stream) else {
             return;
         };
         let membership = std::mem::take(&mut self.membership);
@@ -278,6 +323,26 @@ impl Drop for Socket {
             drop(stream);
             drop(membership);
         });
+    }
+}
+
+impl From<TcpStream> for Halves {
+    fn from(stream: TcpStream) -> Self {
+        let (receiving, sending) = stream.into_split();
+        Halves {
+            receiving: Mutex::new(receiving),
+            sending,
+        }
+    }
+}
+
+impl Halves {
+    /// The stream as it was; that the halves go sends nothing.
+    fn into_stream(self) -> Option<TcpStream> {
+        let receiving = self.receiving.into_inner();
+        let receiving = receiving.unwrap_or_else(PoisonError::into_inner);
+        // They belong together.
+        receiving.reunite(self.sending).ok()
     }
 }
 

@@ -46,12 +46,12 @@ pub(crate) const KINDS: &[Kind] = &[
     },
     Kind {
         name: "shared-pass",
-        what: "halfopen serve, one instance, the stream passed through",
+        what: "halfopen serve, an instance per processor, the stream passed through",
         command: |places| places.serve("shared", "pass", &[]),
     },
     Kind {
         name: "shared-copy",
-        what: "halfopen serve, one instance, copied through guest memory",
+        what: "halfopen serve, an instance per processor, copied through guest memory",
         command: |places| places.serve("shared", "echo", &["--quiet"]),
     },
     Kind {
@@ -92,6 +92,8 @@ pub(crate) struct Places {
     binaries: PathBuf,
     root: PathBuf,
     cpus: Option<String>,
+    /// How many of those there are.
+    workers: usize,
     /// In place of the user's cache of compiled code.
     cache: Option<PathBuf>,
 }
@@ -111,10 +113,15 @@ impl Places {
                 );
             }
         }
+        let workers = match &cpus {
+            Some(cpus) => cpus.split(',').count(),
+            None => std::thread::available_parallelism()?.get(),
+        };
         Ok(Places {
             binaries,
             root,
             cpus,
+            workers,
             cache: None,
         })
     }
@@ -162,6 +169,9 @@ impl Places {
     fn serve(&self, isolation: &str, guest: &str, arguments: &[&str]) -> Command {
         let mut command = self.command(self.binaries.join("halfopen"));
         command.args(["serve", "--isolation", isolation, "--listen", "127.0.0.1:0"]);
+        if isolation == "shared" {
+            command.args(["--workers", &self.workers.to_string()]);
+        }
         command.args(["--max-connections", "16000"]);
         command.arg(self.guest(guest)).arg("--").args(arguments);
         command

@@ -37,6 +37,19 @@ const fn echo(
     }
 }
 
+/// One in which the service passes on what it gets, unseen.
+const fn pass(
+    name: &'static str,
+    rules: &'static [&'static str],
+    play: crate::scenario::Play,
+) -> Scenario {
+    Scenario {
+        guest: "pass",
+        node: None,
+        ..echo(name, rules, play)
+    }
+}
+
 const HALF_OPEN: &[&str] = &["--allow-half-open"];
 const QUIET: &[&str] = &["--quiet"];
 
@@ -465,6 +478,45 @@ pub(super) const SERVICES: &[Scenario] = &[
             Code(|stage| out_of_descriptors(stage, true)),
         )
     },
+    pass(
+        "passed-through",
+        &["W9", "R1", "W1", "R2"],
+        Script(
+            &[
+                Connect(1),
+                Send(1, b"hi"),
+                Receive(1, b"hi"),
+                Silence(1),
+                Send(1, b"again"),
+                Receive(1, b"again"),
+                Fin(1),
+                Ends(1),
+            ],
+            &[],
+        ),
+    ),
+    pass(
+        "passed-through-a-megabyte",
+        &["W9", "R3", "W6"],
+        Script(
+            &[
+                Connect(1),
+                SendMany(1, b'a', 1_000_000),
+                Fin(1),
+                ReceiveMany(1, b'a', 1_000_000),
+                Ends(1),
+            ],
+            &[],
+        ),
+    ),
+    pass(
+        "passed-through-64-mebibytes",
+        &["W9", "R1", "W6"],
+        Code(|stage| Client::connect(stage.server.address())?.exchange(64 * MEBIBYTE, 3)),
+    ),
+    pass("passed-through-200-at-once", &["W9", "E3"], Code(many)),
+    pass("passed-through-slowly", &["W9", "W6"], Code(slow_clients)),
+    pass("passed-through-resets", &["W9", "E3"], Code(flood_of_resets)),
     Scenario {
         arguments: QUIET,
         node: None,
