@@ -2,7 +2,7 @@
 
 use wasmparser::{Parser, Payload};
 use wasmtime::{
-    Cache, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Cache, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     WasmBacktraceDetails,
 };
 
@@ -128,7 +128,7 @@ impl EngineOptions {
 
 /// What an instance touched of its memory, tables and stack is given to the next one, up
 /// to so many bytes, cleared; more of it goes back to the system.
-const KEPT: usize = 256 << 10;
+const KEPT: usize = 1 << 20;
 
 fn pool(instances: u32, needs: Needs) -> PoolingAllocationConfig {
     let all = |each: u32| instances.saturating_mul(each.max(1));
@@ -141,6 +141,8 @@ fn pool(instances: u32, needs: Needs) -> PoolingAllocationConfig {
         .total_tables(all(needs.tables))
         .max_tables_per_component(needs.tables)
         .total_stacks(instances)
+        // Where the system can say which pages were touched, only those are cleared.
+        .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(KEPT)
         .table_keep_resident(KEPT)
         .async_stack_keep_resident(KEPT);

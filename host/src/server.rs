@@ -198,6 +198,9 @@ impl ServerBuilder {
             let instances = self.max_connections.saturating_add(64);
             self.engine.pooled_instances = u32::try_from(instances).unwrap_or(u32::MAX);
         }
+        if self.isolation == Isolation::Shared {
+            self.grants.for_connections(self.max_connections);
+        }
         let engine = self.engine.build()?;
         let component = service.load(&engine, self.allow_precompiled)?;
         let exports = load::exports(&engine, &component);

@@ -32,7 +32,16 @@ pub(crate) struct Grants {
     pub(crate) max_memory: usize,
     /// How long it may compute without waiting; zero is no limit.
     pub(crate) max_compute: Duration,
+    /// Handles that its components may hold: of resources, streams, futures.
+    pub(crate) max_handles: usize,
 }
+
+/// The handles of a store that serves one connection, or runs a program: wasmtime's own
+/// limit.
+const HANDLES: usize = 100_000;
+
+/// What each connection takes of them, and what its service may take besides.
+const HANDLES_EACH: usize = 64;
 
 /// The data of a store.
 pub(crate) struct State {
@@ -56,7 +65,13 @@ impl Grants {
             dirs: Vec::new(),
             max_memory: 256 << 20,
             max_compute: Duration::ZERO,
+            max_handles: HANDLES,
         }
+    }
+
+    /// With handles for so many connections at once.
+    pub(crate) fn for_connections(&mut self, connections: usize) {
+        self.max_handles = connections.saturating_mul(HANDLES_EACH).max(HANDLES);
     }
 
     /// Makes sure that every directory that is granted can be opened.
@@ -87,6 +102,7 @@ impl Grants {
         };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.limits);
+        store.set_max_component_handles(self.max_handles);
         // A guest that computes on and on gives way at every epoch.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {

@@ -16,6 +16,15 @@ const NATIVE: &[Runner] = &[
     Runner::NativeWorkers,
 ];
 
+/// Those that take `--max-connections`.
+const LIMITED: &[Runner] = &[
+    Runner::NativeConnection,
+    Runner::NativeShared,
+    Runner::NativeWorkers,
+    Runner::Composed,
+    Runner::Wasmtime,
+];
+
 pub(crate) const CASES: &[Case] = &[
     Case {
         name: "reset-before-accept",
@@ -34,8 +43,8 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "more-connections-than-allowed",
         rules: &["L1", "L5"],
-        runners: NATIVE,
-        elsewhere: "a flag of halfopen serve",
+        runners: LIMITED,
+        elsewhere: "no flag for it",
         run: more_than_allowed,
     },
     Case {
@@ -96,7 +105,16 @@ fn killed(runner: Runner, binaries: &Binaries) -> Result<()> {
 /// The others wait in the backlog. (Node accepts and closes them.)
 fn more_than_allowed(runner: Runner, binaries: &Binaries) -> Result<()> {
     let only = ["--max-connections", "1"];
-    let command = runner.service_with(binaries, "echo", &["127.0.0.1:0"], &only, &[]);
+    let command = if runner.is_native() {
+        runner.service_with(binaries, "echo", &["127.0.0.1:0"], &only, &[])
+    } else {
+        // A flag of the composed component, before the service's arguments.
+        let command = runner.service(binaries, "echo", &["127.0.0.1:0"], &[]);
+        let mut arguments: Vec<_> = command.get_args().collect();
+        arguments.pop();
+        arguments.extend(only.iter().map(std::ffi::OsStr::new));
+        halfopen_tests::server::command(command.get_program(), arguments)
+    };
     let server = Server::start(command, 1)?;
     let mut first = Client::connect(server.address())?;
     first.send(b"x")?;

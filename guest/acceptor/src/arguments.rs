@@ -6,49 +6,72 @@ use std::net::{IpAddr, SocketAddr};
 pub(crate) const HELP: &str = "\
 Listens, and has the service handle each connection.
 
-Usage: COMPONENT [--listen ADDR]... [-- ARGS]
+Usage: COMPONENT [--listen ADDR]... [--max-connections N] [-- ARGS]
 
-  --listen ADDR  address to listen on (127.0.0.1:1234); port 0 takes any free one;
-                 may be given several times
-  --help         this text
-  -- ARGS        arguments for the service
+  --listen ADDR         address to listen on (127.0.0.1:1234); port 0 takes any free
+                        one; may be given several times
+  --max-connections N   connections open at once (4096); more wait in the backlog
+  --help                this text
+  -- ARGS               arguments for the service
 ";
 
 /// What is asked for.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Request {
     Help,
-    Listen(Vec<SocketAddr>),
+    Serve(Settings),
 }
+
+/// How to serve.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Settings {
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) max_connections: usize,
+}
+
+/// A connection takes some ten handles, and wasmtime gives a program 100,000.
+const MAX_CONNECTIONS: usize = 4096;
 
 /// Reads the arguments up to `--`.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Request, String> {
     let mut arguments = arguments.into_iter();
-    let mut addresses = Vec::new();
+    let mut listen = Vec::new();
+    let mut max_connections = MAX_CONNECTIONS;
     while let Some(argument) = arguments.next() {
-        match argument.as_str() {
+        // `--name=value`, or `--name` and `value`.
+        let (name, value) = match argument.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (argument.as_str(), None),
+        };
+        let mut value_like = |example: &str| {
+            let value = value.clone().or_else(|| arguments.next());
+            value.ok_or_else(|| format!("`{name}` needs a value, such as {example}"))
+        };
+        match name {
             "--" => break,
             "--help" | "-h" => return Ok(Request::Help),
-            "--listen" => {
-                let text = arguments
-                    .next()
-                    .ok_or("`--listen` needs an address, such as 127.0.0.1:1234")?;
-                addresses.push(address(&text)?);
+            "--listen" => listen.push(address(&value_like("127.0.0.1:1234")?)?),
+            "--max-connections" => {
+                let text = value_like("1000")?;
+                max_connections = match text.parse() {
+                    Ok(count) if count > 0 => count,
+                    _ => return Err(format!("`{text}` is not a number of connections from 1 on")),
+                };
             }
-            other => match other.strip_prefix("--listen=") {
-                Some(text) => addresses.push(address(text)?),
-                None => {
-                    return Err(format!(
-                        "unknown argument `{other}`; there is `--listen ADDR`, and arguments for the service go after `--`"
-                    ));
-                }
-            },
+            _ => {
+                return Err(format!(
+                    "unknown argument `{argument}`; there are `--listen ADDR` and `--max-connections N`, and arguments for the service go after `--`"
+                ));
+            }
         }
     }
-    if addresses.is_empty() {
-        addresses.push(SocketAddr::from(([127, 0, 0, 1], 1234)));
+    if listen.is_empty() {
+        listen.push(SocketAddr::from(([127, 0, 0, 1], 1234)));
     }
-    Ok(Request::Listen(addresses))
+    Ok(Request::Serve(Settings {
+        listen,
+        max_connections,
+    }))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

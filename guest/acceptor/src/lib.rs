@@ -8,16 +8,18 @@
 mod arguments;
 mod backoff;
 mod listening;
+mod places;
 mod printing;
 
 use futures::future::join_all;
 
-use arguments::Request;
+use arguments::{Request, Settings};
 use backoff::Backoff;
 use bindings::halfopen::tcp::{bridge, handler};
 use bindings::wasi::cli::environment::get_arguments;
 use bindings::wasi::sockets::types::TcpSocket;
 use listening::Listener;
+use places::Places;
 use printing::{print, print_error};
 
 #[allow(
@@ -53,7 +55,7 @@ impl bindings::exports::wasi::cli::run::Guest for Acceptor {
                 print(arguments::HELP.to_owned()).await;
                 return Ok(());
             }
-            Ok(Request::Listen(addresses)) => serve(&addresses).await,
+            Ok(Request::Serve(settings)) => serve(&settings).await,
             Err(mistake) => Err(mistake),
         };
         if let Err(message) = served {
@@ -66,10 +68,10 @@ impl bindings::exports::wasi::cli::run::Guest for Acceptor {
 
 /// Listens on all addresses, tells which they are, and serves them; returns only if
 /// that is not possible any more.
-async fn serve(addresses: &[std::net::SocketAddr]) -> Result<(), String> {
+async fn serve(settings: &Settings) -> Result<(), String> {
     let mut listeners = Vec::new();
     let mut bound = String::new();
-    for &address in addresses {
+    for &address in &settings.listen {
         let listener = Listener::listen(address)?;
         bound += &format!("{}\n", listener.address()?);
         listeners.push(listener);
@@ -77,15 +79,30 @@ async fn serve(addresses: &[std::net::SocketAddr]) -> Result<(), String> {
     // Before anything that the service prints: whoever started this reads it to
     // know where to connect.
     print(bound).await;
-    join_all(listeners.into_iter().map(accept)).await;
+    let places = Places::new(settings.max_connections);
+    join_all(
+        listeners
+            .into_iter()
+            .map(|listener| accept(listener, &places)),
+    )
+    .await;
     Err("no listener is left".to_owned())
 }
 
-async fn accept(mut listener: Listener) {
+/// Accepts no more than there are places: the others wait in the backlog. Without that, a
+/// host's limit on handles would end the program, and all its connections.
+async fn accept(mut listener: Listener, places: &Places) {
     let mut backoff = Backoff::default();
-    while let Some(socket) = listener.next().await {
+    loop {
+        let place = places.take().await;
+        let Some(socket) = listener.next().await else {
+            break;
+        };
         if backoff.is_connection(&socket).await {
-            wit_bindgen::spawn_local(handle(socket));
+            wit_bindgen::spawn_local(async {
+                handle(socket).await;
+                drop(place);
+            });
         }
     }
     print_error("error: a listener has failed, and accepts no more\n".to_owned()).await;

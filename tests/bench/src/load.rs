@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::server::{Kind, Places, Server};
@@ -21,6 +21,8 @@ pub(crate) enum Load {
     RoundTrips { connections: usize, bytes: usize },
     /// So many connections send and receive without end.
     Bulk { connections: usize },
+    /// So many connections ask without pause, and one now and then: how long each waits.
+    Skewed { busy: usize },
     /// Connects, has 64 bytes back, closes, and again.
     Churn,
     /// So many connections do nothing, and one does round trips.
@@ -48,12 +50,16 @@ const RATE: Metric = Metric {
 const P50: Metric = less("p50", "µs");
 const P99: Metric = less("p99", "µs");
 const MEMORY: Metric = less("memory", "KiB");
+const BUSY: Metric = less("p99 of the busy", "µs");
+const SELDOM: Metric = less("p99 of the seldom one", "µs");
 const THROUGHPUT: Metric = Metric {
     name: "throughput",
     unit: "MB/s",
     more_is_better: true,
 };
 const EACH: Metric = less("memory each", "KiB");
+/// Processor time of the server for each round trip, connection or megabyte.
+const CPU: Metric = less("processor", "µs each");
 const TIME: Metric = less("time", "ms");
 
 const fn less(name: &'static str, unit: &'static str) -> Metric {
@@ -75,6 +81,7 @@ impl Load {
                 format!("round trips, {connections} × {bytes} B")
             }
             Load::Bulk { connections } => format!("bulk, {connections}"),
+            Load::Skewed { busy } => format!("skewed, {busy} and 1"),
             Load::Churn => "churn".to_owned(),
             Load::Idle { connections } => format!("idle, {connections}"),
             Load::Start { warm: true } => "start, warm".to_owned(),
@@ -97,6 +104,7 @@ impl Load {
                     round_trips(&server, connections, bytes, time).await
                 }
                 Load::Bulk { connections } => bulk(&server, connections, time).await,
+                Load::Skewed { busy } => skewed(&server, busy, time).await,
                 Load::Churn => churn(&server, time).await,
                 Load::Idle { connections } => idle(&server, connections, time).await,
                 Load::Start { .. } => Ok(Vec::new()),
@@ -135,6 +143,14 @@ impl Span {
     }
 }
 
+/// Processor time that the server uses within the span.
+async fn used_within(server: &Server, span: Span) -> Result<f64> {
+    tokio::time::sleep_until(span.from.into()).await;
+    let before = server.processor_time()?;
+    tokio::time::sleep_until(span.to.into()).await;
+    Ok(server.processor_time()? - before)
+}
+
 /// Nanoseconds, to three digits.
 fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new(3)?)
@@ -155,11 +171,13 @@ async fn round_trips(
     for stream in streams {
         tasks.spawn(ask(stream, bytes, span));
     }
+    let used = used_within(server, span).await?;
     let mut all = histogram()?;
     while let Some(latencies) = tasks.join_next().await {
         all.add(latencies??)?;
     }
     let rate = all.len() as f64 / span.seconds();
+    let processor = used / all.len() as f64 * 1e6;
     // A client that waits asks nothing meanwhile: what it would have asked is added,
     // one request for each usual interval (coordinated omission).
     let interval = connections as f64 / rate * 1e9;
@@ -168,6 +186,7 @@ async fn round_trips(
         (RATE, rate),
         (P50, corrected.value_at_quantile(0.5) as f64 / 1e3),
         (P99, corrected.value_at_quantile(0.99) as f64 / 1e3),
+        (CPU, processor),
         (MEMORY, server.memory()? as f64),
     ])
 }
@@ -190,6 +209,37 @@ async fn ask(mut stream: TcpStream, bytes: usize, span: Span) -> Result<Histogra
             latencies.record((now - asked).as_nanos() as u64)?;
         }
     }
+}
+
+async fn skewed(server: &Server, busy: usize, time: Duration) -> Result<Figures> {
+    let mut seldom = connect(server.address).await?;
+    let mut streams = Vec::new();
+    for _ in 0..busy {
+        streams.push(connect(server.address).await?);
+    }
+    let span = Span::of(time);
+    let mut tasks = JoinSet::new();
+    for stream in streams {
+        tasks.spawn(ask(stream, 4096, span));
+    }
+    let mut waited = histogram()?;
+    let mut answer = [0; 64];
+    tokio::time::sleep_until(span.from.into()).await;
+    while Instant::now() < span.to {
+        let asked = Instant::now();
+        seldom.write_all(&[b'x'; 64]).await?;
+        seldom.read_exact(&mut answer).await?;
+        waited.record(asked.elapsed().as_nanos() as u64)?;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let mut all = histogram()?;
+    while let Some(latencies) = tasks.join_next().await {
+        all.add(latencies??)?;
+    }
+    Ok(vec![
+        (BUSY, all.value_at_quantile(0.99) as f64 / 1e3),
+        (SELDOM, waited.value_at_quantile(0.99) as f64 / 1e3),
+    ])
 }
 
 async fn bulk(server: &Server, connections: usize, time: Duration) -> Result<Figures> {
@@ -220,7 +270,9 @@ async fn bulk(server: &Server, connections: usize, time: Duration) -> Result<Fig
     }
     tokio::time::sleep(time / 4).await;
     let (from, before) = (Instant::now(), received.load(Ordering::Relaxed));
+    let idle = server.processor_time()?;
     tokio::time::sleep(time).await;
+    let used = server.processor_time()? - idle;
     let bytes = received.load(Ordering::Relaxed) - before;
     let throughput = bytes as f64 / 1e6 / from.elapsed().as_secs_f64();
     let memory = server.memory()? as f64;
@@ -228,19 +280,30 @@ async fn bulk(server: &Server, connections: usize, time: Duration) -> Result<Fig
     while let Some(done) = tasks.join_next().await {
         done??;
     }
-    Ok(vec![(THROUGHPUT, throughput), (MEMORY, memory)])
+    Ok(vec![
+        (THROUGHPUT, throughput),
+        (CPU, used / (bytes as f64 / 1e6) * 1e6),
+        (MEMORY, memory),
+    ])
 }
 
 async fn churn(server: &Server, time: Duration) -> Result<Figures> {
     let span = Span::of(time);
     let address = server.address;
     let mut tasks = JoinSet::new();
-    for _ in 0..CHURN_CLIENTS {
+    for client in 0..CHURN_CLIENTS as u8 {
         tasks.spawn(async move {
             let mut latencies = histogram()?;
+            let mut host = 0_u8;
             loop {
                 let asked = Instant::now();
-                let mut stream = connect(address).await?;
+                // Each connection leaves its port in TIME-WAIT: from one address they
+                // would soon be gone, and the search for a free one what is measured.
+                host = host % 250 + 1;
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::from(([127, 1, client, host], 0)))?;
+                socket.set_nodelay(true)?;
+                let mut stream = socket.connect(address).await?;
                 let mut answer = [0; 64];
                 stream.write_all(&[b'x'; 64]).await?;
                 stream.read_exact(&mut answer).await?;
@@ -256,6 +319,7 @@ async fn churn(server: &Server, time: Duration) -> Result<Figures> {
             }
         });
     }
+    let used = used_within(server, span).await?;
     let mut all = histogram()?;
     while let Some(latencies) = tasks.join_next().await {
         all.add(latencies??)?;
@@ -263,6 +327,7 @@ async fn churn(server: &Server, time: Duration) -> Result<Figures> {
     Ok(vec![
         (RATE, all.len() as f64 / span.seconds()),
         (P99, all.value_at_quantile(0.99) as f64 / 1e3),
+        (CPU, used / all.len() as f64 * 1e6),
         (MEMORY, server.memory()? as f64),
     ])
 }

@@ -118,6 +118,7 @@ const LOADS: &[Load] = &[
     },
     Load::Bulk { connections: 1 },
     Load::Bulk { connections: 8 },
+    Load::Skewed { busy: 63 },
     Load::Churn,
     Load::Idle { connections: 1000 },
     Load::Idle {

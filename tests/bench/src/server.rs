@@ -46,7 +46,7 @@ pub(crate) const KINDS: &[Kind] = &[
     },
     Kind {
         name: "shared-pass",
-        what: "halfopen serve, an instance per processor, the stream passed through",
+        what: "halfopen serve, one instance, the stream passed through",
         command: |places| places.serve("shared", "pass", &[]),
     },
     Kind {
@@ -169,7 +169,8 @@ impl Places {
     fn serve(&self, isolation: &str, guest: &str, arguments: &[&str]) -> Command {
         let mut command = self.command(self.binaries.join("halfopen"));
         command.args(["serve", "--isolation", isolation, "--listen", "127.0.0.1:0"]);
-        if isolation == "shared" {
+        // Where the guest touches each byte, one thread would be all it gets.
+        if isolation == "shared" && guest != "pass" {
             command.args(["--workers", &self.workers.to_string()]);
         }
         command.args(["--max-connections", "16000"]);
@@ -240,6 +241,19 @@ impl Server {
             .and_then(|rest| rest.split_whitespace().next())
             .and_then(|number| number.parse().ok())
             .context("the system does not tell its memory")
+    }
+}
+
+impl Server {
+    /// Processor time that it has used so far, in seconds (proc_pid_stat(5), utime and
+    /// stime; a hundredth of a second is the unit of all Linux systems).
+    pub(crate) fn processor_time(&self) -> Result<f64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let (_, fields) = text.rsplit_once(')').context("no process name")?;
+        let ticks =
+            |index: usize| -> Option<f64> { fields.split_whitespace().nth(index)?.parse().ok() };
+        let both = ticks(11).zip(ticks(12)).context("no processor time")?;
+        Ok((both.0 + both.1) / 100.0)
     }
 }
 
