@@ -85,6 +85,8 @@ fn no_component_imports_more_than_it_needs() {
         "wasi:clocks/types@0.3.0",
     ];
     const ENVIRONMENT: &str = "wasi:cli/environment@0.3.0";
+    const LISTENERS: &str = "halfopen:tcp/listeners@0.1.0";
+    const OUTBOUND: &str = "halfopen:tcp/outbound@0.1.0";
 
     let manifest = Manifest::read(&dist()).unwrap();
     for (name, component) in &manifest.components {
@@ -102,23 +104,30 @@ fn no_component_imports_more_than_it_needs() {
             ]
             .concat(),
             "adapter.wasm" => [&CLOCK[..], &SOCKETS, &[ENVIRONMENT]].concat(),
-            "digest.wasm" | "hostile.wasm" | "lines.wasm" => [&CONNECTIONS[..], &PRINTING].concat(),
+            "digest.wasm" | "lines.wasm" | "pass.wasm" => [&CONNECTIONS[..], &PRINTING].concat(),
+            "strain.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK].concat(),
             "cases.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat(),
             "echo.wasm" => [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat(),
-            "proxy.wasm" => [
+            "hostile.wasm" => [&CONNECTIONS[..], &PRINTING, &[OUTBOUND]].concat(),
+            "proxy.wasm" => [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT, OUTBOUND]].concat(),
+            "primitives.wasm" => [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT, LISTENERS]].concat(),
+            "raw.wasm" => [
                 &CONNECTIONS[..],
                 &PRINTING,
-                &[ENVIRONMENT, "halfopen:tcp/outbound@0.1.0"],
-            ]
-            .concat(),
-            "primitives.wasm" => [
-                &CONNECTIONS[..],
-                &PRINTING,
-                &[ENVIRONMENT, "halfopen:tcp/listeners@0.1.0"],
+                &CLOCK,
+                &[
+                    ENVIRONMENT,
+                    LISTENERS,
+                    OUTBOUND,
+                    "halfopen:tcp/options@0.1.0",
+                ],
             ]
             .concat(),
             standalone => {
-                assert!(standalone.ends_with("-standalone.wasm"));
+                assert!(
+                    standalone.ends_with("-standalone.wasm"),
+                    "{standalone} is not in this list"
+                );
                 [&CLOCK[..], &SOCKETS, &PRINTING, &[ENVIRONMENT]].concat()
             }
         };
