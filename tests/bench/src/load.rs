@@ -89,6 +89,18 @@ impl Load {
         }
     }
 
+    /// How many connections it has open at once.
+    pub(crate) fn connections(&self) -> usize {
+        match *self {
+            Load::RoundTrips { connections, .. }
+            | Load::Bulk { connections }
+            | Load::Idle { connections } => connections,
+            Load::Skewed { busy } => busy + 1,
+            Load::Churn => CHURN_CLIENTS,
+            Load::Start { .. } => 1,
+        }
+    }
+
     /// Puts a server of this kind under it for so long, after a warm-up.
     pub(crate) fn measure(&self, kind: &Kind, places: &Places, time: Duration) -> Result<Figures> {
         if let Load::Start { warm } = *self {
@@ -98,7 +110,9 @@ impl Load {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
-        let figures = runtime.block_on(async {
+        // Some leave those waiting whom they have no place for.
+        let longest = 4 * time + Duration::from_secs(30);
+        let figures = runtime.block_on(tokio::time::timeout(longest, async {
             match *self {
                 Load::RoundTrips { connections, bytes } => {
                     round_trips(&server, connections, bytes, time).await
@@ -109,10 +123,10 @@ impl Load {
                 Load::Idle { connections } => idle(&server, connections, time).await,
                 Load::Start { .. } => Ok(Vec::new()),
             }
-        });
+        }));
         // Whatever is left of the load ends with it.
         runtime.shutdown_timeout(Duration::from_secs(5));
-        figures
+        figures.with_context(|| format!("nothing for {} s", longest.as_secs()))?
     }
 }
 

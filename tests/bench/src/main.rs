@@ -208,7 +208,7 @@ fn run(args: &RunArgs) -> Result<()> {
     for load in loads {
         for round in 1..=rounds {
             eprintln!("{}, round {round} of {rounds}", load.name());
-            for kind in &kinds {
+            for kind in kinds.iter().filter(|kind| kind.takes(load.connections())) {
                 let figures = match load.measure(kind, &places, time) {
                     Ok(figures) => figures,
                     // It has no figure then, and the others have theirs.

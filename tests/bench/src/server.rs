@@ -86,6 +86,10 @@ pub(crate) const KINDS: &[Kind] = &[
     },
 ];
 
+/// How many connections a composed service takes at once: its acceptor's default, which
+/// stays below the handles that a runtime grants one program.
+const COMPOSED_CONNECTIONS: usize = 4096;
+
 /// Where the binaries and components lie, and which processors the servers get.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
@@ -210,6 +214,12 @@ impl Kind {
     /// Whether it can be started here.
     pub(crate) fn is_there(&self) -> bool {
         !self.name.starts_with(NODE) || Command::new("node").arg("--version").output().is_ok()
+    }
+
+    /// Whether it takes so many connections at once.
+    pub(crate) fn takes(&self, connections: usize) -> bool {
+        let composed = self.name.starts_with("run-") || self.name.starts_with("wasmtime-");
+        !composed || connections <= COMPOSED_CONNECTIONS
     }
 
     /// Starts it, and waits for its address.
