@@ -79,6 +79,9 @@ pub(crate) struct Socket {
     halves: Option<Halves>,
     local: Option<SocketAddr>,
     remote: Option<SocketAddr>,
+    /// The system tells a socket's error once, and then that its peer has ended. Thus
+    /// whatever may be told it, but for the reader itself, holds this until it is noted:
+    /// the reader looks here before it believes in an end.
     state: Mutex<Directions<ErrorCode>>,
     /// Closing goes on after the store, or the caller, has gone.
     runtime: Handle,
@@ -210,11 +213,12 @@ impl Socket {
             if let Err(error) = ready!(self.stream().poll_write_ready(cx)) {
                 return Poll::Ready(Err(self.fail(error.into())));
             }
+            let mut state = self.state();
             match self.stream().try_write(data) {
                 Ok(length) => return Poll::Ready(Ok(length)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(self.fail(error.into()))),
+                Err(error) => return Poll::Ready(Err(state.fail(error.into()))),
             }
         }
     }
@@ -266,11 +270,12 @@ impl Socket {
     }
 
     fn pending_failure(&self) -> Option<ErrorCode> {
-        if let Some(failure) = self.failure() {
-            return Some(failure);
+        let mut state = self.state();
+        if let Some(failure) = state.failure() {
+            return Some(failure.clone());
         }
         let error = self.stream().take_error().ok().flatten()?;
-        Some(self.fail(error.into()))
+        Some(state.fail(error.into()))
     }
 
     /// Throws away what is not sent, and sends RST, now (rule C3). Later calls,
