@@ -112,21 +112,24 @@ impl Load {
             .build()?;
         // Some leave those waiting whom they have no place for.
         let longest = 4 * time + Duration::from_secs(30);
-        let figures = runtime.block_on(tokio::time::timeout(longest, async {
-            match *self {
-                Load::RoundTrips { connections, bytes } => {
-                    round_trips(&server, connections, bytes, time).await
-                }
-                Load::Bulk { connections } => bulk(&server, connections, time).await,
-                Load::Skewed { busy } => skewed(&server, busy, time).await,
-                Load::Churn => churn(&server, time).await,
-                Load::Idle { connections } => idle(&server, connections, time).await,
-                Load::Start { .. } => Ok(Vec::new()),
-            }
-        }));
+        let figures = runtime
+            .block_on(async { tokio::time::timeout(longest, self.put_on(&server, time)).await });
         // Whatever is left of the load ends with it.
         runtime.shutdown_timeout(Duration::from_secs(5));
         figures.with_context(|| format!("nothing for {} s", longest.as_secs()))?
+    }
+
+    async fn put_on(&self, server: &Server, time: Duration) -> Result<Figures> {
+        match *self {
+            Load::RoundTrips { connections, bytes } => {
+                round_trips(server, connections, bytes, time).await
+            }
+            Load::Bulk { connections } => bulk(server, connections, time).await,
+            Load::Skewed { busy } => skewed(server, busy, time).await,
+            Load::Churn => churn(server, time).await,
+            Load::Idle { connections } => idle(server, connections, time).await,
+            Load::Start { .. } => Ok(Vec::new()),
+        }
     }
 }
 
