@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 /// How long a server may take for anything: to start, to print, to stop. Generous,
 /// because the machine may be busy; nothing waits so long that works.
@@ -130,13 +130,20 @@ impl Server {
         bail!("`{text}` was not logged: {:?}", self.stderr.get())
     }
 
-    /// Sends a signal.
+    /// Sends a signal. After SIGSTOP all its threads stand still when this returns: the
+    /// signal alone lets those go on that have not seen it yet.
     ///
     /// # Errors
     /// If it cannot be sent.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.child.id())?;
-        kill_process(Pid::from_raw(id).context("no process")?, signal)?;
+        let process = Pid::from_raw(id).context("no process")?;
+        kill_process(process, signal)?;
+        if signal == Signal::STOP {
+            let (_, status) =
+                waitpid(Some(process), WaitOptions::UNTRACED)?.context("nothing waited for")?;
+            ensure!(status.stopped(), "it ended instead of stopping: {status:?}");
+        }
         Ok(())
     }
 
