@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::tls::TlsError;
+
 /// Why a component could not be loaded. The text is one line, with the cause and
 /// what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +69,9 @@ pub enum LoadError {
         "precompiled code that does not fit this host: {0}; compile it again with `halfopen compile`"
     )]
     PrecompiledMismatch(String),
+    /// The files of TLS.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] TlsError),
     /// The engine itself.
     #[error("cannot set up wasmtime: {0:#}")]
     Engine(wasmtime::Error),

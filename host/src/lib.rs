@@ -26,6 +26,7 @@
 //! What the primitives do in each state of a connection, and what the peer sees of it,
 //! is written in `wit/SEMANTICS.md`. The host logs with the `tracing` crate.
 
+mod admission;
 pub mod bindings;
 mod compute;
 mod engine;
@@ -34,16 +35,21 @@ mod load;
 mod output;
 mod policy;
 mod program;
+mod proxy_protocol;
 mod server;
 mod store;
 pub mod tcp;
+mod tls;
 mod trap;
 
+pub use admission::{AtLimit, Peers, Refusal};
 pub use engine::{EngineOptions, Needs};
 pub use error::LoadError;
 pub use load::{Source, precompile, provides, read};
 pub use output::{Finished, Output};
 pub use policy::{AddressRule, AddressRuleError, Policy};
 pub use program::{Program, ProgramBuilder};
-pub use server::{Isolation, Server, ServerBuilder, Summary};
+pub use proxy_protocol::ProxyProtocol;
+pub use server::{Isolation, Running, Server, ServerBuilder, Summary};
+pub use tls::{Tls, TlsError};
 pub use trap::describe_trap;

@@ -1,13 +1,45 @@
 //! Addresses at the prompt.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use anyhow::anyhow;
 use rustix::io::Errno;
+use tokio::net::TcpListener;
 
-/// Parses an address to listen on.
-pub(super) fn parse(text: &str) -> Result<SocketAddr, String> {
+/// Where to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listen {
+    /// On one address.
+    At(SocketAddr),
+    /// On all addresses of IPv6 and IPv4, with one socket.
+    DualStack(u16),
+}
+
+/// Where it listens if nothing is said.
+pub(super) const DEFAULT: Listen =
+    Listen::At(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1234)));
+
+impl Listen {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("*:").map(str::parse) {
+            Some(Ok(port)) => Ok(Listen::DualStack(port)),
+            _ => parse(text).map(Listen::At),
+        }
+    }
+
+    /// Binds and listens.
+    pub(super) fn bind(self) -> anyhow::Result<TcpListener> {
+        match self {
+            Listen::At(address) => halfopen::tcp::bind(address, None)
+                .map_err(|error| listen_error(&address.to_string(), &error)),
+            Listen::DualStack(port) => halfopen::tcp::bind_dual_stack(port, None)
+                .map_err(|error| listen_error(&format!("*:{port}"), &error)),
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
@@ -25,7 +57,7 @@ pub(super) fn parse(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Says why an address cannot be listened on, and what to do.
-pub(super) fn listen_error(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+fn listen_error(address: &str, error: &io::Error) -> anyhow::Error {
     let why = match Errno::from_io_error(error) {
         Some(Errno::ADDRINUSE) => {
             "address already in use; stop the other program, or choose another port (0 for any free one)".into()
@@ -43,7 +75,14 @@ pub(super) fn listen_error(address: SocketAddr, error: &io::Error) -> anyhow::Er
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Listen, parse};
+
+    #[test]
+    fn a_star_is_every_address() {
+        assert_eq!(Listen::parse("*:80"), Ok(Listen::DualStack(80)));
+        assert!(Listen::parse("*:x").is_err());
+        assert!(Listen::parse("*").is_err());
+    }
 
     #[test]
     fn mistakes_are_told_apart() {

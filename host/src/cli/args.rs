@@ -1,14 +1,12 @@
 //! What can be asked for.
 
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use halfopen::{AddressRule, Isolation, Policy};
+use halfopen::{AddressRule, Policy};
 
-use super::address;
+use super::service::ServiceArgs;
 
 /// Runs TCP servers written as WebAssembly components, sandboxed, on real sockets.
 ///
@@ -40,40 +38,52 @@ pub(super) enum Command {
     Compile(CompileArgs),
     /// Tells what a component is, what it needs, and how it may be run.
     Inspect(InspectArgs),
+    /// Tells everything that is wrong with a configuration file, each with its line.
+    Check(CheckArgs),
 }
 
+/// What `serve` does besides serving.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// The service, a component that exports `halfopen:tcp/handler`; the built-in
-    /// echo if not given.
-    pub(super) component: Option<PathBuf>,
-    /// Address to listen on; port 0 takes any free one. May be given several times.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1234", value_parser = address::parse)]
-    pub(super) listen: Vec<SocketAddr>,
-    /// One instance per connection, or one for all.
+    #[command(flatten)]
+    pub(super) service: ServiceArgs,
+    #[command(flatten)]
+    pub(super) process: ProcessArgs,
+}
+
+/// What concerns the whole process, however many services it has.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ProcessArgs {
+    /// Serves what this file says, in TOML: the other flags are its keys, and several
+    /// services its tables.
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    pub(super) config: Option<PathBuf>,
+    /// Loads the component anew when it changes on disk, as SIGHUP does: new connections
+    /// go to the new version, and those that are open finish on the old.
+    #[arg(long)]
+    pub(super) watch: bool,
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(super) struct LogArgs {
+    /// Logs a line for each connection at its end, refused ones included.
+    #[arg(long)]
+    pub(super) access_log: bool,
+    /// How the log is written, on standard error.
     #[arg(long, value_enum, default_value_t)]
-    pub(super) isolation: IsolationArg,
-    /// With `--isolation shared`, that many instances, each on a thread of its own;
-    /// without this, one, so that the service's state is one.
-    #[arg(long, value_name = "N")]
-    pub(super) workers: Option<NonZeroUsize>,
-    /// Connections open at once; more wait in the backlog.
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = at_least_one)]
-    pub(super) max_connections: usize,
-    /// Seconds that live connections get to finish after Ctrl-C or SIGTERM.
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub(super) grace: Duration,
-    /// Seconds that the service may compute without waiting or moving data; then it
-    /// traps. 0 is no limit.
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub(super) max_compute: Duration,
-    #[command(flatten)]
-    pub(super) network: NetworkArgs,
-    #[command(flatten)]
-    pub(super) guest: GuestArgs,
-    /// Arguments for the service.
-    #[arg(last = true, value_name = "ARGS")]
-    pub(super) args: Vec<String>,
+    pub(super) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object a line, for machines.
+    Json,
 }
 
 #[derive(Debug, Args)]
@@ -124,10 +134,16 @@ pub(super) struct InspectArgs {
     pub(super) network: NetworkArgs,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// The configuration file.
+    pub(super) config: PathBuf,
+}
+
 /// What the component may do on the network by itself: nothing, until it is
 /// granted. An ADDRESS is IP:PORT, IP:LOW-HIGH, IP:* or a CIDR with or without
 /// ports.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct NetworkArgs {
     /// Lets the component listen there. May be given several times.
     #[arg(long, value_name = "ADDRESS")]
@@ -158,7 +174,7 @@ impl NetworkArgs {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct GuestArgs {
     /// Sets an environment variable of the component, which has none at first.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
@@ -175,36 +191,11 @@ pub(super) struct GuestArgs {
     pub(super) no_cache: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(super) enum IsolationArg {
-    /// A new instance for each connection.
-    #[default]
-    Connection,
-    /// One instance for all connections.
-    Shared,
-}
-
-impl From<IsolationArg> for Isolation {
-    fn from(isolation: IsolationArg) -> Self {
-        match isolation {
-            IsolationArg::Connection => Isolation::Connection,
-            IsolationArg::Shared => Isolation::Shared,
-        }
-    }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text
         .parse()
         .map_err(|_| "write a number of seconds, such as 10 or 0.5".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err("write a whole number from 1 on".to_owned()),
-    }
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -2,21 +2,25 @@
 
 mod address;
 mod args;
+mod check;
 mod compile;
 mod compose;
+mod config;
 mod inspect;
+mod log;
 mod run;
 mod serve;
+mod service;
 mod signals;
+mod supervisor;
+mod systemd;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use tracing_subscriber::EnvFilter;
 
-use args::{Command, Halfopen};
+use args::{Command, Halfopen, LogArgs};
 
 /// The exit status of a wrong call, as is usual.
 const USAGE: u8 = 2;
@@ -27,13 +31,17 @@ pub(crate) fn main() -> ExitCode {
         Ok(halfopen) => halfopen.command(),
         Err(error) => return usage(&error),
     };
-    log_to_stderr();
+    if !matches!(command, Command::Serve(_)) {
+        log::to_stderr(LogArgs::default());
+    }
     let done = match command {
+        // Its log is a matter of its configuration.
         Command::Serve(args) => serve::serve(*args),
         Command::Run(args) => run::run(*args),
         Command::Compose(args) => compose::compose(&args),
         Command::Compile(args) => compile::compile(&args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Check(args) => check::check(&args),
     };
     done.unwrap_or_else(|error| {
         // The chain of causes makes one line: `error: what: why: and why that`.
@@ -62,16 +70,4 @@ fn usage(error: &clap::Error) -> ExitCode {
             ExitCode::from(USAGE)
         }
     }
-}
-
-/// The host's own log, away from what guests print on stdout. `HALFOPEN_LOG`
-/// chooses what is logged, in the form of the `tracing-subscriber` crate.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("HALFOPEN_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .with_env_filter(filter)
-        .init();
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use halfopen::{Program, describe_trap};
 
 use super::args::RunArgs;
-use super::serve::name_of;
+use super::service::name_of;
 use super::signals::Signals;
 
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
@@ -61,11 +61,11 @@ async fn run_to_its_end(args: RunArgs) -> anyhow::Result<ExitCode> {
     tokio::pin!(running);
     let ended = tokio::select! {
         ended = &mut running => ended,
-        () = signals.next() => {
+        () = signals.stop() => {
             let _ = stop.send(());
             tokio::select! {
                 ended = &mut running => ended,
-                () = signals.next() => return Ok(ExitCode::FAILURE),
+                () = signals.stop() => return Ok(ExitCode::FAILURE),
             }
         }
     };

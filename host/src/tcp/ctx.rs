@@ -10,8 +10,9 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 use crate::bindings::halfopen::tcp::{connections, listeners, options, outbound, types};
 use crate::policy::Policy;
 
+use super::life::Ending;
 use super::registry::Registry;
-use super::{Connection, Place, Socket};
+use super::{Connection, Place, Socket, Stream};
 
 /// The state of the primitives in one store: what its guest may do, and which
 /// connections it has.
@@ -46,7 +47,7 @@ impl Handle {
 
     /// Resets what has not ended.
     pub(crate) fn abort_all(&self) {
-        self.connections.abort_all();
+        self.connections.abort_all(&Ending::Trapped);
     }
 
     /// Resets what has not ended, and cuts gentle closes short.
@@ -71,7 +72,7 @@ impl TcpCtx {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn connection(&self, stream: TcpStream) -> Connection {
-        Connection::from_socket(self.open(stream, None, None))
+        Connection::from_socket(self.open(Stream::Plain(stream), None, None))
     }
 
     /// Resets every connection of this store that has not ended (rule C4).
@@ -80,7 +81,7 @@ impl TcpCtx {
     /// that is simply dropped ends the connections with FIN, and their peers might
     /// take what they got for all there was.
     pub fn abort_all(&self) {
-        self.own.abort_all();
+        self.own.abort_all(&Ending::Trapped);
     }
 
     /// How often this store's connections have moved data.
@@ -97,7 +98,7 @@ impl TcpCtx {
 
     pub(crate) fn open(
         &self,
-        stream: TcpStream,
+        stream: Stream,
         remote: Option<SocketAddr>,
         place: Option<Place>,
     ) -> Arc<Socket> {

@@ -14,11 +14,12 @@ use wasmtime::component::{Access, Accessor, FutureReader, Resource, StreamReader
 use crate::bindings::halfopen::tcp::{connections, listeners, options, outbound, types};
 
 use super::address::{check_local, check_remote};
+use super::life::Ending;
 use super::listener::accept;
 use super::pump::pump;
 use super::receive::Receiver;
 use super::send::Sender;
-use super::{Connection, ErrorCode, Listener, Socket, Tcp, TcpCtxView, bind};
+use super::{Connection, ErrorCode, Listener, Socket, Stream, Tcp, TcpCtxView, bind};
 
 type Ended = Result<(), ErrorCode>;
 
@@ -49,7 +50,7 @@ impl connections::HostConnection for TcpCtxView<'_> {
     }
 
     fn reset(&mut self, this: Resource<Connection>) -> wasmtime::Result<()> {
-        self.table.delete(this)?.socket.abort();
+        self.table.delete(this)?.socket.abort(Ending::Reset);
         Ok(())
     }
 
@@ -262,7 +263,7 @@ fn push<T: Send + 'static>(
 ) -> wasmtime::Result<Resource<Connection>> {
     accessor.with(|mut store| {
         let view = store.get();
-        let socket = view.ctx.open(stream, remote, None);
+        let socket = view.ctx.open(Stream::Plain(stream), remote, None);
         Ok(view.table.push(Connection::from_socket(socket))?)
     })
 }

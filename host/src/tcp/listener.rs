@@ -1,7 +1,7 @@
 //! Listening sockets.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +46,28 @@ pub fn bind(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener
     socket.listen(backlog.unwrap_or(BACKLOG).min(i32::MAX as u32))
 }
 
+/// The same on every address of this machine, IPv6 and IPv4 with one socket (ipv6(7),
+/// IPV6_V6ONLY off); IPv4 alone where there is no IPv6.
+///
+/// # Errors
+/// Those of socket(2), bind(2) and listen(2).
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn bind_dual_stack(port: u16, backlog: Option<u32>) -> io::Result<TcpListener> {
+    let socket = match TcpSocket::new_v6() {
+        Ok(socket) => socket,
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::AFNOSUPPORT) => {
+            return bind((Ipv4Addr::UNSPECIFIED, port).into(), backlog);
+        }
+        Err(error) => return Err(error),
+    };
+    socket2::SockRef::from(&socket).set_only_v6(false)?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
+    socket.listen(backlog.unwrap_or(BACKLOG).min(i32::MAX as u32))
+}
+
 /// How long to wait before accepting again after `error`, the `failures`th in a
 /// row; `None` means that the listener itself has failed.
 ///
@@ -87,9 +109,17 @@ pub(crate) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Soc
     let mut failures = Failures::default();
     loop {
         match listener.accept().await {
-            Ok(accepted) => return Ok(accepted),
+            Ok((stream, peer)) => return Ok((stream, canonical(peer))),
             Err(error) => failures.wait_out(error).await?,
         }
+    }
+}
+
+/// As what it is, if it is an IPv4 address that a dual-stack socket shows as IPv6.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 

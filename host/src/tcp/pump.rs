@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
+use super::life::Ending;
 use super::receive::Receiver;
 use super::send::Sender;
 use super::{ErrorCode, Socket};
@@ -39,7 +40,7 @@ pub(super) async fn pump(receiver: Receiver, sender: Sender) {
             // The end of what came is not the end of what was meant. The cause is told
             // before its consequence.
             let _ = received.send(Err(error));
-            sink.abort();
+            sink.abort(Ending::Reset);
         }
         Moved::SinkFailed(error) => {
             // The receiving direction is given up, as if dropped.

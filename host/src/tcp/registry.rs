@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use tokio::sync::Notify;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Socket;
+use super::life::{Ending, Timeouts};
 
 /// A set of connections. A connection is in it from its opening until it is
 /// closed for good, the gentle close included.
@@ -60,16 +63,36 @@ impl Registry {
 
     /// Resets every connection that has not ended. Those that are closing gently
     /// have sent everything, and are left to it.
-    pub(crate) fn abort_all(&self) {
-        let sockets: Vec<_> = self.entries().sockets.values().cloned().collect();
-        for socket in sockets.iter().filter_map(Weak::upgrade) {
-            socket.abort();
+    pub(crate) fn abort_all(&self, ending: &Ending) {
+        for socket in self.sockets() {
+            socket.abort(ending.clone());
         }
+    }
+
+    /// Resets the connections on which something takes too long, again and again.
+    pub(crate) async fn enforce(&self, timeouts: Timeouts) {
+        let Some(period) = timeouts.period() else {
+            return;
+        };
+        loop {
+            sleep(period).await;
+            let now = Instant::now();
+            for socket in self.sockets() {
+                socket.enforce(&timeouts, now);
+            }
+        }
+    }
+
+    /// Those that are open. That the last to hold one of them may be who asked is why
+    /// it is not asked under the lock, which closing takes.
+    fn sockets(&self) -> impl Iterator<Item = Arc<Socket>> + use<> {
+        let sockets: Vec<_> = self.entries().sockets.values().cloned().collect();
+        sockets.into_iter().filter_map(|socket| socket.upgrade())
     }
 
     /// Resets every connection, and cuts every gentle close short.
     pub(crate) fn shut_down(&self) {
-        self.abort_all();
+        self.abort_all(&Ending::Stopped);
         self.0.shut_down.cancel();
     }
 

@@ -78,7 +78,13 @@ impl<D> StreamConsumer<D> for Sender {
                 self.end(Err(error));
                 Poll::Ready(Ok(StreamResult::Dropped))
             }
-            Poll::Pending if finish => Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending if finish => Poll::Ready(Ok(match socket.give_up_send() {
+                0 => StreamResult::Cancelled,
+                length => {
+                    source.mark_read(length);
+                    StreamResult::Completed
+                }
+            })),
             Poll::Pending => Poll::Pending,
         }
     }

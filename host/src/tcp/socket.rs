@@ -10,9 +10,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use halfopen_model::{Closing, Directions};
+use rustls::ServerConnection;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -22,7 +23,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::ErrorCode;
+use super::life::{Ending, Life, Side, Timeouts};
+use super::listener::canonical;
 use super::registry::{Registration, Registry};
+use super::secure::Secure;
+use crate::admission::PeerPlace;
 
 /// How long a closed connection waits for anything more from its peer.
 const LINGER_IDLE: Duration = Duration::from_secs(2);
@@ -34,7 +39,7 @@ const LINGER_TOTAL: Duration = Duration::from_secs(30);
 struct Membership {
     /// The store's own is the first one, and the outermost registry the last.
     registrations: Vec<Registration>,
-    _place: Option<Place>,
+    place: Option<Place>,
 }
 
 /// What a server counts of a connection, until it has closed for good.
@@ -42,8 +47,12 @@ struct Membership {
 pub(crate) struct Place {
     /// Its place among those that the server allows at once.
     pub(crate) _permit: OwnedSemaphorePermit,
+    /// Its place among those of its peer, if these are limited.
+    pub(crate) _peer: Option<PeerPlace>,
     /// How many its worker has.
     pub(crate) _load: Load,
+    /// What is noted of it.
+    pub(crate) life: Life,
 }
 
 /// One of those that a worker has; not any more when it is dropped.
@@ -63,6 +72,31 @@ impl Drop for Load {
     }
 }
 
+/// A connected stream, as it comes from accept or from a TLS handshake.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(TcpStream, Box<ServerConnection>),
+}
+
+impl Stream {
+    /// As one of the runtime that this is called in.
+    pub(crate) fn moved_here(self) -> io::Result<Self> {
+        let here = |stream: TcpStream| TcpStream::from_std(stream.into_std()?);
+        Ok(match self {
+            Stream::Plain(stream) => Stream::Plain(here(stream)?),
+            Stream::Tls(stream, session) => Stream::Tls(here(stream)?, session),
+        })
+    }
+}
+
+/// How bytes get to the stream and from it.
+#[derive(Debug)]
+enum Transport {
+    Plain(Halves),
+    Tls(Box<Secure>),
+}
+
 /// The stream, once for each direction. What reads is exclusive: only so does tokio
 /// forget the readiness after a read that did not fill its buffer, where another system
 /// call would say that there is nothing.
@@ -75,8 +109,8 @@ struct Halves {
 /// A connected socket, shared by whatever uses it.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    /// Always there until `drop` takes them.
-    halves: Option<Halves>,
+    /// Always there until `drop` takes it.
+    transport: Option<Transport>,
     local: Option<SocketAddr>,
     remote: Option<SocketAddr>,
     /// The system tells a socket's error once, and then that its peer has ended. Thus
@@ -92,18 +126,22 @@ impl Socket {
     /// Takes over a connected socket, and enters it into `registries`. Has to be
     /// called within a tokio runtime.
     pub(crate) fn open(
-        stream: TcpStream,
+        stream: Stream,
         remote: Option<SocketAddr>,
         registries: &[&Registry],
         place: Option<Place>,
     ) -> Arc<Self> {
+        let transport = Transport::from(stream);
+        let stream = transport.stream();
         // An interactive protocol gains, and a bulk one does not lose: whole
         // buffers are written at once. Fails only if the peer has already gone.
         let _ = stream.set_nodelay(true);
+        let local = stream.local_addr().ok().map(canonical);
+        let remote = remote.or_else(|| stream.peer_addr().ok());
         Arc::new_cyclic(|socket| Socket {
-            local: stream.local_addr().ok(),
-            remote: remote.or_else(|| stream.peer_addr().ok()),
-            halves: Some(Halves::from(stream)),
+            local,
+            remote,
+            transport: Some(transport),
             state: Mutex::default(),
             runtime: Handle::current(),
             membership: Membership {
@@ -111,7 +149,7 @@ impl Socket {
                     .iter()
                     .map(|registry| registry.register(socket.clone()))
                     .collect(),
-                _place: place,
+                place,
             },
         })
     }
@@ -130,13 +168,13 @@ impl Socket {
     }
 
     fn stream(&self) -> &TcpStream {
-        self.halves().sending.as_ref()
+        self.transport().stream()
     }
 
-    fn halves(&self) -> &Halves {
-        self.halves
+    fn transport(&self) -> &Transport {
+        self.transport
             .as_ref()
-            .expect("the stream is there until the socket is dropped")
+            .expect("the transport is there until the socket is dropped")
     }
 
     fn state(&self) -> MutexGuard<'_, Directions<ErrorCode>> {
@@ -151,7 +189,20 @@ impl Socket {
 
     /// Notes an error, and returns the one that counts: the first.
     fn fail(&self, error: ErrorCode) -> ErrorCode {
-        self.state().fail(error)
+        self.note_failure(&mut self.state(), error)
+    }
+
+    fn note_failure(&self, state: &mut Directions<ErrorCode>, error: ErrorCode) -> ErrorCode {
+        let error = state.fail(error);
+        if let (Some(life), Some(failure)) = (self.life(), state.failure()) {
+            life.ending(Ending::Failed(failure.clone()));
+        }
+        error
+    }
+
+    /// What is noted of a connection that a server has accepted.
+    fn life(&self) -> Option<&Life> {
+        self.membership.place.as_ref().map(|place| &place.life)
     }
 
     /// The guest has taken or given data.
@@ -165,8 +216,11 @@ impl Socket {
 
     /// Waits until there is something to receive: data, the end or an error.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // An error of the readiness itself shows again in the next read.
-        self.stream().poll_read_ready(cx).map(|_| ())
+        match self.transport() {
+            // An error of the readiness itself shows again in the next read.
+            Transport::Plain(halves) => halves.stream().poll_read_ready(cx).map(|_| ()),
+            Transport::Tls(secure) => secure.poll_readable(cx),
+        }
     }
 
     /// Receives into `buffer`, which must not be empty; 0 is the peer's FIN.
@@ -178,29 +232,43 @@ impl Socket {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<Result<usize, ErrorCode>> {
-        // No code panics while it holds the lock.
-        let receiving = self.halves().receiving.lock();
-        let mut receiving = receiving.unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let mut filled = ReadBuf::new(buffer);
-            match ready!(Pin::new(&mut *receiving).poll_read(cx, &mut filled)) {
-                Ok(()) => {
-                    return Poll::Ready(match filled.filled().len() {
-                        0 => self.state().receive_end().map(|()| 0),
-                        length => Ok(length),
-                    });
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(self.fail(error.into()))),
+        let received = ready!(match self.transport() {
+            Transport::Plain(halves) => halves.poll_receive(cx, buffer),
+            Transport::Tls(secure) => secure.poll_receive(cx, buffer),
+        });
+        let length = match received {
+            Ok(length) => length,
+            Err(error) => return Poll::Ready(Err(self.fail(error))),
+        };
+        if length == 0 {
+            self.state().receive_end()?;
+        }
+        if let Some(life) = self.life() {
+            match length {
+                0 => life.ended(Side::Peer),
+                length => life.received(length),
             }
         }
+        Poll::Ready(Ok(length))
     }
 
     // --- Sending ---------------------------------------------------------------
 
     /// Waits until something can be sent, or sending has become impossible.
     pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.stream().poll_write_ready(cx).map(|_| ())
+        match self.transport() {
+            Transport::Plain(halves) => halves.stream().poll_write_ready(cx).map(|_| ()),
+            Transport::Tls(secure) => secure.poll_writable(cx),
+        }
+    }
+
+    /// How much of the data that was given to [`poll_send`](Self::poll_send) last is on
+    /// its way, though it has not said so; to be asked if it is not to be called again.
+    pub(super) fn give_up_send(&self) -> usize {
+        match self.transport() {
+            Transport::Plain(_) => 0,
+            Transport::Tls(secure) => secure.give_up_send(),
+        }
     }
 
     /// Sends a part of `data`, at least one byte.
@@ -209,29 +277,48 @@ impl Socket {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<Result<usize, ErrorCode>> {
-        loop {
-            if let Err(error) = ready!(self.stream().poll_write_ready(cx)) {
-                return Poll::Ready(Err(self.fail(error.into())));
-            }
-            let mut state = self.state();
-            match self.stream().try_write(data) {
-                Ok(length) => return Poll::Ready(Ok(length)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(state.fail(error.into()))),
+        let sent = match self.transport() {
+            Transport::Plain(halves) => halves.poll_send(
+                cx,
+                data,
+                || self.state(),
+                |state, error| self.note_failure(state, error),
+            ),
+            Transport::Tls(secure) => secure.poll_send(cx, data).map_err(|error| self.fail(error)),
+        };
+        if let Some(life) = self.life() {
+            match &sent {
+                Poll::Pending => life.stalled(),
+                Poll::Ready(Ok(length)) => life.sent(*length),
+                Poll::Ready(Err(_)) => {}
             }
         }
+        sent
     }
 
     /// Half-close: queues our FIN behind everything sent (rule W1).
-    pub(super) fn finish_sending(&self) -> Result<(), ErrorCode> {
+    pub(super) fn finish_sending(self: &Arc<Self>) -> Result<(), ErrorCode> {
         let mut state = self.state();
         if !state.may_finish() {
             return state.failure().cloned().map_or(Ok(()), Err);
         }
+        if let Transport::Tls(secure) = self.transport() {
+            state.finish();
+            if let Some(life) = self.life() {
+                life.ended(Side::Service);
+            }
+            secure.close_notify();
+            let socket = self.clone();
+            self.runtime
+                .spawn(async move { socket.flush_and_shut_down().await });
+            return Ok(());
+        }
         match SockRef::from(self.stream()).shutdown(Shutdown::Write) {
             Ok(()) => {
                 state.finish();
+                if let Some(life) = self.life() {
+                    life.ended(Side::Service);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -242,7 +329,18 @@ impl Socket {
                     _ if error.kind() == io::ErrorKind::NotConnected => ErrorCode::ConnectionReset,
                     _ => ErrorCode::from(error),
                 };
-                Err(state.fail(error))
+                Err(self.note_failure(&mut state, error))
+            }
+        }
+    }
+
+    /// Sends what TLS still has, and FIN.
+    async fn flush_and_shut_down(&self) {
+        if let Transport::Tls(secure) = self.transport() {
+            match secure.flushed().await {
+                // Fails only if the peer has already gone.
+                Ok(()) => drop(SockRef::from(&secure.stream).shutdown(Shutdown::Write)),
+                Err(error) => drop(self.fail(error)),
             }
         }
     }
@@ -275,15 +373,18 @@ impl Socket {
             return Some(failure.clone());
         }
         let error = self.stream().take_error().ok().flatten()?;
-        Some(state.fail(error.into()))
+        Some(self.note_failure(&mut state, error.into()))
     }
 
     /// Throws away what is not sent, and sends RST, now (rule C3). Later calls,
     /// and calls on a connection that has failed or ended, change nothing.
-    pub(crate) fn abort(&self) {
+    pub(crate) fn abort(&self, ending: Ending) {
         let mut state = self.state();
-        if !state.abort(ErrorCode::ConnectionAborted) {
+        if !state.abort(ending.error()) {
             return;
+        }
+        if let Some(life) = self.life() {
+            life.ending(ending);
         }
         // `close` resets as well with this option; it is for systems that cannot
         // disconnect, and harmless where they can.
@@ -293,25 +394,47 @@ impl Socket {
         // also wakes whoever waits for this connection.
         let _ = rustix::net::connect_unspec(self.stream());
     }
+
+    /// Resets a connection on which something has taken too long.
+    pub(super) fn enforce(&self, timeouts: &Timeouts, now: Instant) {
+        let Some(life) = self.life() else {
+            return;
+        };
+        let over = self.state().over();
+        if let Some(limit) = life.overdue(timeouts, now, over) {
+            self.abort(Ending::Limit(limit));
+        }
+    }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let Some(stream) = self.halves.take().and_then(Halves::into_stream) else {
+        let Some(leaving) = self.transport.take().and_then(Leaving::from) else {
             return;
         };
         let membership = std::mem::take(&mut self.membership);
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        match state.closing() {
+        let finish = match state.closing() {
             Closing::Nothing => return,
-            Closing::Drain => {}
+            Closing::Drain => false,
             Closing::Fin { drain } => {
-                let sent = SockRef::from(&stream).shutdown(Shutdown::Write).is_ok();
-                if !(sent && drain) {
+                let sent = match &leaving {
+                    Leaving::Plain(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+                    Leaving::Tls(secure) => {
+                        secure.close_notify();
+                        Ok(())
+                    }
+                };
+                if let (Ok(()), Some(place)) = (&sent, &membership.place) {
+                    place.life.ended(Side::Service);
+                }
+                let goes_on = drain || matches!(leaving, Leaving::Tls(_));
+                if sent.is_err() || !goes_on {
                     return;
                 }
+                true
             }
-        }
+        };
         self.runtime.spawn(async move {
             let shut_down = async {
                 match membership.registrations.last() {
@@ -322,32 +445,125 @@ impl Drop for Socket {
             // What the peer makes of our FIN is its own business: whatever comes
             // of it, the socket is closed afterwards.
             tokio::select! {
-                _ = timeout(LINGER_TOTAL, drain(&stream)) => {}
+                _ = timeout(LINGER_TOTAL, leaving.leave(finish)) => {}
                 () = shut_down => {}
             }
-            drop(stream);
+            drop(leaving);
             drop(membership);
         });
     }
 }
 
-impl From<TcpStream> for Halves {
-    fn from(stream: TcpStream) -> Self {
-        let (receiving, sending) = stream.into_split();
-        Halves {
-            receiving: Mutex::new(receiving),
-            sending,
+/// The stream of a connection that nobody uses any more.
+enum Leaving {
+    Plain(TcpStream),
+    Tls(Box<Secure>),
+}
+
+impl Leaving {
+    fn from(transport: Transport) -> Option<Self> {
+        match transport {
+            Transport::Plain(halves) => halves.into_stream().map(Leaving::Plain),
+            Transport::Tls(secure) => Some(Leaving::Tls(secure)),
+        }
+    }
+
+    /// Sends what is left to send, with TLS, and throws away what still comes.
+    async fn leave(&self, finish: bool) {
+        let stream = match self {
+            Leaving::Plain(stream) => stream,
+            Leaving::Tls(secure) => {
+                if finish {
+                    if secure.flushed().await.is_err() {
+                        return;
+                    }
+                    // Fails only if the peer has already gone.
+                    let _ = SockRef::from(&secure.stream).shutdown(Shutdown::Write);
+                }
+                &secure.stream
+            }
+        };
+        drain(stream).await;
+    }
+}
+
+impl From<Stream> for Transport {
+    fn from(stream: Stream) -> Self {
+        match stream {
+            Stream::Plain(stream) => {
+                let (receiving, sending) = stream.into_split();
+                Transport::Plain(Halves {
+                    receiving: Mutex::new(receiving),
+                    sending,
+                })
+            }
+            Stream::Tls(stream, session) => Transport::Tls(Box::new(Secure::new(stream, *session))),
+        }
+    }
+}
+
+impl Transport {
+    fn stream(&self) -> &TcpStream {
+        match self {
+            Transport::Plain(halves) => halves.stream(),
+            Transport::Tls(secure) => &secure.stream,
         }
     }
 }
 
 impl Halves {
+    fn stream(&self) -> &TcpStream {
+        self.sending.as_ref()
+    }
+
+    fn poll_receive(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, ErrorCode>> {
+        // No code panics while it holds the lock.
+        let mut receiving = self
+            .receiving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let mut filled = ReadBuf::new(buffer);
+            match ready!(Pin::new(&mut *receiving).poll_read(cx, &mut filled)) {
+                Ok(()) => return Poll::Ready(Ok(filled.filled().len())),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
     /// The stream as it was; that the halves go sends nothing.
     fn into_stream(self) -> Option<TcpStream> {
         let receiving = self.receiving.into_inner();
         let receiving = receiving.unwrap_or_else(PoisonError::into_inner);
         // They belong together.
         receiving.reunite(self.sending).ok()
+    }
+
+    /// Sends under the lock of `state`, and notes a failure there with `fail`.
+    fn poll_send<S>(
+        &self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        state: impl Fn() -> S,
+        fail: impl Fn(&mut S, ErrorCode) -> ErrorCode,
+    ) -> Poll<Result<usize, ErrorCode>> {
+        loop {
+            if let Err(error) = ready!(self.stream().poll_write_ready(cx)) {
+                return Poll::Ready(Err(fail(&mut state(), error.into())));
+            }
+            let mut state = state();
+            match self.stream().try_write(data) {
+                Ok(length) => return Poll::Ready(Ok(length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(fail(&mut state, error.into()))),
+            }
+        }
     }
 }
 

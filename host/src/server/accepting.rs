@@ -1,0 +1,207 @@
+//! From accept to a service: who is let in, and what comes before the service.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::serving::{Accepted, Worker};
+use crate::admission::{AtLimit, PeerPlace, Refusal};
+use crate::proxy_protocol::ProxyProtocol;
+use crate::tcp::{Ending, Life, Load, Place, Stream, accept};
+
+/// What stands between accept and the service.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Front {
+    pub(super) proxy: Option<ProxyProtocol>,
+    /// And how long a handshake may take.
+    pub(super) tls: Option<(Arc<ServerConfig>, Duration)>,
+}
+
+/// A connection that was accepted, and has still to be admitted.
+struct Arrival {
+    stream: TcpStream,
+    life: Life,
+    /// Its place among all, if it has waited for one.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Shared {
+    /// Accepts until it is told not to. What it has accepted it always hands over.
+    pub(super) async fn accept_all(
+        self: Arc<Self>,
+        listener: TcpListener,
+        workers: Arc<[Worker]>,
+        retired: CancellationToken,
+    ) {
+        loop {
+            let next = tokio::select! {
+                next = self.next(&listener) => next,
+                () = retired.cancelled() => return,
+            };
+            let arrival = match next {
+                Ok(arrival) => arrival,
+                Err(error) => {
+                    tracing::error!("a listener has failed, and accepts no more: {error}");
+                    return;
+                }
+            };
+            if self.front.waits() {
+                // For its peer, and so it holds up nobody else.
+                let (shared, workers) = (self.clone(), workers.clone());
+                self.tasks.spawn(async move {
+                    tokio::select! {
+                        () = shared.clone().receive(arrival, &workers) => {}
+                        () = shared.killed.cancelled() => {}
+                    }
+                });
+            } else {
+                self.clone().receive(arrival, &workers).await;
+            }
+        }
+    }
+
+    /// The next connection.
+    async fn next(&self, listener: &TcpListener) -> io::Result<Arrival> {
+        let permit = match self.at_limit {
+            AtLimit::Refuse => None,
+            // It is never closed.
+            AtLimit::Wait => self.permits.clone().acquire_owned().await.ok(),
+        };
+        let (stream, peer) = accept(listener).await?;
+        Ok(Arrival {
+            stream,
+            life: Life::new(peer, self.observer.clone()),
+            permit,
+        })
+    }
+
+    /// Admits a connection and hands it to a service, or refuses it.
+    async fn receive(self: Arc<Self>, arrival: Arrival, workers: &[Worker]) {
+        let Arrival {
+            mut stream,
+            mut life,
+            permit,
+        } = arrival;
+        let admitted = async {
+            self.introduce(&mut stream, &mut life).await?;
+            self.admit(life.peer(), permit)
+        };
+        let (permit, of_peer) = match admitted.await {
+            Ok(places) => places,
+            Err(refusal) => {
+                life.ending(Ending::Refused(refusal));
+                refuse(stream);
+                return;
+            }
+        };
+        let stream = match self.secure(stream, life.peer()).await {
+            Ok(stream) => stream,
+            Err(refusal) => return life.ending(Ending::Refused(refusal)),
+        };
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        let worker = workers
+            .iter()
+            .min_by_key(|worker| worker.load.load(Ordering::Relaxed));
+        let accepted = Accepted {
+            peer: life.peer(),
+            stream,
+            place: Place {
+                _permit: permit,
+                _peer: of_peer,
+                _load: Load::one_more(worker.map_or(&self.unshared, |worker| &worker.load)),
+                life,
+            },
+        };
+        match worker {
+            None => {
+                let shared = self.clone();
+                self.tasks
+                    .spawn(async move { shared.own_instance(accepted).await });
+            }
+            // The other end lives as long as the server.
+            Some(worker) => drop(worker.handover.send(accepted).await),
+        }
+    }
+
+    /// Learns from a load balancer who the peer is.
+    async fn introduce(&self, stream: &mut TcpStream, life: &mut Life) -> Result<(), Refusal> {
+        let Some(proxy) = &self.front.proxy else {
+            return Ok(());
+        };
+        let balancer = life.peer();
+        if !proxy.trusts(balancer) {
+            return Err(Refusal::Untrusted);
+        }
+        match proxy.read(stream).await {
+            Ok(peer) => life.set_peer(peer.unwrap_or(balancer)),
+            Err(error) => {
+                tracing::debug!(%balancer, "{error}");
+                return Err(Refusal::ProxyHeader);
+            }
+        }
+        Ok(())
+    }
+
+    /// Admits a connection: its place among all, and that among those of its peer.
+    fn admit(
+        &self,
+        peer: SocketAddr,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<(OwnedSemaphorePermit, Option<PeerPlace>), Refusal> {
+        let of_peer = self.admission.admit(peer)?;
+        let permit = match permit {
+            Some(permit) => permit,
+            None => {
+                let permit = self.permits.clone().try_acquire_owned();
+                permit.map_err(|_| Refusal::Full)?
+            }
+        };
+        Ok((permit, of_peer))
+    }
+
+    /// Does the TLS handshake. One that fails has been told why, by an alert.
+    async fn secure(&self, stream: TcpStream, peer: SocketAddr) -> Result<Stream, Refusal> {
+        let Some((config, longest)) = &self.front.tls else {
+            return Ok(Stream::Plain(stream));
+        };
+        let handshake = TlsAcceptor::from(config.clone()).accept(stream);
+        match timeout(*longest, handshake).await {
+            Ok(Ok(secure)) => {
+                let (stream, session) = secure.into_inner();
+                Ok(Stream::Tls(stream, Box::new(session)))
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, "TLS handshake: {error}");
+                Err(Refusal::Handshake)
+            }
+            Err(_) => {
+                tracing::debug!(%peer, "TLS handshake: not done in time");
+                Err(Refusal::Handshake)
+            }
+        }
+    }
+}
+
+impl Front {
+    /// Whether the peer has something to do before it is served.
+    fn waits(&self) -> bool {
+        self.proxy.is_some() || self.tls.is_some()
+    }
+}
+
+/// Resets a connection that is not admitted, before anything is read of it.
+fn refuse(stream: TcpStream) {
+    // Fails only if the peer has already gone.
+    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+}

@@ -1,0 +1,170 @@
+//! TLS for a server's connections, by rustls.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::verify_server_name;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{
+    ClientHello, NoClientAuth, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
+
+/// How a server proves who it is, and whom it asks to do the same. TLS 1.2 and 1.3, with
+/// what rustls takes for safe.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    certificates: Vec<(PathBuf, PathBuf)>,
+    client_ca: Option<PathBuf>,
+    alpn: Vec<String>,
+    timeout: Duration,
+}
+
+/// Why there can be no TLS.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub struct TlsError {
+    path: PathBuf,
+    reason: String,
+}
+
+impl Tls {
+    /// With one certificate: files in PEM form with its chain, and with its private key.
+    ///
+    /// A handshake has 10 s at first.
+    pub fn new(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Tls {
+            certificates: vec![(chain.into(), key.into())],
+            client_ca: None,
+            alpn: Vec::new(),
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// With another certificate, for clients that ask for one of its names (SNI). Those
+    /// that ask for no name, or for an unknown one, get the first certificate.
+    #[must_use]
+    pub fn and(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.certificates.push((chain.into(), key.into()));
+        self
+    }
+
+    /// Takes only clients that have a certificate of one of these authorities, a file in
+    /// PEM form.
+    #[must_use]
+    pub fn client_ca(mut self, authorities: impl Into<PathBuf>) -> Self {
+        self.client_ca = Some(authorities.into());
+        self
+    }
+
+    /// Offers these protocols (ALPN), the preferred one first.
+    #[must_use]
+    pub fn alpn<S: Into<String>>(mut self, protocols: impl IntoIterator<Item = S>) -> Self {
+        self.alpn.extend(protocols.into_iter().map(Into::into));
+        self
+    }
+
+    /// How long a handshake may take.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Reads the files.
+    pub(crate) fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let certificates = self
+            .certificates
+            .iter()
+            .map(|(chain, key)| certificate(&provider, chain, key))
+            .collect::<Result<_, _>>()?;
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("the provider has the default versions");
+        let verifier = match &self.client_ca {
+            None => Arc::new(NoClientAuth),
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in chain(path)? {
+                    roots
+                        .add(certificate)
+                        .map_err(|error| failed(path, error))?;
+                }
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                    .build()
+                    .map_err(|error| failed(path, error))?
+            }
+        };
+        let mut config = builder
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(Certificates(certificates)));
+        config.alpn_protocols = self
+            .alpn
+            .iter()
+            .map(|name| name.as_bytes().into())
+            .collect();
+        Ok(Arc::new(config))
+    }
+}
+
+fn certificate(
+    provider: &CryptoProvider,
+    chain_path: &Path,
+    key_path: &Path,
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let chain = chain(chain_path)?;
+    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| failed(key_path, error))?;
+    CertifiedKey::from_der(chain, key, provider)
+        .map(Arc::new)
+        .map_err(|error| failed(key_path, error))
+}
+
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| failed(path, error))?;
+    match certificates.is_empty() {
+        true => Err(failed(
+            path,
+            "no certificate in it; it has to be in PEM form",
+        )),
+        false => Ok(certificates),
+    }
+}
+
+fn failed(path: &Path, reason: impl ToString) -> TlsError {
+    TlsError {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+/// By the name that the client asks for.
+#[derive(Debug)]
+struct Certificates(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let asked = hello.server_name().and_then(|name| {
+            let name = ServerName::try_from(name).ok()?;
+            self.0.iter().find(|certificate| has(certificate, &name))
+        });
+        asked.or(self.0.first()).cloned()
+    }
+}
+
+fn has(certificate: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    let Ok(leaf) = certificate.end_entity_cert() else {
+        return false;
+    };
+    ParsedCertificate::try_from(leaf).is_ok_and(|leaf| verify_server_name(&leaf, name).is_ok())
+}
