@@ -14,6 +14,7 @@ wasmtime::component::bindgen!({
         world host-world {
             import halfopen:tcp/connections@0.1.0;
             import halfopen:tcp/options@0.1.0;
+            import halfopen:tcp/peer@0.1.0;
             import halfopen:tcp/listeners@0.1.0;
             import halfopen:tcp/outbound@0.1.0;
             export halfopen:tcp/handler@0.1.0;

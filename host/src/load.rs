@@ -209,6 +209,7 @@ pub fn provides(import: &str) -> bool {
                 "halfopen:tcp/types"
                     | "halfopen:tcp/connections"
                     | "halfopen:tcp/options"
+                    | "halfopen:tcp/peer"
                     | "halfopen:tcp/listeners"
                     | "halfopen:tcp/outbound"
             )

@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use ppp::v2::{Type, TypeLengthValue, TypeLengthValues};
 use ppp::{v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::tcp::{PeerTls, TlsEnd};
 
 /// Who has to send a header, and how quickly.
 ///
@@ -32,16 +35,25 @@ impl ProxyProtocol {
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
-    /// Reads the header and nothing after it. `None` is a connection of the balancer's
-    /// own, such as a health check.
+    /// Reads the header and nothing after it.
     pub(crate) async fn read(
         &self,
         stream: &mut (impl AsyncRead + Unpin),
-    ) -> Result<Option<SocketAddr>, HeaderError> {
+    ) -> Result<Forwarded, HeaderError> {
         tokio::time::timeout(self.timeout, header(stream))
             .await
             .map_err(|_| HeaderError::Late)?
     }
+}
+
+/// What a header says.
+#[derive(Debug, Default)]
+pub(crate) struct Forwarded {
+    /// Who is forwarded. `None` is a connection of the balancer's own, such as a health
+    /// check.
+    pub(crate) source: Option<SocketAddr>,
+    /// The TLS session that the balancer has with it.
+    pub(crate) tls: Option<PeerTls>,
 }
 
 /// Why a header was not taken.
@@ -65,7 +77,7 @@ const LONGEST_V1: usize = 107;
 /// addresses and for TLS facts, not for whatever 64 KiB may hold.
 const LONGEST_V2: usize = 4096;
 
-async fn header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, HeaderError> {
+async fn header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Forwarded, HeaderError> {
     // Shorter than the shortest header of either version.
     let mut bytes = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut bytes).await?;
@@ -94,27 +106,91 @@ async fn header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAd
     version_1(&bytes)
 }
 
-fn version_1(bytes: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
-    let header = v1::Header::try_from(bytes);
-    let header = header.map_err(|error| HeaderError::Malformed(error.to_string()))?;
-    Ok(match header.addresses {
-        v1::Addresses::Tcp4(tcp) => Some((tcp.source_address, tcp.source_port).into()),
-        v1::Addresses::Tcp6(tcp) => Some((tcp.source_address, tcp.source_port).into()),
-        v1::Addresses::Unknown => None,
+fn version_1(bytes: &[u8]) -> Result<Forwarded, HeaderError> {
+    let header = v1::Header::try_from(bytes).map_err(malformed)?;
+    Ok(Forwarded {
+        source: match header.addresses {
+            v1::Addresses::Tcp4(tcp) => Some((tcp.source_address, tcp.source_port).into()),
+            v1::Addresses::Tcp6(tcp) => Some((tcp.source_address, tcp.source_port).into()),
+            v1::Addresses::Unknown => None,
+        },
+        tls: None,
     })
 }
 
-fn version_2(bytes: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
-    let header = v2::Header::try_from(bytes);
-    let header = header.map_err(|error| HeaderError::Malformed(error.to_string()))?;
+fn version_2(bytes: &[u8]) -> Result<Forwarded, HeaderError> {
+    let header = v2::Header::try_from(bytes).map_err(malformed)?;
     if header.command == v2::Command::Local {
-        return Ok(None);
+        return Ok(Forwarded::default());
     }
-    Ok(match header.addresses {
-        v2::Addresses::IPv4(ip) => Some((ip.source_address, ip.source_port).into()),
-        v2::Addresses::IPv6(ip) => Some((ip.source_address, ip.source_port).into()),
-        v2::Addresses::Unix(_) | v2::Addresses::Unspecified => None,
+    Ok(Forwarded {
+        source: match header.addresses {
+            v2::Addresses::IPv4(ip) => Some((ip.source_address, ip.source_port).into()),
+            v2::Addresses::IPv6(ip) => Some((ip.source_address, ip.source_port).into()),
+            v2::Addresses::Unix(_) | v2::Addresses::Unspecified => None,
+        },
+        tls: session(header.tlvs())?,
     })
+}
+
+fn malformed(error: impl ToString) -> HeaderError {
+    HeaderError::Malformed(error.to_string())
+}
+
+/// The flags of PP2_TYPE_SSL: the peer speaks TLS; it has shown a certificate, in this
+/// connection or earlier in its session.
+const PP2_CLIENT_SSL: u8 = 0x01;
+const PP2_CLIENT_CERT: u8 = 0x02 | 0x04;
+
+/// What the header's fields say of the peer's TLS session.
+fn session(fields: TypeLengthValues<'_>) -> Result<Option<PeerTls>, HeaderError> {
+    let mut tls = None;
+    let mut server_name = None;
+    let mut application_protocol = None;
+    for field in fields {
+        let TypeLengthValue { kind, value } = field.map_err(malformed)?;
+        if kind == Type::Authority as u8 {
+            server_name = text(&value);
+        } else if kind == Type::ALPN as u8 {
+            application_protocol = Some(value.into_owned());
+        } else if kind == Type::SSL as u8 {
+            tls = ssl(&value)?;
+        }
+    }
+    Ok(tls.map(|tls| PeerTls {
+        server_name,
+        application_protocol,
+        ..tls
+    }))
+}
+
+/// PP2_TYPE_SSL: flags, the outcome of the verification, and fields of its own.
+fn ssl(value: &[u8]) -> Result<Option<PeerTls>, HeaderError> {
+    let Some((&[flags, verify @ ..], fields)) = value.split_first_chunk::<5>() else {
+        return Err(malformed("its TLS field is cut short"));
+    };
+    let mut tls = PeerTls {
+        end: TlsEnd::Balancer,
+        version: None,
+        server_name: None,
+        application_protocol: None,
+        common_name: None,
+        certificates: Vec::new(),
+    };
+    let verified = flags & PP2_CLIENT_CERT != 0 && u32::from_be_bytes(verify) == 0;
+    for field in TypeLengthValues::from(fields) {
+        let TypeLengthValue { kind, value } = field.map_err(malformed)?;
+        if kind == Type::SSLVersion as u8 {
+            tls.version = text(&value);
+        } else if kind == Type::SSLCommonName as u8 && verified {
+            tls.common_name = text(&value);
+        }
+    }
+    Ok((flags & PP2_CLIENT_SSL != 0).then_some(tls))
+}
+
+fn text(value: &[u8]) -> Option<String> {
+    String::from_utf8(value.to_vec()).ok()
 }
 
 #[cfg(test)]
@@ -124,15 +200,24 @@ mod tests {
     use super::*;
 
     /// What a header says, and what it leaves to be read.
-    fn read(mut bytes: &[u8]) -> (Result<Option<SocketAddr>, HeaderError>, usize) {
+    fn read(mut bytes: &[u8]) -> (Result<Forwarded, HeaderError>, usize) {
         let read = futures::executor::block_on(header(&mut bytes));
         (read, bytes.len())
     }
 
-    fn source(bytes: &[u8]) -> Option<SocketAddr> {
-        let (source, rest) = read(&[bytes, b"data"].concat());
+    fn forwarded(bytes: &[u8]) -> Forwarded {
+        let (forwarded, rest) = read(&[bytes, b"data"].concat());
         assert_eq!(rest, 4);
-        source.unwrap()
+        forwarded.unwrap()
+    }
+
+    fn source(bytes: &[u8]) -> Option<SocketAddr> {
+        forwarded(bytes).source
+    }
+
+    fn field(kind: u8, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(value.len()).unwrap().to_be_bytes();
+        [&[kind], &length[..], value].concat()
     }
 
     fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
@@ -159,6 +244,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_of_the_peers_tls_is_taken() {
+        let tls = |flags: u8, verify: u8| {
+            let inner = [field(0x21, b"TLSv1.3"), field(0x22, b"somebody")].concat();
+            let ssl = [&[flags, 0, 0, 0, verify][..], &inner].concat();
+            let fields = [
+                field(0x01, b"echo"),
+                field(0x02, b"a.example"),
+                field(0x20, &ssl),
+            ];
+            let body = [
+                &[192, 0, 2, 1, 192, 0, 2, 2, 3, 232, 7, 208][..],
+                &fields.concat(),
+            ];
+            forwarded(&v2(1, 0x11, &body.concat())).tls
+        };
+        let told = tls(0x03, 0).unwrap();
+        assert!(matches!(told.end, TlsEnd::Balancer));
+        assert_eq!(told.version.as_deref(), Some("TLSv1.3"));
+        assert_eq!(told.server_name.as_deref(), Some("a.example"));
+        assert_eq!(told.application_protocol.as_deref(), Some(&b"echo"[..]));
+        assert_eq!(told.common_name.as_deref(), Some("somebody"));
+        assert_eq!(tls(0x03, 1).unwrap().common_name, None, "not verified");
+        assert_eq!(tls(0x01, 0).unwrap().common_name, None, "no certificate");
+        assert!(tls(0x00, 0).is_none(), "no TLS");
+    }
+
+    #[test]
     fn a_balancers_own_connections_have_their_own_address() {
         assert_eq!(source(b"PROXY UNKNOWN\r\n"), None);
         assert_eq!(source(&v2(0, 0, &[])), None);
@@ -173,6 +285,8 @@ mod tests {
             &[b"PROXY TCP4 ", &[b'1'; 200][..]].concat(),
             &v2(1, 0x11, &[1, 2, 3]),
             &v2(1, 0x11, &[0; 5000]),
+            &v2(1, 0x11, &[&[0; 12][..], &[0x20, 0, 2, 1, 0]].concat()),
+            &v2(1, 0x11, &[&[0; 12][..], &[0x20, 0, 9, 1]].concat()),
         ] {
             let (read, _) = read(bytes);
             assert!(matches!(read, Err(HeaderError::Malformed(_))), "{read:?}");

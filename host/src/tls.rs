@@ -12,7 +12,10 @@ use rustls::server::{
     ClientHello, NoClientAuth, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ProtocolVersion, RootCertStore, ServerConfig, ServerConnection};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::tcp::{PeerTls, TlsEnd};
 
 /// How a server proves who it is, and whom it asks to do the same. TLS 1.2 and 1.3, with
 /// what rustls takes for safe.
@@ -146,6 +149,37 @@ fn failed(path: &Path, reason: impl ToString) -> TlsError {
         path: path.to_owned(),
         reason: reason.to_string(),
     }
+}
+
+/// What a session tells of the peer.
+pub(crate) fn known_of(session: &ServerConnection) -> PeerTls {
+    let certificates: Vec<_> = session.peer_certificates().unwrap_or_default().into();
+    PeerTls {
+        end: TlsEnd::Host,
+        version: session.protocol_version().and_then(version),
+        server_name: session.server_name().map(str::to_owned),
+        application_protocol: session.alpn_protocol().map(<[u8]>::to_vec),
+        common_name: certificates.first().and_then(|own| common_name(own)),
+        certificates: certificates
+            .iter()
+            .map(|certificate| certificate.to_vec())
+            .collect(),
+    }
+}
+
+/// As OpenSSL and the PROXY protocol write it.
+fn version(version: ProtocolVersion) -> Option<String> {
+    match version {
+        ProtocolVersion::TLSv1_2 => Some("TLSv1.2".to_owned()),
+        ProtocolVersion::TLSv1_3 => Some("TLSv1.3".to_owned()),
+        _ => None,
+    }
+}
+
+fn common_name(certificate: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let name = certificate.subject().iter_common_name().next()?;
+    name.as_str().ok().map(str::to_owned)
 }
 
 /// By the name that the client asks for.

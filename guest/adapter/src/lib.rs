@@ -15,7 +15,7 @@ mod outgoing;
 use wasi::sockets::types::{ErrorCode, IpSocketAddress, TcpSocket};
 use wit_bindgen::{FutureReader, StreamReader};
 
-use exports::halfopen::tcp::{bridge, connections, options};
+use exports::halfopen::tcp::{bridge, connections, options, peer};
 
 #[allow(
     missing_docs,
@@ -111,6 +111,13 @@ impl options::Guest for Adapter {
 
     fn set_no_delay(_: connections::ConnectionBorrow<'_>, _: bool) -> Result<(), ErrorCode> {
         Err(ErrorCode::NotSupported)
+    }
+}
+
+impl peer::Guest for Adapter {
+    /// `wasi:sockets` knows no more than addresses.
+    fn tls(_: connections::ConnectionBorrow<'_>) -> Option<peer::TlsSession> {
+        None
     }
 }
 

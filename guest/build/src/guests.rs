@@ -10,7 +10,7 @@ pub struct Guest {
 }
 
 /// All of them; `cases`, `hostile`, `raw` and `strain` are for the tests.
-pub const GUESTS: [Guest; 12] = [
+pub const GUESTS: [Guest; 13] = [
     part("acceptor"),
     part("adapter"),
     whole("cases"),
@@ -23,6 +23,7 @@ pub const GUESTS: [Guest; 12] = [
     whole("proxy"),
     whole("raw"),
     whole("strain"),
+    whole("whoami"),
 ];
 
 const fn part(name: &'static str) -> Guest {

@@ -18,7 +18,7 @@ use crate::guests::GUESTS;
 pub const NAME: &str = "manifest.json";
 
 /// Folders and files that the components are made from, and nothing else.
-const INPUTS: [&str; 18] = [
+const INPUTS: [&str; 19] = [
     "Cargo.toml",
     "rust-toolchain.toml",
     "guest/acceptor",
@@ -35,6 +35,7 @@ const INPUTS: [&str; 18] = [
     "guest/raw",
     "guest/sdk",
     "guest/strain",
+    "guest/whoami",
     "host/compose/src",
     "host/model/src",
 ];

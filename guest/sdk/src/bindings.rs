@@ -21,6 +21,7 @@ pub mod imports {
             world imports {
                 import halfopen:tcp/connections@0.1.0;
                 import halfopen:tcp/options@0.1.0;
+                import halfopen:tcp/peer@0.1.0;
                 import halfopen:tcp/listeners@0.1.0;
                 import halfopen:tcp/outbound@0.1.0;
                 import wasi:cli/environment@0.3.0;

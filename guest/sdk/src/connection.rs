@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use futures::stream::{LocalBoxStream, StreamExt, TryStreamExt};
 
-use crate::bindings::imports::halfopen::tcp::{connections, options, outbound};
+use crate::bindings::imports::halfopen::tcp::{connections, options, outbound, peer};
 use crate::core::Core;
 use crate::machine::{HIGH_WATER, Machine};
 use crate::{Error, ErrorCode};
@@ -72,6 +72,13 @@ impl Connection {
     /// `invalid-state` if the peer had gone before the connection was accepted.
     pub fn peer_addr(&self) -> Result<SocketAddr, Error> {
         self.core.peer_addr()
+    }
+
+    /// The peer's TLS session, if the host knows of one: it ends there, or at a load
+    /// balancer that tells of it.
+    #[must_use]
+    pub fn tls(&self) -> Option<Tls> {
+        self.core.tls()
     }
 
     /// Has the system probe a silent peer (RFC 1122 section 4.2.3.6), or not.
@@ -169,6 +176,38 @@ async fn forward(from: &Connection, to: &Connection) -> Result<(), Error> {
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What is known of the peer's TLS session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tls {
+    /// It ends at the host; otherwise at a load balancer, and how the bytes came from
+    /// there is not known.
+    pub ends_here: bool,
+    /// The protocol's version, such as `TLSv1.3`.
+    pub version: Option<String>,
+    /// The name of the server that the peer asked for (SNI).
+    pub server_name: Option<String>,
+    /// The application protocol that was agreed on (ALPN).
+    pub application_protocol: Option<Vec<u8>>,
+    /// The common name in the peer's certificate, if that was verified.
+    pub common_name: Option<String>,
+    /// The verified certificates of the peer, its own first, each in DER.
+    pub certificates: Vec<Vec<u8>>,
+}
+
+impl From<peer::TlsSession> for Tls {
+    fn from(tls: peer::TlsSession) -> Self {
+        Tls {
+            ends_here: tls.end == peer::TlsEnd::Host,
+            version: tls.version,
+            server_name: tls.server_name,
+            application_protocol: tls.application_protocol,
+            common_name: tls.common_name,
+            certificates: tls.certificates,
+        }
+    }
 }
 
 /// When and how often a silent peer is probed.

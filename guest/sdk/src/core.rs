@@ -12,10 +12,10 @@ use futures::stream::{self, Stream};
 use futures::task::AtomicWaker;
 use wit_bindgen::rt::async_support::StreamResult;
 
-use crate::bindings::imports::halfopen::tcp::connections;
+use crate::bindings::imports::halfopen::tcp::{connections, peer};
 use crate::bindings::imports::wit_stream;
 use crate::machine::{Destroy, Machine, Step};
-use crate::{Error, ErrorCode};
+use crate::{Error, ErrorCode, Tls};
 
 /// The room for a read at first, and what it grows to while reads fill it. Small at
 /// first, because an idle connection holds it.
@@ -60,6 +60,11 @@ impl Core {
     pub(crate) fn local_addr(&self) -> Result<SocketAddr, Error> {
         let local = self.with_handle(connections::Connection::local_address)?;
         Ok(local.into())
+    }
+
+    pub(crate) fn tls(&self) -> Option<Tls> {
+        let known = self.with_handle(|handle| Ok(peer::tls(handle)));
+        known.ok().flatten().map(Tls::from)
     }
 
     /// Does something with the handle, unless it has been closed.

@@ -9,7 +9,7 @@ use futures::stream::{Stream, StreamExt};
 
 use crate::core::Core;
 use crate::machine::Machine;
-use crate::{Connection, Error};
+use crate::{Connection, Error, Tls};
 
 /// What happens on one connection. Each method does nothing unless it is written.
 ///
@@ -140,6 +140,12 @@ impl Socket {
     /// If the connection is closed, or the peer had gone before it was accepted.
     pub fn peer_addr(&self) -> Result<SocketAddr, Error> {
         self.core.peer_addr()
+    }
+
+    /// The peer's TLS session, if the host knows of one and the connection is open.
+    #[must_use]
+    pub fn tls(&self) -> Option<Tls> {
+        self.core.tls()
     }
 }
 

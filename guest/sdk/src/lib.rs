@@ -68,7 +68,7 @@ pub mod print;
 pub mod start;
 pub mod time;
 
-pub use connection::{Connection, KeepAlive, ReadHalf, WriteHalf, splice};
+pub use connection::{Connection, KeepAlive, ReadHalf, Tls, WriteHalf, splice};
 pub use error::{Error, ErrorCode};
 pub use events::{Events, Options, Socket};
 pub use listener::Listener;

@@ -22,7 +22,7 @@ const SERVICES: &str = "services";
 const COMPONENT: &str = "component";
 const ARGS: &str = "args";
 /// Flags whose values are files, found from where the configuration is.
-const FILES: &[&str] = &[COMPONENT];
+const FILES: &[&str] = &[COMPONENT, "tls-cert", "tls-key", "tls-client-ca"];
 /// A flag that makes no sense as a key.
 const CONFIG: &str = "config";
 

@@ -60,6 +60,7 @@ fn granted(import: &str, kind: Kind, policy: &Policy) -> String {
         "halfopen:tcp/connections" | "halfopen:tcp/options" => {
             "the connections that it is handed or makes".to_owned()
         }
+        "halfopen:tcp/peer" => "what TLS or a load balancer tells of its peers".to_owned(),
         "halfopen:tcp/listeners" | "halfopen:tcp/outbound" | "wasi:sockets/types" => {
             policy.to_string()
         }

@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use halfopen::tcp::Timeouts;
-use halfopen::{AtLimit, Isolation, Output, Peers, Server, ServerBuilder, Source};
+use halfopen::{
+    AtLimit, Isolation, Output, Peers, ProxyProtocol, Server, ServerBuilder, Source, Tls,
+};
 use ipnet::IpNet;
 
 use super::address::Listen;
-use super::args::{GuestArgs, NetworkArgs, seconds};
+use super::args::{GuestArgs, NetworkArgs, seconds, some_seconds};
 
 /// The service that runs when none is named.
 const ECHO: &[u8] = include_bytes!("../../dist/echo.wasm");
@@ -35,6 +37,8 @@ pub(super) struct ServiceArgs {
     /// without this, one, so that the service's state is one.
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
+    #[command(flatten)]
+    front: FrontArgs,
     #[command(flatten)]
     limits: LimitArgs,
     /// Seconds that live connections get to finish after Ctrl-C or SIGTERM.
@@ -68,12 +72,13 @@ impl ServiceArgs {
             self.workers.is_none() || matches!(self.isolation, IsolationArg::Shared),
             "`--workers` spreads connections over instances that have many: add `--isolation shared`"
         );
-        Ok(())
+        self.front.check()
     }
 
     /// The files that it is made of.
-    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> + use<> {
-        self.component.clone().into_iter()
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let component = self.component.iter();
+        component.chain(self.front.files()).cloned().collect()
     }
 
     /// Loads the component. What it prints goes to `stdout` and `stderr`.
@@ -106,7 +111,7 @@ impl ServiceArgs {
         for (name, value) in &self.guest.env {
             builder = builder.env(name, value);
         }
-        let builder = observe(self.limits.apply(builder));
+        let builder = observe(self.front.apply(self.limits.apply(builder)));
         builder
             .build(source)
             .with_context(|| match &self.component {
@@ -122,6 +127,80 @@ pub(super) fn name_of(path: &Path) -> String {
         .unwrap_or(path.as_os_str())
         .to_string_lossy()
         .into_owned()
+}
+
+/// What stands between accept and the service.
+#[derive(Clone, Debug, Args)]
+struct FrontArgs {
+    /// Serves TLS with this certificate chain, a file in PEM form. May be given several
+    /// times, each with its `--tls-key`: a client gets the certificate that has the name
+    /// that it asks for, and otherwise the first.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Vec<PathBuf>,
+    /// The private key of the certificate, a file in PEM form; as often as `--tls-cert`,
+    /// in the same order.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Vec<PathBuf>,
+    /// Serves only clients that have a certificate of one of the authorities in this
+    /// file, in PEM form.
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+    /// Offers this application protocol to TLS clients (ALPN). May be given several
+    /// times, the preferred one first.
+    #[arg(long, value_name = "NAME")]
+    tls_alpn: Vec<String>,
+    /// Seconds that a TLS handshake may take.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds)]
+    tls_timeout: Duration,
+    /// Takes the peer's address from the PROXY protocol header (version 1 or 2) that
+    /// load balancers of this address or CIDR send, and serves nobody else. May be given
+    /// several times.
+    #[arg(long, value_name = "CIDR", value_parser = network)]
+    proxy_from: Vec<IpNet>,
+    /// Seconds within which such a header has to be there.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = some_seconds)]
+    proxy_timeout: Duration,
+}
+
+impl FrontArgs {
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.tls_cert.len() == self.tls_key.len(),
+            "each `--tls-cert` needs its `--tls-key`: there are {} and {}",
+            self.tls_cert.len(),
+            self.tls_key.len()
+        );
+        ensure!(
+            !self.tls_cert.is_empty() || (self.tls_client_ca.is_none() && self.tls_alpn.is_empty()),
+            "without a certificate there is no TLS: add `--tls-cert` and `--tls-key`"
+        );
+        Ok(())
+    }
+
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let certificates = self.tls_cert.iter().chain(&self.tls_key);
+        certificates.chain(&self.tls_client_ca)
+    }
+
+    fn apply(&self, mut server: ServerBuilder) -> ServerBuilder {
+        if !self.proxy_from.is_empty() {
+            let trusted = self.proxy_from.iter().copied();
+            server =
+                server.proxy_protocol(ProxyProtocol::from_trusted(trusted, self.proxy_timeout));
+        }
+        let mut certificates = self.tls_cert.iter().zip(&self.tls_key);
+        let Some((chain, key)) = certificates.next() else {
+            return server;
+        };
+        let tls = certificates.fold(Tls::new(chain, key), |tls, (chain, key)| {
+            tls.and(chain, key)
+        });
+        let tls = tls.alpn(&self.tls_alpn).handshake_timeout(self.tls_timeout);
+        server.tls(match &self.tls_client_ca {
+            Some(authorities) => tls.client_ca(authorities),
+            None => tls,
+        })
+    }
 }
 
 /// What connections may take. A peer is an IPv4 address, or an IPv6 network of 64 bits.

@@ -18,7 +18,8 @@ use super::Shared;
 use super::serving::{Accepted, Worker};
 use crate::admission::{AtLimit, PeerPlace, Refusal};
 use crate::proxy_protocol::ProxyProtocol;
-use crate::tcp::{Ending, Life, Load, Place, Stream, accept};
+use crate::tcp::{Ending, Life, Load, PeerTls, Place, Stream, accept};
+use crate::tls::known_of;
 
 /// What stands between accept and the service.
 #[derive(Clone, Debug, Default)]
@@ -94,19 +95,20 @@ impl Shared {
             permit,
         } = arrival;
         let admitted = async {
-            self.introduce(&mut stream, &mut life).await?;
-            self.admit(life.peer(), permit)
+            let told = self.introduce(&mut stream, &mut life).await?;
+            let places = self.admit(life.peer(), permit)?;
+            Ok((places, told))
         };
-        let (permit, of_peer) = match admitted.await {
-            Ok(places) => places,
+        let ((permit, of_peer), told) = match admitted.await {
+            Ok(admitted) => admitted,
             Err(refusal) => {
                 life.ending(Ending::Refused(refusal));
                 refuse(stream);
                 return;
             }
         };
-        let stream = match self.secure(stream, life.peer()).await {
-            Ok(stream) => stream,
+        let (stream, own) = match self.secure(stream, life.peer()).await {
+            Ok(secured) => secured,
             Err(refusal) => return life.ending(Ending::Refused(refusal)),
         };
         self.accepted.fetch_add(1, Ordering::Relaxed);
@@ -120,6 +122,8 @@ impl Shared {
                 _permit: permit,
                 _peer: of_peer,
                 _load: Load::one_more(worker.map_or(&self.unshared, |worker| &worker.load)),
+                // What was decrypted here counts more than what another tells.
+                tls: own.or(told).map(Box::new),
                 life,
             },
         };
@@ -134,23 +138,29 @@ impl Shared {
         }
     }
 
-    /// Learns from a load balancer who the peer is.
-    async fn introduce(&self, stream: &mut TcpStream, life: &mut Life) -> Result<(), Refusal> {
+    /// Learns from a load balancer who the peer is, and of its TLS session.
+    async fn introduce(
+        &self,
+        stream: &mut TcpStream,
+        life: &mut Life,
+    ) -> Result<Option<PeerTls>, Refusal> {
         let Some(proxy) = &self.front.proxy else {
-            return Ok(());
+            return Ok(None);
         };
         let balancer = life.peer();
         if !proxy.trusts(balancer) {
             return Err(Refusal::Untrusted);
         }
         match proxy.read(stream).await {
-            Ok(peer) => life.set_peer(peer.unwrap_or(balancer)),
+            Ok(forwarded) => {
+                life.set_peer(forwarded.source.unwrap_or(balancer));
+                Ok(forwarded.tls)
+            }
             Err(error) => {
                 tracing::debug!(%balancer, "{error}");
-                return Err(Refusal::ProxyHeader);
+                Err(Refusal::ProxyHeader)
             }
         }
-        Ok(())
     }
 
     /// Admits a connection: its place among all, and that among those of its peer.
@@ -171,15 +181,20 @@ impl Shared {
     }
 
     /// Does the TLS handshake. One that fails has been told why, by an alert.
-    async fn secure(&self, stream: TcpStream, peer: SocketAddr) -> Result<Stream, Refusal> {
+    async fn secure(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Result<(Stream, Option<PeerTls>), Refusal> {
         let Some((config, longest)) = &self.front.tls else {
-            return Ok(Stream::Plain(stream));
+            return Ok((Stream::Plain(stream), None));
         };
         let handshake = TlsAcceptor::from(config.clone()).accept(stream);
         match timeout(*longest, handshake).await {
             Ok(Ok(secure)) => {
                 let (stream, session) = secure.into_inner();
-                Ok(Stream::Tls(stream, Box::new(session)))
+                let known = known_of(&session);
+                Ok((Stream::Tls(stream, Box::new(session)), Some(known)))
             }
             Ok(Err(error)) => {
                 tracing::debug!(%peer, "TLS handshake: {error}");

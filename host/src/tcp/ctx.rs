@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-use crate::bindings::halfopen::tcp::{connections, listeners, options, outbound, types};
+use crate::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
 use crate::policy::Policy;
 
 use super::life::Ending;
@@ -166,7 +166,7 @@ impl HasData for Tcp {
     type Data<'a> = TcpCtxView<'a>;
 }
 
-/// Adds `types`, `connections`, `options`, `listeners` and `outbound` of
+/// Adds `types`, `connections`, `options`, `peer`, `listeners` and `outbound` of
 /// `halfopen:tcp@0.1.0` to a linker.
 ///
 /// The engine needs `wasm_component_model_async`, and what runs in its stores has
@@ -178,6 +178,7 @@ pub fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> wasmtime::
     types::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     connections::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     options::add_to_linker::<_, Tcp>(linker, T::tcp)?;
+    peer::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     listeners::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     outbound::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     Ok(())

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, oneshot};
 use wasmtime::component::{Access, Accessor, FutureReader, Resource, StreamReader};
 
-use crate::bindings::halfopen::tcp::{connections, listeners, options, outbound, types};
+use crate::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
 
 use super::address::{check_local, check_remote};
 use super::life::Ending;
@@ -151,6 +151,15 @@ impl options::Host for TcpCtxView<'_> {
     ) -> wasmtime::Result<Ended> {
         let options = self.table.get(&connection)?.socket.options();
         Ok(options.set_tcp_nodelay(value).map_err(ErrorCode::from))
+    }
+}
+
+impl peer::Host for TcpCtxView<'_> {
+    fn tls(
+        &mut self,
+        connection: Resource<Connection>,
+    ) -> wasmtime::Result<Option<peer::TlsSession>> {
+        Ok(self.table.get(&connection)?.socket.peer_tls().cloned())
     }
 }
 

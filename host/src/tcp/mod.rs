@@ -48,6 +48,7 @@ mod secure;
 mod send;
 mod socket;
 
+pub(crate) use crate::bindings::halfopen::tcp::peer::{TlsEnd, TlsSession as PeerTls};
 pub use connection::Connection;
 pub use ctx::{Tcp, TcpCtx, TcpCtxBuilder, TcpCtxView, TcpView, add_to_linker};
 pub use error::ErrorCode;

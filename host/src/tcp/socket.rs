@@ -22,11 +22,11 @@ use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::ErrorCode;
 use super::life::{Ending, Life, Side, Timeouts};
 use super::listener::canonical;
 use super::registry::{Registration, Registry};
 use super::secure::Secure;
+use super::{ErrorCode, PeerTls};
 use crate::admission::PeerPlace;
 
 /// How long a closed connection waits for anything more from its peer.
@@ -51,6 +51,8 @@ pub(crate) struct Place {
     pub(crate) _peer: Option<PeerPlace>,
     /// How many its worker has.
     pub(crate) _load: Load,
+    /// The peer's TLS session, if there is one that is known of.
+    pub(crate) tls: Option<Box<PeerTls>>,
     /// What is noted of it.
     pub(crate) life: Life,
 }
@@ -160,6 +162,11 @@ impl Socket {
 
     pub(crate) fn remote(&self) -> Option<SocketAddr> {
         self.remote
+    }
+
+    /// What is known of the peer's TLS session.
+    pub(super) fn peer_tls(&self) -> Option<&PeerTls> {
+        self.membership.place.as_ref()?.tls.as_deref()
     }
 
     /// For setting socket options.
