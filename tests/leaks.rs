@@ -49,7 +49,7 @@ fn nothing_is_left(runner: Runner) -> Result<()> {
     thread::sleep(Duration::from_secs(1));
     let descriptors = count_descriptors(&server)?;
     // Pools and caches fill up.
-    open_and_close(&server, CONNECTIONS / 10)?;
+    open_and_close(&server, CONNECTIONS / 4)?;
     settled(&server, descriptors)?;
     let before = server.resident()?;
     let start = Instant::now();

@@ -13,7 +13,7 @@ use futures::stream::{LocalBoxStream, StreamExt, TryStreamExt};
 use crate::bindings::imports::halfopen::tcp::{connections, options, outbound, peer};
 use crate::core::Core;
 use crate::machine::{HIGH_WATER, Machine};
-use crate::{Error, ErrorCode};
+use crate::{Error, ErrorCode, task};
 
 /// A TCP connection: two directions, each of which ends on its own.
 ///
@@ -110,7 +110,7 @@ impl Connection {
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         let core = self.into_core();
         let bytes = core.receive().map_err(io::Error::from);
-        wit_bindgen::spawn_local(core.clone().send());
+        task::spawn(core.clone().send());
         (
             ReadHalf {
                 bytes: bytes.boxed_local().into_async_read(),

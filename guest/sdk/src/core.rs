@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use futures::future::{self, Either, FusedFuture, FutureExt};
+use futures::future::{self, Either};
 use futures::stream::{self, Stream};
 use futures::task::AtomicWaker;
 use wit_bindgen::rt::async_support::StreamResult;
@@ -15,7 +15,7 @@ use wit_bindgen::rt::async_support::StreamResult;
 use crate::bindings::imports::halfopen::tcp::{connections, peer};
 use crate::bindings::imports::wit_stream;
 use crate::machine::{Destroy, Machine, Step};
-use crate::{Error, ErrorCode, Tls};
+use crate::{Error, ErrorCode, Tls, task};
 
 /// The room for a read at first, and what it grows to while reads fill it. Small at
 /// first, because an idle connection holds it.
@@ -78,11 +78,20 @@ impl Core {
         }
     }
 
-    /// Changes the state, and wakes whoever that may concern.
+    /// Changes the state, and wakes whom that concerns. Nobody else: whoever is polled
+    /// asks the host anew for what it waits for.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
-        let result = change(&mut self.machine.borrow_mut());
-        self.sender.wake();
-        self.receiver.wake();
+        let mut machine = self.machine.borrow_mut();
+        let before = machine.concerns();
+        let result = change(&mut machine);
+        let after = machine.concerns();
+        drop(machine);
+        if after.sender != before.sender {
+            self.sender.wake();
+        }
+        if after.receiver != before.receiver {
+            self.receiver.wake();
+        }
         self.writer.wake();
         result
     }
@@ -136,7 +145,9 @@ impl Core {
         {
             connections::Connection::reset(handle);
         }
-        self.change(|_| ());
+        self.sender.wake();
+        self.receiver.wake();
+        self.writer.wake();
     }
 
     /// What the peer sends, until its FIN or an error, which is the connection's then.
@@ -180,7 +191,7 @@ impl Core {
                 // A reset that the sending direction met first makes the receiving one
                 // look well ended, on hosts on operating-system sockets; its report is
                 // then already on its way.
-                wit_bindgen::yield_async().await;
+                task::yield_now().await;
             }
             return self.change(Machine::receive_end);
         }
@@ -195,15 +206,14 @@ impl Core {
         let Some(ended) = self.handle.borrow().as_ref().map(|c| c.write(reader)) else {
             return;
         };
-        let mut ended = pin!(ended.into_future().fuse());
+        // A task as well: it comes by itself if the connection fails while idle (rule C6).
+        let core = self.clone();
+        task::spawn(async move {
+            let result = ended.await;
+            core.sent_all(result);
+        });
         loop {
-            // The end comes by itself if the connection fails while idle (rule C6).
-            let next = pin!(poll_fn(|context| self.poll_step(context)));
-            let step = match future::select(next, ended.as_mut()).await {
-                Either::Left((step, _)) => step,
-                Either::Right((result, _)) => return self.sent_all(result),
-            };
-            match step {
+            match poll_fn(|context| self.poll_step(context)).await {
                 Step::Send(bytes) => {
                     let write = pin!(stream.write_all(bytes));
                     let stopped = pin!(poll_fn(|context| self.poll_stopped(context)));
@@ -225,12 +235,6 @@ impl Core {
                 Step::Finish => break,
                 Step::Stop => return,
             }
-        }
-        drop(stream);
-        // It may have resolved above, with a result that was not yet looked at.
-        if !ended.is_terminated() {
-            let result = ended.await;
-            self.sent_all(result);
         }
     }
 

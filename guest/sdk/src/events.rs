@@ -9,7 +9,7 @@ use futures::stream::{Stream, StreamExt};
 
 use crate::core::Core;
 use crate::machine::Machine;
-use crate::{Connection, Error, Tls};
+use crate::{Connection, Error, Tls, task};
 
 /// What happens on one connection. Each method does nothing unless it is written.
 ///
@@ -172,7 +172,7 @@ impl Connection {
     pub async fn serve<E: Events>(self, options: Options, open: impl FnOnce(&Socket) -> E) {
         let core = self.into_core();
         let mut chunks = Box::pin(core.receive());
-        wit_bindgen::spawn_local(core.clone().send());
+        task::spawn(core.clone().send());
         let socket = Socket { core };
         let mut events = open(&socket);
         let core = &socket.core;

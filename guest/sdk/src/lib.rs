@@ -52,6 +52,10 @@
 // The generated code names this crate as those who use it do.
 extern crate self as halfopen_guest;
 
+#[cfg(all(target_family = "wasm", target_os = "unknown", feature = "allocator"))]
+#[global_allocator]
+static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 #[doc(hidden)]
 pub mod bindings;
 
@@ -66,22 +70,18 @@ mod machine;
 pub mod print;
 #[doc(hidden)]
 pub mod start;
+mod task;
 pub mod time;
 
 pub use connection::{Connection, KeepAlive, ReadHalf, Tls, WriteHalf, splice};
 pub use error::{Error, ErrorCode};
 pub use events::{Events, Options, Socket};
 pub use listener::Listener;
+pub use task::{spawn, yield_now};
 
 pub use futures;
 #[doc(hidden)]
 pub use wit_bindgen;
-
-/// Runs a task beside the one that calls this. It goes on after that has returned, and
-/// the instance is kept for it; it does not outlive the instance.
-pub fn spawn(task: impl Future<Output = ()> + 'static) {
-    wit_bindgen::spawn_local(task);
-}
 
 /// Prints one line on standard output, formatted as by [`format!`]. It is queued and
 /// never waits; see [`mod@print`].

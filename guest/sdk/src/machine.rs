@@ -29,6 +29,16 @@ pub(crate) struct Machine {
     flushing: bool,
 }
 
+/// What those who wait for a change of a [`Machine`] wait for; as long as it is the same,
+/// they need not look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Concerns {
+    /// Whether there is something to do, and whether that is all.
+    pub(crate) sender: (bool, bool),
+    /// Whether more may be read, is to be told, will come, has yet to go.
+    pub(crate) receiver: (bool, bool, bool, bool),
+}
+
 /// How far the program has got with its direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Sending {
@@ -79,6 +89,17 @@ impl Machine {
     /// Whether the program may write.
     pub(crate) fn can_write(&self) -> bool {
         self.sending == Sending::Open && !self.stopped()
+    }
+
+    /// What those who wait for a change wait for.
+    pub(crate) fn concerns(&self) -> Concerns {
+        let idle = self.in_flight == 0;
+        let step = !self.queue.is_empty() || self.sending == Sending::Ending;
+        let failed = self.error().is_some() || self.reset;
+        Concerns {
+            sender: (failed || (idle && step), self.stopped()),
+            receiver: (self.may_read(), self.paused, self.stopped(), self.settled()),
+        }
     }
 
     /// How many bytes wait to be sent.

@@ -18,6 +18,7 @@ use wit_bindgen::{FutureReader, StreamReader, StreamWriter};
 use crate::bindings::imports::wasi::cli::types::ErrorCode;
 use crate::bindings::imports::wasi::cli::{stderr, stdout};
 use crate::bindings::imports::wit_stream;
+use crate::task;
 
 /// How many bytes may wait to be printed.
 const LIMIT: usize = 256 * 1024;
@@ -95,7 +96,7 @@ fn print(printer: &'static LocalKey<RefCell<Printer>>, text: String) {
         printer.start()
     });
     if let Some(open) = start {
-        wit_bindgen::spawn_local(print_all(printer, open));
+        task::spawn(print_all(printer, open));
     }
 }
 

@@ -5,7 +5,7 @@ use std::panic;
 use std::sync::Once;
 
 use crate::bindings::imports::halfopen::tcp::connections;
-use crate::{Connection, print};
+use crate::{Connection, print, task};
 
 /// Calls a service's handler.
 ///
@@ -13,7 +13,7 @@ use crate::{Connection, print};
 /// The handler's, as text.
 pub async fn service<F, E>(
     connection: connections::Connection,
-    handle: impl FnOnce(Connection) -> F,
+    handle: impl FnOnce(Connection) -> F + 'static,
 ) -> Result<(), String>
 where
     F: Future<Output = Result<(), E>>,
@@ -22,32 +22,38 @@ where
     prepare();
     let connection = Connection::new(connection);
     let open = connection.downgrade();
-    handle(connection).await.map_err(|error| {
-        // The handler has let go of it, and its end is due; but the peer must not take
-        // a failure for an end (rule C4).
-        if let Some(connection) = open.upgrade() {
-            connection.reset();
-        }
-        error.to_string()
+    task::call(async move {
+        handle(connection).await.map_err(|error| {
+            // The handler has let go of it, and its end is due; but the peer must not
+            // take a failure for an end (rule C4).
+            if let Some(connection) = open.upgrade() {
+                connection.reset();
+            }
+            error.to_string()
+        })
     })
+    .await
 }
 
 /// Calls a program's main function.
 ///
 /// # Errors
 /// If that fails.
-pub async fn program<F, E>(main: impl FnOnce() -> F) -> Result<(), ()>
+pub async fn program<F, E>(main: impl FnOnce() -> F + 'static) -> Result<(), ()>
 where
     F: Future<Output = Result<(), E>>,
     E: Display,
 {
     prepare();
-    let done = main().await;
-    if let Err(error) = &done {
-        print::error_line(format_args!("error: {error}"));
-    }
-    print::close().await;
-    done.map_err(drop)
+    task::call(async {
+        let done = main().await;
+        if let Err(error) = &done {
+            print::error_line(format_args!("error: {error}"));
+        }
+        print::close().await;
+        done.map_err(drop)
+    })
+    .await
 }
 
 fn prepare() {

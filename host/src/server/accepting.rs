@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -18,7 +19,7 @@ use super::Shared;
 use super::serving::{Accepted, Worker};
 use crate::admission::{AtLimit, PeerPlace, Refusal};
 use crate::proxy_protocol::ProxyProtocol;
-use crate::tcp::{Ending, Life, Load, PeerTls, Place, Stream, accept};
+use crate::tcp::{Acceptor, Ending, Life, Load, PeerTls, Place, Stream};
 use crate::tls::known_of;
 
 /// What stands between accept and the service.
@@ -31,17 +32,26 @@ pub(super) struct Front {
 
 /// A connection that was accepted, and has still to be admitted.
 struct Arrival {
-    stream: TcpStream,
+    stream: std::net::TcpStream,
     life: Life,
     /// Its place among all, if it has waited for one.
     permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A connection that is to be served.
+struct Admitted {
+    stream: Stream,
+    /// What is known of its peer's TLS session.
+    tls: Option<PeerTls>,
+    permit: OwnedSemaphorePermit,
+    of_peer: Option<PeerPlace>,
 }
 
 impl Shared {
     /// Accepts until it is told not to. What it has accepted it always hands over.
     pub(super) async fn accept_all(
         self: Arc<Self>,
-        listener: TcpListener,
+        listener: Acceptor,
         workers: Arc<[Worker]>,
         retired: CancellationToken,
     ) {
@@ -73,13 +83,13 @@ impl Shared {
     }
 
     /// The next connection.
-    async fn next(&self, listener: &TcpListener) -> io::Result<Arrival> {
+    async fn next(&self, listener: &Acceptor) -> io::Result<Arrival> {
         let permit = match self.at_limit {
             AtLimit::Refuse => None,
             // It is never closed.
             AtLimit::Wait => self.permits.clone().acquire_owned().await.ok(),
         };
-        let (stream, peer) = accept(listener).await?;
+        let (stream, peer) = listener.accept().await?;
         Ok(Arrival {
             stream,
             life: Life::new(peer, self.observer.clone()),
@@ -90,25 +100,12 @@ impl Shared {
     /// Admits a connection and hands it to a service, or refuses it.
     async fn receive(self: Arc<Self>, arrival: Arrival, workers: &[Worker]) {
         let Arrival {
-            mut stream,
+            stream,
             mut life,
             permit,
         } = arrival;
-        let admitted = async {
-            let told = self.introduce(&mut stream, &mut life).await?;
-            let places = self.admit(life.peer(), permit)?;
-            Ok((places, told))
-        };
-        let ((permit, of_peer), told) = match admitted.await {
+        let admitted = match self.admit(stream, &mut life, permit).await {
             Ok(admitted) => admitted,
-            Err(refusal) => {
-                life.ending(Ending::Refused(refusal));
-                refuse(stream);
-                return;
-            }
-        };
-        let (stream, own) = match self.secure(stream, life.peer()).await {
-            Ok(secured) => secured,
             Err(refusal) => return life.ending(Ending::Refused(refusal)),
         };
         self.accepted.fetch_add(1, Ordering::Relaxed);
@@ -117,13 +114,12 @@ impl Shared {
             .min_by_key(|worker| worker.load.load(Ordering::Relaxed));
         let accepted = Accepted {
             peer: life.peer(),
-            stream,
+            stream: admitted.stream,
             place: Place {
-                _permit: permit,
-                _peer: of_peer,
+                _permit: admitted.permit,
+                _peer: admitted.of_peer,
                 _load: Load::one_more(worker.map_or(&self.unshared, |worker| &worker.load)),
-                // What was decrypted here counts more than what another tells.
-                tls: own.or(told).map(Box::new),
+                tls: admitted.tls.map(Box::new),
                 life,
             },
         };
@@ -136,6 +132,49 @@ impl Shared {
             // The other end lives as long as the server.
             Some(worker) => drop(worker.handover.send(accepted).await),
         }
+    }
+
+    /// Does what comes before the service. A connection that is not admitted is reset,
+    /// unless TLS has told it why.
+    async fn admit(
+        &self,
+        stream: std::net::TcpStream,
+        life: &mut Life,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Admitted, Refusal> {
+        if !self.front.waits() {
+            let places = self.place(life.peer(), permit);
+            let (permit, of_peer) = places.inspect_err(|_| reset_when_closed(&stream))?;
+            return Ok(Admitted {
+                stream: Stream::Accepted(stream),
+                tls: None,
+                permit,
+                of_peer,
+            });
+        }
+        let mut stream = TcpStream::from_std(stream).map_err(|error| {
+            tracing::error!(peer = %life.peer(), "a connection cannot be watched: {error}");
+            Refusal::Full
+        })?;
+        let known = async {
+            let told = self.introduce(&mut stream, life).await?;
+            Ok((told, self.place(life.peer(), permit)?))
+        };
+        let (told, (permit, of_peer)) = match known.await {
+            Ok(known) => known,
+            Err(refusal) => {
+                reset_when_closed(&stream);
+                return Err(refusal);
+            }
+        };
+        let (stream, own) = self.secure(stream, life.peer()).await?;
+        Ok(Admitted {
+            stream,
+            // What was decrypted here counts more than what another tells.
+            tls: own.or(told),
+            permit,
+            of_peer,
+        })
     }
 
     /// Learns from a load balancer who the peer is, and of its TLS session.
@@ -163,8 +202,8 @@ impl Shared {
         }
     }
 
-    /// Admits a connection: its place among all, and that among those of its peer.
-    fn admit(
+    /// A connection's place among all, and that among those of its peer.
+    fn place(
         &self,
         peer: SocketAddr,
         permit: Option<OwnedSemaphorePermit>,
@@ -215,8 +254,8 @@ impl Front {
     }
 }
 
-/// Resets a connection that is not admitted, before anything is read of it.
-fn refuse(stream: TcpStream) {
+/// Has a connection that is not admitted end by RST, before anything is read of it.
+fn reset_when_closed(stream: &impl AsFd) {
     // Fails only if the peer has already gone.
-    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

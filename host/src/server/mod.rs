@@ -15,7 +15,7 @@ use wasmtime::Engine;
 use crate::admission::{Admission, AtLimit, Peers};
 use crate::bindings::HostWorldPre;
 use crate::store::{Grants, State};
-use crate::tcp::{Observer, Registry, Timeouts};
+use crate::tcp::{Acceptor, Observer, Registry, Timeouts};
 
 mod accepting;
 mod builder;
@@ -130,8 +130,13 @@ impl Server {
         let workers = shared.workers();
         let accepting = TaskTracker::new();
         for listener in listeners {
-            let shared = shared.clone();
-            accepting.spawn(shared.accept_all(listener, workers.clone(), retired.clone()));
+            match Acceptor::new(listener) {
+                Ok(listener) => {
+                    let shared = shared.clone();
+                    accepting.spawn(shared.accept_all(listener, workers.clone(), retired.clone()));
+                }
+                Err(error) => tracing::error!("a listener cannot be watched: {error}"),
+            }
         }
         accepting.close();
         let limiting = shared.clone();

@@ -96,7 +96,8 @@ impl Shared {
         };
         let turns = store.data().turns();
         let served = async {
-            let instance = self.pre.instantiate_async(&mut store).await?;
+            // Boxed, because its state is large and soon gone.
+            let instance = Box::pin(self.pre.instantiate_async(&mut store)).await?;
             store
                 .run_concurrent(async |accessor| {
                     handle(accessor, &instance, peer, connection).await?;
@@ -218,7 +219,7 @@ fn open(state: &State, accepted: Accepted) -> io::Result<Connection> {
         RuntimeFlavor::CurrentThread => stream.moved_here()?,
         _ => stream,
     };
-    let socket = state.tcp.open(stream, Some(peer), Some(place));
+    let socket = state.tcp.open(stream, Some(peer), Some(place))?;
     Ok(Connection::from_socket(socket))
 }
 

@@ -1,5 +1,6 @@
 //! What a store needs to offer the primitives: context, builder, view, linker.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::bindings::halfopen::tcp::{connections, listeners, options, outbound, 
 use crate::policy::Policy;
 
 use super::life::Ending;
+use super::listener::no_delay;
 use super::registry::Registry;
 use super::{Connection, Place, Socket, Stream};
 
@@ -72,7 +74,9 @@ impl TcpCtx {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn connection(&self, stream: TcpStream) -> Connection {
-        Connection::from_socket(self.open(Stream::Plain(stream), None, None))
+        no_delay(&stream);
+        let socket = self.open(Stream::Plain(stream), None, None);
+        Connection::from_socket(socket.expect("a tokio stream is watched already"))
     }
 
     /// Resets every connection of this store that has not ended (rule C4).
@@ -101,7 +105,7 @@ impl TcpCtx {
         stream: Stream,
         remote: Option<SocketAddr>,
         place: Option<Place>,
-    ) -> Arc<Socket> {
+    ) -> io::Result<Arc<Socket>> {
         match &self.server {
             Some(server) => Socket::open(stream, remote, &[&self.own, server], place),
             None => Socket::open(stream, remote, &[&self.own], place),

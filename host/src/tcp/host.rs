@@ -15,7 +15,7 @@ use crate::bindings::halfopen::tcp::{connections, listeners, options, outbound, 
 
 use super::address::{check_local, check_remote};
 use super::life::Ending;
-use super::listener::accept;
+use super::listener::{accept, no_delay};
 use super::pump::pump;
 use super::receive::Receiver;
 use super::send::Sender;
@@ -270,9 +270,10 @@ fn push<T: Send + 'static>(
     stream: TcpStream,
     remote: Option<SocketAddr>,
 ) -> wasmtime::Result<Resource<Connection>> {
+    no_delay(&stream);
     accessor.with(|mut store| {
         let view = store.get();
-        let socket = view.ctx.open(Stream::Plain(stream), remote, None);
+        let socket = view.ctx.open(Stream::Plain(stream), remote, None)?;
         Ok(view.table.push(Connection::from_socket(socket))?)
     })
 }

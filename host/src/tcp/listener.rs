@@ -2,10 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Mutex;
 
@@ -37,7 +42,7 @@ pub fn bind(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => {
             let socket = TcpSocket::new_v6()?;
-            socket2::SockRef::from(&socket).set_only_v6(true)?;
+            SockRef::from(&socket).set_only_v6(true)?;
             socket
         }
     };
@@ -62,7 +67,7 @@ pub fn bind_dual_stack(port: u16, backlog: Option<u32>) -> io::Result<TcpListene
         }
         Err(error) => return Err(error),
     };
-    socket2::SockRef::from(&socket).set_only_v6(false)?;
+    SockRef::from(&socket).set_only_v6(false)?;
     socket.set_reuseaddr(true)?;
     socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
     socket.listen(backlog.unwrap_or(BACKLOG).min(i32::MAX as u32))
@@ -105,7 +110,7 @@ pub fn accept_loop_delay(error: &io::Error, failures: u32) -> Option<Duration> {
 ///
 /// # Errors
 /// Only if the listener can accept no more.
-pub(crate) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+pub(super) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let mut failures = Failures::default();
     loop {
         match listener.accept().await {
@@ -113,6 +118,54 @@ pub(crate) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Soc
             Err(error) => failures.wait_out(error).await?,
         }
     }
+}
+
+/// A listener whose connections no runtime watches before they are where they are served.
+#[derive(Debug)]
+pub(crate) struct Acceptor(AsyncFd<std::net::TcpListener>);
+
+impl Acceptor {
+    /// Its connections have TCP_NODELAY on: Linux hands it down from the listener.
+    ///
+    /// # Errors
+    /// If the runtime cannot watch it.
+    pub(crate) fn new(listener: TcpListener) -> io::Result<Self> {
+        no_delay(&listener);
+        let listener = listener.into_std()?;
+        // SAFETY: a `std::net::TcpListener` has one descriptor, which stays open and the
+        // same until it is dropped; nothing here replaces it.
+        #[allow(unsafe_code, reason = "tokio has no other way to watch a listener")]
+        let watched = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+        Ok(Acceptor(watched?))
+    }
+
+    /// Accepts the next connection, waiting out whatever passes by itself.
+    ///
+    /// # Errors
+    /// Only if the listener can accept no more.
+    pub(crate) async fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+        let accept = |listener: &std::net::TcpListener| {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let (stream, peer) = acceptfrom_with(listener, flags)?;
+            // Without an address it had failed in the backlog.
+            let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+            Ok((stream, SocketAddr::try_from(peer)?))
+        };
+        let mut failures = Failures::default();
+        loop {
+            match self.0.async_io(Interest::READABLE, accept).await {
+                Ok((stream, peer)) => return Ok((stream.into(), canonical(peer))),
+                Err(error) => failures.wait_out(error).await?,
+            }
+        }
+    }
+}
+
+/// Switches TCP_NODELAY on: an interactive protocol gains, and a bulk one does not lose,
+/// as whole buffers are written at once.
+pub(super) fn no_delay(socket: &impl AsFd) {
+    // Fails only if the peer has already gone.
+    let _ = SockRef::from(socket).set_tcp_nodelay(true);
 }
 
 /// As what it is, if it is an IPv4 address that a dual-stack socket shows as IPv6.

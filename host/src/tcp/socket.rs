@@ -77,6 +77,8 @@ impl Drop for Load {
 /// A connected stream, as it comes from accept or from a TLS handshake.
 #[derive(Debug)]
 pub(crate) enum Stream {
+    /// Which no runtime watches yet.
+    Accepted(std::net::TcpStream),
     Plain(TcpStream),
     Tls(TcpStream, Box<ServerConnection>),
 }
@@ -86,6 +88,7 @@ impl Stream {
     pub(crate) fn moved_here(self) -> io::Result<Self> {
         let here = |stream: TcpStream| TcpStream::from_std(stream.into_std()?);
         Ok(match self {
+            Stream::Accepted(stream) => Stream::Accepted(stream),
             Stream::Plain(stream) => Stream::Plain(here(stream)?),
             Stream::Tls(stream, session) => Stream::Tls(here(stream)?, session),
         })
@@ -113,7 +116,6 @@ struct Halves {
 pub(crate) struct Socket {
     /// Always there until `drop` takes it.
     transport: Option<Transport>,
-    local: Option<SocketAddr>,
     remote: Option<SocketAddr>,
     /// The system tells a socket's error once, and then that its peer has ended. Thus
     /// whatever may be told it, but for the reader itself, holds this until it is noted:
@@ -127,21 +129,18 @@ pub(crate) struct Socket {
 impl Socket {
     /// Takes over a connected socket, and enters it into `registries`. Has to be
     /// called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If the runtime cannot watch it.
     pub(crate) fn open(
         stream: Stream,
         remote: Option<SocketAddr>,
         registries: &[&Registry],
         place: Option<Place>,
-    ) -> Arc<Self> {
-        let transport = Transport::from(stream);
-        let stream = transport.stream();
-        // An interactive protocol gains, and a bulk one does not lose: whole
-        // buffers are written at once. Fails only if the peer has already gone.
-        let _ = stream.set_nodelay(true);
-        let local = stream.local_addr().ok().map(canonical);
-        let remote = remote.or_else(|| stream.peer_addr().ok());
-        Arc::new_cyclic(|socket| Socket {
-            local,
+    ) -> io::Result<Arc<Self>> {
+        let transport = Transport::open(stream)?;
+        let remote = remote.or_else(|| transport.stream().peer_addr().ok());
+        Ok(Arc::new_cyclic(|socket| Socket {
             remote,
             transport: Some(transport),
             state: Mutex::default(),
@@ -153,11 +152,11 @@ impl Socket {
                     .collect(),
                 place,
             },
-        })
+        }))
     }
 
     pub(crate) fn local(&self) -> Option<SocketAddr> {
-        self.local
+        self.stream().local_addr().ok().map(canonical)
     }
 
     pub(crate) fn remote(&self) -> Option<SocketAddr> {
@@ -494,22 +493,22 @@ impl Leaving {
     }
 }
 
-impl From<Stream> for Transport {
-    fn from(stream: Stream) -> Self {
-        match stream {
-            Stream::Plain(stream) => {
-                let (receiving, sending) = stream.into_split();
-                Transport::Plain(Halves {
-                    receiving: Mutex::new(receiving),
-                    sending,
-                })
-            }
-            Stream::Tls(stream, session) => Transport::Tls(Box::new(Secure::new(stream, *session))),
-        }
-    }
-}
-
 impl Transport {
+    fn open(stream: Stream) -> io::Result<Self> {
+        let plain = match stream {
+            Stream::Accepted(stream) => TcpStream::from_std(stream)?,
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream, session) => {
+                return Ok(Transport::Tls(Box::new(Secure::new(stream, *session))));
+            }
+        };
+        let (receiving, sending) = plain.into_split();
+        Ok(Transport::Plain(Halves {
+            receiving: Mutex::new(receiving),
+            sending,
+        }))
+    }
+
     fn stream(&self) -> &TcpStream {
         match self {
             Transport::Plain(halves) => halves.stream(),

@@ -147,6 +147,9 @@ impl Places {
             }
             None => Command::new(program),
         };
+        // It makes wasmtime note where each of its errors comes from, even those that
+        // nobody sees.
+        command.env("RUST_BACKTRACE", "0");
         if let Some(cache) = &self.cache {
             command.env("XDG_CACHE_HOME", cache);
         }
