@@ -126,9 +126,12 @@ impl EngineOptions {
     }
 }
 
-/// What an instance touched of its memory, tables and stack is given to the next one, up
-/// to so many bytes, cleared; more of it goes back to the system.
-const KEPT: usize = 1 << 20;
+/// What an instance touched of its memory is given to the next one, up to so many bytes,
+/// cleared; more of it goes back to the system. Room for a small service, and little
+/// enough that a rush of connections leaves no mountain behind.
+const KEPT_MEMORY: usize = 128 * 1024;
+/// And of each of its tables, and of its stack.
+const KEPT_ELSE: usize = 16 * 1024;
 
 fn pool(instances: u32, needs: Needs) -> PoolingAllocationConfig {
     let all = |each: u32| instances.saturating_mul(each.max(1));
@@ -143,9 +146,9 @@ fn pool(instances: u32, needs: Needs) -> PoolingAllocationConfig {
         .total_stacks(instances)
         // Where the system can say which pages were touched, only those are cleared.
         .pagemap_scan(Enabled::Auto)
-        .linear_memory_keep_resident(KEPT)
-        .table_keep_resident(KEPT)
-        .async_stack_keep_resident(KEPT);
+        .linear_memory_keep_resident(KEPT_MEMORY)
+        .table_keep_resident(KEPT_ELSE)
+        .async_stack_keep_resident(KEPT_ELSE);
     pool
 }
 

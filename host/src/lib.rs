@@ -50,6 +50,6 @@ pub use output::{Finished, Output};
 pub use policy::{AddressRule, AddressRuleError, Policy};
 pub use program::{Program, ProgramBuilder};
 pub use proxy_protocol::ProxyProtocol;
-pub use server::{Isolation, Running, Server, ServerBuilder, Summary};
+pub use server::{Isolation, Observer, Running, Server, ServerBuilder, Snapshot, Summary};
 pub use tls::{Tls, TlsError};
 pub use trap::describe_trap;

@@ -1,12 +1,16 @@
 //! Standard output and standard error, shared by many guests line by line.
 
 use std::io::{self, ErrorKind, Write};
+use std::num::NonZeroU32;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::io::AsyncWrite;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::PollSender;
@@ -26,6 +30,7 @@ const LINE: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub struct Output {
     sender: PollSender<Bytes>,
+    limit: Option<Arc<Limit>>,
 }
 
 /// Waits for everything printed to be written.
@@ -43,7 +48,11 @@ impl Output {
             let _ = done.send(());
         });
         let sender = PollSender::new(sender);
-        (Output { sender }, Finished(finished))
+        let output = Output {
+            sender,
+            limit: None,
+        };
+        (output, Finished(finished))
     }
 
     /// Standard output.
@@ -56,6 +65,19 @@ impl Output {
     #[must_use]
     pub fn stderr() -> (Output, Finished) {
         Output::new(io::stderr())
+    }
+
+    /// The same destination for one guest, which may print so many bytes each second, and
+    /// as many at once after a pause. What is more is thrown away, and how many lines
+    /// that were is printed.
+    pub(crate) fn limited(&self, bytes_per_second: NonZeroU32) -> Output {
+        Output {
+            sender: self.sender.clone(),
+            limit: Some(Arc::new(Limit {
+                rate: RateLimiter::direct(Quota::per_second(bytes_per_second)),
+                lost: AtomicU64::new(0),
+            })),
+        }
     }
 
     /// Prints a line of the host's own.
@@ -107,6 +129,7 @@ impl StdoutStream for Output {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(Lines {
             sender: self.sender.clone(),
+            limit: self.limit.clone(),
             partial: BytesMut::new(),
         })
     }
@@ -115,7 +138,37 @@ impl StdoutStream for Output {
 /// One guest's output on its way into whole lines.
 struct Lines {
     sender: PollSender<Bytes>,
+    limit: Option<Arc<Limit>>,
     partial: BytesMut,
+}
+
+/// How much a guest may print, over all its streams.
+#[derive(Debug)]
+struct Limit {
+    rate: DefaultDirectRateLimiter,
+    /// Lines that were thrown away and that nobody was told of.
+    lost: AtomicU64,
+}
+
+impl Limit {
+    /// What of these lines is printed.
+    fn admit(&self, lines: BytesMut) -> Bytes {
+        let length = u32::try_from(lines.len()).ok().and_then(NonZeroU32::new);
+        let admitted = length.is_some_and(|length| matches!(self.rate.check_n(length), Ok(Ok(()))));
+        if !admitted {
+            let count = lines.iter().filter(|&&byte| byte == b'\n').count();
+            self.lost.fetch_add(count as u64, Ordering::Relaxed);
+            return Bytes::new();
+        }
+        match self.lost.swap(0, Ordering::Relaxed) {
+            0 => lines.freeze(),
+            lost => {
+                let mut text = BytesMut::from(&*format!("({lost} lines not printed: too many)\n"));
+                text.extend_from_slice(&lines);
+                text.freeze()
+            }
+        }
+    }
 }
 
 impl AsyncWrite for Lines {
@@ -134,10 +187,18 @@ impl AsyncWrite for Lines {
         };
         ready!(self.sender.poll_reserve(cx)).map_err(|_| ErrorKind::BrokenPipe)?;
         self.partial.extend_from_slice(&data[..whole]);
-        let lines = self.partial.split().freeze();
-        self.sender
-            .send_item(lines)
-            .map_err(|_| ErrorKind::BrokenPipe)?;
+        let lines = self.partial.split();
+        let lines = match &self.limit {
+            Some(limit) => limit.admit(lines),
+            None => lines.freeze(),
+        };
+        if lines.is_empty() {
+            self.sender.abort_send();
+        } else {
+            self.sender
+                .send_item(lines)
+                .map_err(|_| ErrorKind::BrokenPipe)?;
+        }
         self.partial.extend_from_slice(&data[whole..]);
         Poll::Ready(Ok(data.len()))
     }
@@ -204,6 +265,30 @@ mod tests {
         assert_eq!(
             String::from_utf8(printed).unwrap(),
             "two\none more\ntwo again\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_prints_too_much_loses_lines_and_nothing_else() {
+        let memory = Memory::default();
+        let (output, finished) = Output::new(memory.clone());
+        let limited = output.limited(NonZeroU32::new(100).unwrap());
+        let mut guest = Box::into_pin(limited.async_stream());
+        let mut other = Box::into_pin(output.async_stream());
+        for _ in 0..5 {
+            guest.write_all(&[b'x'; 59]).await.unwrap();
+            guest.write_all(b"\n").await.unwrap();
+        }
+        other.write_all(b"other\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        guest.write_all(b"again\n").await.unwrap();
+        drop((guest, other, limited, output));
+        finished.wait(Duration::from_secs(10)).await;
+        let printed = memory.0.lock().unwrap().clone();
+        let first = "x".repeat(59);
+        assert_eq!(
+            String::from_utf8(printed).unwrap(),
+            format!("{first}\nother\n(4 lines not printed: too many)\nagain\n")
         );
     }
 }

@@ -1,9 +1,10 @@
 //! Which addresses a guest may listen on and connect to.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
 
@@ -40,7 +41,9 @@ impl Policy {
         self
     }
 
-    /// Allows connecting to the addresses of `rule`.
+    /// Allows connecting to the addresses of `rule`, but to private ones among them
+    /// (loopback, RFC 1918, link-local and the like) only if all of it is private: a rule
+    /// for the whole internet does not open the inner network.
     #[must_use]
     pub fn allow_connect(mut self, rule: AddressRule) -> Self {
         self.connect.push(rule);
@@ -56,7 +59,17 @@ impl Policy {
     /// Whether a guest may connect to `address`.
     #[must_use]
     pub fn connects(&self, address: SocketAddr) -> bool {
-        self.everything || self.connect.iter().any(|rule| rule.matches(address))
+        let private = private_network(address.ip());
+        let names = |rule: &&AddressRule| match private {
+            Some(private) => rule.is_single() || private.contains(&rule.network),
+            None => true,
+        };
+        self.everything
+            || self
+                .connect
+                .iter()
+                .filter(names)
+                .any(|rule| rule.matches(address))
     }
 
     /// Whether nothing at all is allowed.
@@ -79,8 +92,12 @@ impl Policy {
         if self.connects(address) {
             return Ok(());
         }
+        let private = match private_network(address.ip()) {
+            Some(_) => ", which is private",
+            None => "",
+        };
         tracing::warn!(
-            "denied: the component may not connect to {address}; grant it with `--allow-connect {address}`"
+            "denied: the component may not connect to {address}{private}; grant it with `--allow-connect {address}`"
         );
         Err(ErrorCode::AccessDenied)
     }
@@ -108,6 +125,55 @@ impl fmt::Display for Policy {
     }
 }
 
+/// What is not the internet, and what only the machine itself, its network or its cloud
+/// should reach (RFC 6890): this host, loopback, link-local (with the clouds' metadata
+/// services), private use, shared by a provider, protocol assignments, benchmarks.
+const PRIVATE: [&str; 13] = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "::/127",
+    "64:ff9b:1::/48",
+    "fc00::/7",
+    "fe80::/10",
+];
+
+/// The private network that an address is of, if it is of one. An IPv4 address in an IPv6
+/// one counts as itself.
+fn private_network(ip: IpAddr) -> Option<IpNet> {
+    static NETWORKS: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
+        let parsed = PRIVATE.iter().map(|network| network.parse());
+        parsed
+            .map(|network| network.expect("it is a CIDR"))
+            .collect()
+    });
+    let ip = embedded(ip);
+    NETWORKS
+        .iter()
+        .find(|network| network.contains(&ip))
+        .copied()
+}
+
+/// The IPv4 address that is reached through an IPv6 one: mapped (RFC 4291), or translated
+/// (NAT64, RFC 6052).
+fn embedded(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => match v6.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+                Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)).into()
+            }
+            _ => v6.into(),
+        },
+        v4 => v4,
+    }
+}
+
 /// A set of socket addresses: a network, and a range of ports.
 ///
 /// Written `ADDRESS:PORT`, `ADDRESS:LOW-HIGH` or `ADDRESS:*`, where `ADDRESS` is
@@ -130,6 +196,11 @@ pub struct AddressRule {
 }
 
 impl AddressRule {
+    /// Whether it has one IP address.
+    fn is_single(&self) -> bool {
+        self.network.prefix_len() == self.network.max_prefix_len()
+    }
+
     /// Whether `address` is in the set.
     #[must_use]
     pub fn matches(&self, address: SocketAddr) -> bool {
@@ -191,8 +262,7 @@ fn network(text: &str) -> Option<IpNet> {
 
 impl fmt::Display for AddressRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let single = self.network.prefix_len() == self.network.max_prefix_len();
-        match (self.network, single) {
+        match (self.network, self.is_single()) {
             (IpNet::V4(net), true) => write!(f, "{}", net.addr())?,
             (IpNet::V6(net), true) => write!(f, "[{}]", net.addr())?,
             (IpNet::V4(net), false) => write!(f, "{net}")?,
@@ -275,5 +345,32 @@ mod tests {
         assert!(policy.listens(address("127.0.0.1:0")));
         assert!(!policy.connects(address("127.0.0.1:0")));
         assert!(Policy::inherit_network().connects(address("192.0.2.1:1")));
+    }
+
+    #[test]
+    fn a_rule_for_the_internet_does_not_open_the_inner_network() {
+        let policy = Policy::deny_all()
+            .allow_connect(rule("0.0.0.0/0:*"))
+            .allow_connect(rule("::/0"));
+        for open in ["192.0.2.1:1", "[2001:db8::1]:1"] {
+            assert!(policy.connects(address(open)), "{open}");
+        }
+        for private in [
+            "127.0.0.1:1",
+            "10.1.2.3:1",
+            "169.254.169.254:80",
+            "[::1]:1",
+            "[fd00::1]:1",
+            "[::ffff:10.1.2.3]:1",
+            "[64:ff9b::10.1.2.3]:1",
+        ] {
+            assert!(!policy.connects(address(private)), "{private}");
+        }
+        let policy = policy
+            .allow_connect(rule("10.1.0.0/16:80"))
+            .allow_connect(rule("[64:ff9b::10.1.2.3]:1"));
+        assert!(policy.connects(address("10.1.2.3:80")));
+        assert!(policy.connects(address("[64:ff9b::10.1.2.3]:1")));
+        assert!(!policy.connects(address("10.2.2.3:80")));
     }
 }

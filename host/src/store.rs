@@ -1,6 +1,7 @@
 //! The data of a store: what one instance has.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(crate) struct Grants {
     pub(crate) max_memory: usize,
     /// How long it may compute without waiting; zero is no limit.
     pub(crate) max_compute: Duration,
+    /// Bytes that it may print in a second, on each of its streams; `None` is no limit.
+    pub(crate) max_output: Option<NonZeroU32>,
     /// Handles that its components may hold: of resources, streams, futures.
     pub(crate) max_handles: usize,
 }
@@ -42,6 +45,9 @@ const HANDLES: usize = 100_000;
 
 /// What each connection takes of them, and what its service may take besides.
 const HANDLES_EACH: usize = 64;
+
+/// How far a table may grow: far beyond what compilers make of a program, and 4 MiB.
+const TABLE_ELEMENTS: usize = 512 * 1024;
 
 /// The data of a store.
 pub(crate) struct State {
@@ -65,6 +71,7 @@ impl Grants {
             dirs: Vec::new(),
             max_memory: 256 << 20,
             max_compute: Duration::ZERO,
+            max_output: None,
             max_handles: HANDLES,
         }
     }
@@ -97,6 +104,7 @@ impl Grants {
             wasi: self.wasi(),
             limits: StoreLimitsBuilder::new()
                 .memory_size(self.max_memory)
+                .table_elements(TABLE_ELEMENTS)
                 .build(),
             compute: Compute::new(self.max_compute),
         };
@@ -117,11 +125,15 @@ impl Grants {
     fn wasi(&self) -> WasiCtx {
         let mut wasi = WasiCtxBuilder::new();
         wasi.args(&self.args).envs(&self.env);
+        let limited = |output: &Output| match self.max_output {
+            Some(limit) => output.limited(limit),
+            None => output.clone(),
+        };
         if let Some(stdout) = &self.stdout {
-            wasi.stdout(stdout.clone());
+            wasi.stdout(limited(stdout));
         }
         if let Some(stderr) = &self.stderr {
-            wasi.stderr(stderr.clone());
+            wasi.stderr(limited(stderr));
         }
         if self.inherit_stdio {
             wasi.inherit_stdio();

@@ -119,6 +119,12 @@ impl<E: Clone> Directions<E> {
         self.received_end && self.finished
     }
 
+    /// Whether one of them has ended, and not the other.
+    #[must_use]
+    pub fn half_open(&self) -> bool {
+        self.received_end != self.finished
+    }
+
     /// What closing takes now (rule C2).
     #[must_use]
     pub fn closing(&self) -> Closing {

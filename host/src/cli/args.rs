@@ -1,11 +1,14 @@
 //! What can be asked for.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use halfopen::{AddressRule, Policy};
 
+use super::admin;
 use super::service::ServiceArgs;
 
 /// Runs TCP servers written as WebAssembly components, sandboxed, on real sockets.
@@ -40,6 +43,23 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Tells everything that is wrong with a configuration file, each with its line.
     Check(CheckArgs),
+    /// Writes what packages ship beside the binary.
+    #[command(subcommand)]
+    Generate(Generate),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Generate {
+    /// Prints a script that has a shell complete commands and flags.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Writes the manual pages, in the form of man(7).
+    Man {
+        /// Where they go.
+        folder: PathBuf,
+    },
 }
 
 /// What `serve` does besides serving.
@@ -62,6 +82,13 @@ pub(super) struct ProcessArgs {
     /// go to the new version, and those that are open finish on the old.
     #[arg(long)]
     pub(super) watch: bool,
+    /// Answers HTTP there: `/metrics` for Prometheus, `/healthz`, and `/readyz`, which
+    /// fails once it stops. A port alone is on 127.0.0.1.
+    #[arg(long, value_name = "ADDR", value_parser = admin::parse)]
+    pub(super) admin: Option<SocketAddr>,
+    /// Shows no line about how things stand at a terminal.
+    #[arg(long)]
+    pub(super) no_status: bool,
     #[command(flatten)]
     pub(super) log: LogArgs,
 }
@@ -92,9 +119,8 @@ pub(super) struct RunArgs {
     pub(super) network: NetworkArgs,
     #[command(flatten)]
     pub(super) guest: GuestArgs,
-    /// Grants a directory: HOST, or HOST::GUEST under another name.
-    #[arg(long = "dir", value_name = "HOST[::GUEST]")]
-    pub(super) dirs: Vec<String>,
+    #[command(flatten)]
+    pub(super) dirs: DirArgs,
     /// Seconds that live connections get to finish after Ctrl-C or SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(super) grace: Duration,
@@ -132,6 +158,10 @@ pub(super) struct InspectArgs {
     pub(super) component: PathBuf,
     #[command(flatten)]
     pub(super) network: NetworkArgs,
+    #[command(flatten)]
+    pub(super) guest: GuestArgs,
+    #[command(flatten)]
+    pub(super) dirs: DirArgs,
 }
 
 #[derive(Debug, Args)]
@@ -189,6 +219,24 @@ pub(super) struct GuestArgs {
     /// Compiles anew, and keeps nothing on disk.
     #[arg(long)]
     pub(super) no_cache: bool,
+}
+
+/// The directories of a program.
+#[derive(Clone, Debug, Args)]
+pub(super) struct DirArgs {
+    /// Grants a program a directory: HOST, or HOST::GUEST under another name. May be given
+    /// several times.
+    #[arg(long = "dir", value_name = "HOST[::GUEST]")]
+    dirs: Vec<String>,
+}
+
+impl DirArgs {
+    /// Each with the name that the program knows it by.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.dirs
+            .iter()
+            .map(|dir| dir.split_once("::").unwrap_or((dir, dir)))
+    }
 }
 
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {

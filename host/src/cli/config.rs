@@ -192,7 +192,7 @@ impl Reader<'_> {
         for (key, value) in entries {
             let name = key.get_ref().as_ref();
             let variable = variable(service, name);
-            if !service.is_empty() && std::env::var_os(&variable).is_some() {
+            if std::env::var_os(&variable).is_some() {
                 continue;
             }
             let tokens = match self.tokens(&command, key, value) {
@@ -209,9 +209,7 @@ impl Reader<'_> {
                 Err(error) => self.mistake(value.span(), format!("`{name}`: {}", reason(&error))),
             }
         }
-        if !service.is_empty() {
-            flags.extend(self.overrides(&command, service));
-        }
+        flags.extend(self.overrides(&command, service));
         if self.mistakes.len() > before {
             return None;
         }
@@ -231,11 +229,11 @@ impl Reader<'_> {
         }
     }
 
-    /// What the environment says of a service's keys.
+    /// What the environment says of the keys.
     fn overrides(&mut self, command: &Command, service: &str) -> Vec<OsString> {
         let mut flags = Vec::new();
         for argument in command.get_arguments() {
-            let Some(long) = argument.get_long() else {
+            let Some(long) = argument.get_long().filter(|&long| long != CONFIG) else {
                 continue;
             };
             let variable = variable(service, long);
@@ -340,11 +338,13 @@ fn flag(name: &str, value: impl Into<OsString>) -> OsString {
     flag
 }
 
-/// The environment variable of a service's key.
+/// The environment variable of a key: of a service's, or of the process'.
 fn variable(service: &str, key: &str) -> String {
-    format!("HALFOPEN_{service}_{key}")
-        .to_ascii_uppercase()
-        .replace('-', "_")
+    let name = match service {
+        "" => format!("HALFOPEN_{key}"),
+        service => format!("HALFOPEN_{service}_{key}"),
+    };
+    name.to_ascii_uppercase().replace('-', "_")
 }
 
 /// That a key is unknown, and which was meant.

@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use halfopen::Policy;
 use halfopen_compose::{Interfaces, Kind};
 
 use super::args::InspectArgs;
@@ -14,13 +13,13 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let bytes = halfopen::read(&args.component)?;
     let path = args.component.display().to_string();
     let interfaces = Interfaces::of(&bytes).with_context(|| format!("cannot inspect `{path}`"))?;
-    let report = report(&path, bytes.len(), &interfaces, &args.network.policy());
+    let report = report(&path, bytes.len(), &interfaces, args);
     // A reader that has gone is no error.
     let _ = std::io::stdout().write_all(report.as_bytes());
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(path: &str, size: usize, interfaces: &Interfaces, policy: &Policy) -> String {
+fn report(path: &str, size: usize, interfaces: &Interfaces, args: &InspectArgs) -> String {
     let kind = interfaces.kind();
     let mut text = format!("{path}: {kind}, {size} bytes\n");
     let world = match kind {
@@ -42,8 +41,9 @@ fn report(path: &str, size: usize, interfaces: &Interfaces, policy: &Policy) -> 
         .max()
         .unwrap_or(0);
     for import in &interfaces.imports {
-        let _ = writeln!(text, "  {import:width$}  {}", granted(import, kind, policy));
+        let _ = writeln!(text, "  {import:width$}  {}", granted(import, kind, args));
     }
+    let _ = writeln!(text, "\nmemory:\n  at most {} MiB", args.guest.max_memory);
     text += "\nrun it:\n";
     for way in ways(path, kind) {
         let _ = writeln!(text, "  {way}");
@@ -51,7 +51,7 @@ fn report(path: &str, size: usize, interfaces: &Interfaces, policy: &Policy) -> 
     text
 }
 
-fn granted(import: &str, kind: Kind, policy: &Policy) -> String {
+fn granted(import: &str, kind: Kind, args: &InspectArgs) -> String {
     if !halfopen::provides(import) {
         return "MISSING: this host does not provide it".to_owned();
     }
@@ -62,16 +62,19 @@ fn granted(import: &str, kind: Kind, policy: &Policy) -> String {
         }
         "halfopen:tcp/peer" => "what TLS or a load balancer tells of its peers".to_owned(),
         "halfopen:tcp/listeners" | "halfopen:tcp/outbound" | "wasi:sockets/types" => {
-            policy.to_string()
+            args.network.policy().to_string()
         }
         "wasi:sockets/tcp"
         | "wasi:sockets/tcp-create-socket"
         | "wasi:sockets/network"
-        | "wasi:sockets/instance-network" => policy.to_string(),
+        | "wasi:sockets/instance-network" => args.network.policy().to_string(),
         "wasi:sockets/udp" | "wasi:sockets/udp-create-socket" | "wasi:sockets/ip-name-lookup" => {
             "nothing: every call is denied".to_owned()
         }
-        "wasi:cli/environment" => "its arguments, and the variables of `--env`".to_owned(),
+        "wasi:cli/environment" => {
+            let names = args.guest.env.iter().map(|(name, _)| name.clone());
+            format!("its arguments, and {}", listed(names, "no variables"))
+        }
         "wasi:cli/stdin" => match kind {
             Kind::Service => "an empty input".to_owned(),
             _ => "this process's input".to_owned(),
@@ -82,9 +85,23 @@ fn granted(import: &str, kind: Kind, policy: &Policy) -> String {
         },
         "wasi:filesystem/types" | "wasi:filesystem/preopens" => match kind {
             Kind::Service => "no directory".to_owned(),
-            _ => "the directories of `--dir`".to_owned(),
+            _ => {
+                let pair = |(host, guest): (&str, &str)| match host == guest {
+                    true => String::from(host),
+                    false => format!("{host} as {guest}"),
+                };
+                listed(args.dirs.pairs().map(pair), "no directory")
+            }
         },
         _ => "yes".to_owned(),
+    }
+}
+
+fn listed(names: impl Iterator<Item = String>, none: &str) -> String {
+    let names: Vec<_> = names.collect();
+    match names.is_empty() {
+        true => none.to_owned(),
+        false => names.join(", "),
     }
 }
 

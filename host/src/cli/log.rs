@@ -7,13 +7,14 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::args::{LogArgs, LogFormat};
+use super::status::Status;
 
 /// Under which name the lines of the access log can be chosen.
 const ACCESS: &str = "access";
 
 /// Logs to standard error. `HALFOPEN_LOG` chooses what is logged, in the form of the
 /// `tracing-subscriber` crate.
-pub(super) fn to_stderr(args: LogArgs) {
+pub(super) fn start(args: LogArgs, status: Status) {
     let mut filter = EnvFilter::try_from_env("HALFOPEN_LOG")
         .unwrap_or_else(|_| EnvFilter::default().add_directive(LevelFilter::WARN.into()));
     if args.access_log {
@@ -21,7 +22,7 @@ pub(super) fn to_stderr(args: LogArgs) {
         filter = filter.add_directive(access.expect("a name and a level are a directive"));
     }
     let subscriber = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer(status)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .with_env_filter(filter);
@@ -34,7 +35,7 @@ pub(super) fn to_stderr(args: LogArgs) {
 /// A line of the access log: what became of a connection of a service.
 pub(super) fn access(service: &str, report: &Report) {
     let error = match &report.ending {
-        Ending::Failed(error) => Some(error.to_string()),
+        Ending::Failed(error) => Some(error.reason()),
         _ => None,
     };
     tracing::info!(

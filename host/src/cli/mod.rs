@@ -1,19 +1,30 @@
 //! The command line: what is asked for, and how its outcome is told.
 
 mod address;
+mod admin;
 mod args;
 mod check;
 mod compile;
 mod compose;
 mod config;
+mod generate;
 mod inspect;
 mod log;
+mod metrics;
 mod run;
 mod serve;
 mod service;
 mod signals;
+mod sockets;
+mod status;
 mod supervisor;
 mod systemd;
+#[cfg(feature = "opentelemetry")]
+mod traces;
+#[cfg(not(feature = "opentelemetry"))]
+#[path = "no_traces.rs"]
+mod traces;
+mod watched;
 
 use std::process::ExitCode;
 
@@ -21,6 +32,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use args::{Command, Halfopen, LogArgs};
+use status::Status;
 
 /// The exit status of a wrong call, as is usual.
 const USAGE: u8 = 2;
@@ -32,7 +44,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     if !matches!(command, Command::Serve(_)) {
-        log::to_stderr(LogArgs::default());
+        log::start(LogArgs::default(), Status::none());
     }
     let done = match command {
         // Its log is a matter of its configuration.
@@ -42,6 +54,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Compile(args) => compile::compile(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Check(args) => check::check(&args),
+        Command::Generate(what) => generate::generate(&what),
     };
     done.unwrap_or_else(|error| {
         // The chain of causes makes one line: `error: what: why: and why that`.

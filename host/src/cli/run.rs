@@ -46,8 +46,7 @@ async fn run_to_its_end(args: RunArgs) -> anyhow::Result<ExitCode> {
     for (name, value) in args.guest.env {
         builder = builder.env(name, value);
     }
-    for dir in &args.dirs {
-        let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
+    for (host, guest) in args.dirs.pairs() {
         builder = builder.dir(host, guest);
     }
     let program = builder

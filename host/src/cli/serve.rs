@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::args::ServeArgs;
 use super::config::Plan;
 use super::log;
+use super::status::Status;
 use super::supervisor::Supervisor;
 
 /// How long what was printed may take to be written, at the end.
@@ -13,12 +14,13 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 pub(super) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::of(&args)?;
-    log::to_stderr(plan.process.log);
+    let status = Status::new(!plan.process.no_status);
+    log::start(plan.process.log, status.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let done = runtime.block_on(async {
-        let mut supervisor = Supervisor::start(args, plan).await?;
+        let mut supervisor = Supervisor::start(args, plan, status).await?;
         let code = supervisor.run().await?;
         supervisor.flush(FLUSH).await;
         Ok(code)

@@ -48,6 +48,10 @@ pub(super) struct ServiceArgs {
     /// traps. 0 is no limit.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     max_compute: Duration,
+    /// KiB that an instance may print in a second; what is more is thrown away, and a line
+    /// says how much. 0 is no limit.
+    #[arg(long, value_name = "KIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(..=4_000_000))]
+    max_output: u32,
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
@@ -101,6 +105,7 @@ impl ServiceArgs {
             .policy(self.network.policy())
             .max_memory((self.guest.max_memory as usize) << 20)
             .max_compute(self.max_compute)
+            .max_output(NonZeroU32::new(self.max_output * 1024))
             .allow_precompiled(self.guest.allow_precompiled)
             .cache(!self.guest.no_cache)
             .stdout(stdout)

@@ -1,28 +1,30 @@
 //! Keeps services running: one version of each that accepts, and older ones whose
 //! connections finish.
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use futures::future::OptionFuture;
-use halfopen::{Finished, Output, Running, Server};
-use tokio::net::TcpListener;
+use halfopen::{Finished, Output, Running, Server, ServerBuilder};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::address::{DEFAULT, Listen};
+use super::admin::Admin;
 use super::args::{ProcessArgs, ServeArgs};
 use super::config::{Plan, Service};
 use super::log;
+use super::metrics::Metrics;
 use super::signals::{Asked, Signals};
+use super::sockets::{Inherited, Sockets, print_addresses};
+use super::status::Status;
 use super::systemd;
+use super::traces::Traces;
+use super::watched::Watched;
 
 /// How often files are looked at.
 const WATCH: Duration = Duration::from_millis(500);
@@ -32,6 +34,10 @@ pub(super) struct Supervisor {
     args: ServeArgs,
     process: ProcessArgs,
     signals: Signals,
+    status: Status,
+    metrics: Arc<Metrics>,
+    traces: Option<Traces>,
+    admin: Admin,
     stdout: (Output, Finished),
     stderr: (Output, Finished),
     services: Vec<Live>,
@@ -48,21 +54,8 @@ pub(super) struct Supervisor {
 
 /// A service that accepts connections.
 struct Live {
-    name: String,
-    sockets: Vec<Socket>,
+    sockets: Sockets,
     running: Arc<Running>,
-}
-
-/// A listening socket; servers get copies of it.
-struct Socket {
-    origin: Origin,
-    socket: std::net::TcpListener,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Bound(Listen),
-    Systemd,
 }
 
 /// A version that is ready to run.
@@ -73,18 +66,22 @@ struct Loaded {
 
 impl Supervisor {
     /// Loads and starts all services.
-    pub(super) async fn start(args: ServeArgs, plan: Plan) -> anyhow::Result<Self> {
+    pub(super) async fn start(args: ServeArgs, plan: Plan, status: Status) -> anyhow::Result<Self> {
         // From here on a signal is not lost.
         let signals = Signals::with_reload()?;
-        let (stdout, written) = Output::stdout();
-        let (stderr, errors_written) = Output::stderr();
+        let metrics = Metrics::new();
+        let admin = Admin::new(metrics.clone());
         let process = plan.process.clone();
-        let watched = Watched::new(&args, &plan);
+        let watched = Watched::new(plan.files(&args));
         let mut supervisor = Supervisor {
             args,
             signals,
-            stdout: (stdout, written),
-            stderr: (stderr, errors_written),
+            stdout: Output::new(status.above(std::io::stdout())),
+            stderr: Output::new(status.above(std::io::stderr())),
+            status,
+            metrics,
+            traces: Traces::from_env()?,
+            admin,
             services: Vec::new(),
             retired: JoinSet::new(),
             older: Vec::new(),
@@ -94,22 +91,28 @@ impl Supervisor {
             watched,
             process,
         };
-        let mut inherited = systemd::sockets()?;
+        let inherited = systemd::sockets()?;
         let loaded = supervisor.load(plan).await??;
-        let sockets = supervisor.open(&loaded.plan, &mut inherited)?;
-        if let Some((name, _)) = inherited.first() {
-            bail!("systemd passed a socket `{name}`, and no service has that name");
-        }
+        let sockets = supervisor.open(&loaded.plan, inherited)?;
+        let admin = match supervisor.process.admin {
+            Some(address) => Some(supervisor.admin.listen(address).await?),
+            None => None,
+        };
         let first = print_addresses(&sockets)?;
         if let ([service], Some(address)) = (&*loaded.plan.services, first)
             && service.args.component.is_none()
         {
-            eprintln!(
-                "halfopen: serving the built-in echo; {}",
+            supervisor.say(&format!(
+                "serving the built-in echo; {}",
                 how_to_try(address)
-            );
+            ));
+        }
+        if let Some(address) = admin {
+            supervisor.say(&format!("metrics on http://{address}/metrics"));
         }
         supervisor.replace(loaded, sockets)?;
+        supervisor.admin.set_ready(true);
+        supervisor.status.show(supervisor.metrics.clone());
         systemd::ready();
         Ok(supervisor)
     }
@@ -156,10 +159,15 @@ impl Supervisor {
         drop((self.stdout.0, self.stderr.0));
         self.stdout.1.wait(time).await;
         self.stderr.1.wait(time).await;
+        if let Some(traces) = self.traces {
+            // It waits for its own thread.
+            let _ = tokio::task::spawn_blocking(move || traces.finish()).await;
+        }
     }
 
     async fn stop(&mut self) -> anyhow::Result<ExitCode> {
         systemd::stopping();
+        self.admin.set_ready(false);
         // Their sockets go as well: a copy that is left open is still connected to.
         let services = std::mem::take(&mut self.services);
         let all: Vec<_> = services
@@ -173,9 +181,9 @@ impl Supervisor {
         let grace = all.iter().map(|running| running.grace()).max();
         let grace = grace.unwrap_or_default().as_secs_f64();
         let open: usize = all.iter().map(|running| running.connections()).sum();
-        eprintln!(
-            "halfopen: stopping; {open} connections have {grace} s to finish, and a second signal ends them at once"
-        );
+        self.say(&format!(
+            "stopping; {open} connections have {grace} s to finish, and a second signal ends them at once"
+        ));
         let finished = async {
             let mut accepted = 0;
             let mut aborted = 0;
@@ -189,16 +197,23 @@ impl Supervisor {
         let (accepted, aborted) = tokio::select! {
             finished = finished => finished,
             () = self.signals.stop() => {
-                eprintln!("halfopen: stopped at once");
+                self.status.clear();
+                self.say("stopped at once");
                 return Ok(ExitCode::FAILURE);
             }
         };
+        self.status.clear();
         if aborted > 0 {
-            eprintln!(
-                "halfopen: {aborted} of {accepted} connections did not finish within {grace} s and were reset"
-            );
+            self.say(&format!(
+                "{aborted} of {accepted} connections did not finish within {grace} s and were reset"
+            ));
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Tells the operator, whatever is logged.
+    fn say(&self, text: &str) {
+        self.status.say(&format!("halfopen: {text}"));
     }
 
     /// Begins to load everything anew.
@@ -210,7 +225,7 @@ impl Supervisor {
         systemd::reloading();
         match Plan::of(&self.args) {
             Ok(plan) => {
-                self.watched = Watched::new(&self.args, &plan);
+                self.watched = Watched::new(plan.files(&self.args));
                 self.loading = Some(self.load(plan));
             }
             Err(error) => self.reloaded(Ok(Err(error))),
@@ -228,16 +243,15 @@ impl Supervisor {
             .context("loading it failed")
             .and_then(|loaded| loaded)
             .and_then(|loaded| {
-                let sockets = self.open(&loaded.plan, &mut Vec::new())?;
+                let sockets = self.open(&loaded.plan, Vec::new())?;
                 self.replace(loaded, sockets)
             });
+        self.metrics.reloaded(done.is_ok());
         match done {
-            Ok(()) => eprintln!(
-                "halfopen: reloaded; {open} connections go on with the version that they began with"
-            ),
-            Err(error) => {
-                eprintln!("halfopen: not reloaded, and nothing has changed: {error:#}");
-            }
+            Ok(()) => self.say(&format!(
+                "reloaded; {open} connections go on with the version that they began with"
+            )),
+            Err(error) => self.say(&format!("not reloaded, and nothing has changed: {error:#}")),
         }
         systemd::ready();
         if std::mem::take(&mut self.once_more) {
@@ -250,16 +264,27 @@ impl Supervisor {
         let stdout = self.stdout.0.clone();
         let stderr = self.stderr.0.clone();
         let access_log = self.process.log.access_log;
+        let metrics = self.metrics.clone();
+        let traces = self.traces.clone();
         tokio::task::spawn_blocking(move || {
             let mut servers = Vec::new();
             for service in &plan.services {
                 let name = service.name.clone();
+                let counting = metrics.observer(&name);
+                let tracing = traces.as_ref().map(|traces| traces.observer(&name));
+                let observe = |builder: ServerBuilder| {
+                    let mut builder = builder.observer(counting);
+                    if let Some(tracing) = tracing {
+                        builder = builder.observer(tracing);
+                    }
+                    match access_log {
+                        true => builder.observer(move |report: &_| log::access(&name, report)),
+                        false => builder,
+                    }
+                };
                 let server = service
                     .args
-                    .server(stdout.clone(), stderr.clone(), |builder| match access_log {
-                        true => builder.on_close(move |report| log::access(&name, report)),
-                        false => builder,
-                    })?;
+                    .server(stdout.clone(), stderr.clone(), observe)?;
                 servers.push(server);
             }
             Ok(Loaded { plan, servers })
@@ -267,73 +292,25 @@ impl Supervisor {
     }
 
     /// The sockets of each service: those that are open already, and new ones.
-    fn open(
-        &self,
-        plan: &Plan,
-        inherited: &mut Vec<(String, std::net::TcpListener)>,
-    ) -> anyhow::Result<Vec<Vec<Socket>>> {
-        let mut known: Vec<_> = self
-            .services
-            .iter()
-            .flat_map(|live| &live.sockets)
-            .collect();
-        let alone = plan.services.len() == 1;
-        let mut all = Vec::new();
-        for service in &plan.services {
-            let mut sockets = Vec::new();
-            for (name, socket) in std::mem::take(inherited) {
-                if alone || name == service.name {
-                    let origin = Origin::Systemd;
-                    sockets.push(Socket { origin, socket });
-                } else {
-                    inherited.push((name, socket));
-                }
-            }
-            // What systemd has given is not given again.
-            if let Some(live) = self.services.iter().find(|live| live.name == service.name) {
-                for socket in &live.sockets {
-                    if socket.origin == Origin::Systemd {
-                        sockets.push(socket.try_clone()?);
-                    }
-                }
-            }
-            let listen = match &*service.args.listen {
-                [] if sockets.is_empty() => &[DEFAULT],
-                listen => listen,
-            };
-            for &listen in listen {
-                let origin = Origin::Bound(listen);
-                let open = known.iter().position(|socket| socket.origin == origin);
-                sockets.push(match open {
-                    Some(index) => known.swap_remove(index).try_clone()?,
-                    None => Socket {
-                        origin,
-                        socket: listen.bind()?.into_std()?,
-                    },
-                });
-            }
-            all.push(sockets);
-        }
-        Ok(all)
+    fn open(&self, plan: &Plan, inherited: Vec<Inherited>) -> anyhow::Result<Vec<Sockets>> {
+        let before: Vec<_> = self.services.iter().map(|live| &live.sockets).collect();
+        Sockets::open(&plan.services, &before, inherited)
     }
 
     /// Lets the servers accept, and those before them no more.
-    fn replace(&mut self, loaded: Loaded, sockets: Vec<Vec<Socket>>) -> anyhow::Result<()> {
+    fn replace(&mut self, loaded: Loaded, sockets: Vec<Sockets>) -> anyhow::Result<()> {
         let mut listeners = Vec::new();
         for sockets in &sockets {
-            let copies = sockets.iter().map(Socket::listener);
-            listeners.push(copies.collect::<io::Result<Vec<_>>>()?);
+            listeners.push(sockets.listeners()?);
         }
         let before = std::mem::take(&mut self.services);
         let services = loaded.plan.services.into_iter();
         for (((service, server), sockets), listeners) in
             services.zip(loaded.servers).zip(sockets).zip(listeners)
         {
-            self.services.push(Live {
-                name: service.name,
-                sockets,
-                running: self.started(server.start(listeners)),
-            });
+            let running = self.started(server.start(listeners));
+            self.metrics.watch(&service.name, &running);
+            self.services.push(Live { sockets, running });
         }
         for live in before {
             live.running.retire();
@@ -358,20 +335,16 @@ impl Supervisor {
     }
 }
 
-impl Socket {
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(Socket {
-            origin: self.origin,
-            socket: self.socket.try_clone()?,
-        })
-    }
-
-    fn listener(&self) -> io::Result<TcpListener> {
-        TcpListener::from_std(self.socket.try_clone()?)
-    }
-}
-
 impl Plan {
+    /// The files that it is made of.
+    fn files(&self, args: &ServeArgs) -> impl Iterator<Item = PathBuf> {
+        let services = self
+            .services
+            .iter()
+            .flat_map(|service| service.args.files());
+        services.chain(args.process.config.clone())
+    }
+
     /// What the arguments ask for, or the configuration that they name.
     pub(super) fn of(args: &ServeArgs) -> anyhow::Result<Self> {
         if let Some(path) = &args.process.config {
@@ -389,70 +362,10 @@ impl Plan {
     }
 }
 
-/// The files that a plan is made of, and how they were.
-struct Watched {
-    files: Vec<(PathBuf, Option<State>)>,
-    /// A change that may not be finished yet.
-    changing: bool,
-}
-
-/// What changes with a file: when it was written, how long it is, which it is.
-type State = (SystemTime, u64, u64);
-
-impl Watched {
-    fn new(args: &ServeArgs, plan: &Plan) -> Self {
-        let files = plan
-            .services
-            .iter()
-            .flat_map(|service| service.args.files());
-        let files = files.chain(args.process.config.clone());
-        Watched {
-            files: files.map(|path| (path.clone(), state(&path))).collect(),
-            changing: false,
-        }
-    }
-
-    /// Whether one has changed, and none has since it was looked at before.
-    fn changed(&mut self) -> bool {
-        let mut changed = false;
-        for (path, before) in &mut self.files {
-            let now = state(path);
-            changed |= now != *before;
-            *before = now;
-        }
-        let finished = self.changing && !changed;
-        self.changing = changed;
-        finished
-    }
-}
-
-fn state(path: &std::path::Path) -> Option<State> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
-}
-
 fn ticks(period: Duration) -> tokio::time::Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-/// Prints where it listens, before anything else is printed, and returns the first
-/// address.
-fn print_addresses(services: &[Vec<Socket>]) -> anyhow::Result<Option<SocketAddr>> {
-    let mut first = None;
-    let mut lines = String::new();
-    for socket in services.iter().flatten() {
-        let address = socket.socket.local_addr()?;
-        first.get_or_insert(address);
-        lines += &format!("{address}\n");
-    }
-    let mut stdout = io::stdout();
-    // Nobody may be reading; that is no reason not to serve.
-    let _ = stdout
-        .write_all(lines.as_bytes())
-        .and_then(|()| stdout.flush());
-    Ok(first)
 }
 
 fn how_to_try(address: SocketAddr) -> String {

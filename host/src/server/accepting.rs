@@ -70,7 +70,9 @@ impl Shared {
             if self.front.waits() {
                 // For its peer, and so it holds up nobody else.
                 let (shared, workers) = (self.clone(), workers.clone());
+                let arriving = Load::one_more(&self.arriving);
                 self.tasks.spawn(async move {
+                    let _arriving = arriving;
                     tokio::select! {
                         () = shared.clone().receive(arrival, &workers) => {}
                         () = shared.killed.cancelled() => {}
@@ -89,10 +91,15 @@ impl Shared {
             // It is never closed.
             AtLimit::Wait => self.permits.clone().acquire_owned().await.ok(),
         };
-        let (stream, peer) = listener.accept().await?;
+        let (stream, peer) = listener
+            .accept(|error| {
+                self.observers
+                    .tell(|observer| observer.accept_failed(error))
+            })
+            .await?;
         Ok(Arrival {
             stream,
-            life: Life::new(peer, self.observer.clone()),
+            life: Life::new(peer, self.observers.clone()),
             permit,
         })
     }
@@ -109,6 +116,7 @@ impl Shared {
             Err(refusal) => return life.ending(Ending::Refused(refusal)),
         };
         self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.observers.tell(|observer| observer.accepted());
         let worker = workers
             .iter()
             .min_by_key(|worker| worker.load.load(Ordering::Relaxed));

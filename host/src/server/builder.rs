@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accepting::Front;
+use super::observer::{Observer, Observers};
 use super::{Isolation, Server, Shared};
 use crate::admission::{Admission, AtLimit, Peers};
 use crate::bindings::HostWorldPre;
@@ -20,7 +21,7 @@ use crate::output::Output;
 use crate::policy::Policy;
 use crate::proxy_protocol::ProxyProtocol;
 use crate::store::{Grants, linker};
-use crate::tcp::{Observer, Registry, Report, Timeouts};
+use crate::tcp::{Registry, Timeouts};
 use crate::tls::Tls;
 
 const HANDLER: &str = "halfopen:tcp/handler@0.1.0";
@@ -37,7 +38,7 @@ pub struct ServerBuilder {
     max_per_peer: Option<NonZeroU32>,
     max_rate_per_peer: Option<NonZeroU32>,
     timeouts: Timeouts,
-    observer: Option<Observer>,
+    observers: Observers,
     proxy: Option<ProxyProtocol>,
     tls: Option<Tls>,
     grace: Duration,
@@ -52,6 +53,7 @@ impl Default for ServerBuilder {
             workers: None,
             grants: Grants {
                 max_compute: Duration::from_secs(10),
+                max_output: NonZeroU32::new(1 << 20),
                 ..Grants::new("service")
             },
             max_connections: 4096,
@@ -60,7 +62,7 @@ impl Default for ServerBuilder {
             max_per_peer: None,
             max_rate_per_peer: None,
             timeouts: Timeouts::default(),
-            observer: None,
+            observers: Observers::default(),
             proxy: None,
             tls: None,
             grace: Duration::from_secs(10),
@@ -147,6 +149,15 @@ impl ServerBuilder {
         self
     }
 
+    /// How many bytes an instance may print in a second, on each of its streams; what is
+    /// more is thrown away, and a line says how much. 1 MiB at first, and `None` is no
+    /// limit.
+    #[must_use]
+    pub fn max_output(mut self, bytes_per_second: Option<NonZeroU32>) -> Self {
+        self.grants.max_output = bytes_per_second;
+        self
+    }
+
     /// How many connections may be open at once. At least 1, and 4,096 at first.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
@@ -206,11 +217,10 @@ impl ServerBuilder {
         self
     }
 
-    /// Is told of every connection's end. It is called on the threads that serve, which
-    /// wait for it to return.
+    /// Has somebody told of what happens; may be called several times.
     #[must_use]
-    pub fn on_close(mut self, observer: impl Fn(&Report) + Send + Sync + 'static) -> Self {
-        self.observer = Some(Arc::new(observer));
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observers.add(observer);
         self
     }
 
@@ -286,7 +296,9 @@ impl ServerBuilder {
                     self.max_rate_per_peer,
                 )),
                 timeouts: self.timeouts,
-                observer: self.observer,
+                observers: Arc::new(self.observers),
+                arriving: Arc::default(),
+                instances: Arc::default(),
                 front: Front {
                     proxy: self.proxy,
                     tls,

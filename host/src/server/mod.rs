@@ -15,14 +15,17 @@ use wasmtime::Engine;
 use crate::admission::{Admission, AtLimit, Peers};
 use crate::bindings::HostWorldPre;
 use crate::store::{Grants, State};
-use crate::tcp::{Acceptor, Observer, Registry, Timeouts};
+use crate::tcp::{Acceptor, Registry, Timeouts};
 
 mod accepting;
 mod builder;
+mod observer;
 mod serving;
 
 use accepting::Front;
 pub use builder::ServerBuilder;
+pub(crate) use observer::Observers;
+pub use observer::{Observer, Snapshot};
 
 /// How instances and connections go together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +82,10 @@ struct Shared {
     at_limit: AtLimit,
     admission: Arc<Admission>,
     timeouts: Timeouts,
-    observer: Option<Observer>,
+    observers: Arc<Observers>,
+    /// How many connections wait for their peer before a service has them.
+    arriving: Arc<AtomicUsize>,
+    instances: Arc<AtomicUsize>,
     front: Front,
     /// How many connections have no worker.
     unshared: Arc<AtomicUsize>,
@@ -205,6 +211,16 @@ impl Running {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.connections.len()
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(
+            self.shared.connections.traffic(),
+            self.shared.arriving.load(Ordering::Relaxed),
+            self.shared.instances.load(Ordering::Relaxed),
+        )
     }
 
     /// Waits until it accepts no more, and the last connection has ended; after

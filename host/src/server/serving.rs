@@ -16,7 +16,7 @@ use wasmtime::component::Accessor;
 use super::{Isolation, Shared};
 use crate::bindings::HostWorld;
 use crate::store::State;
-use crate::tcp::{Connection, Ending, Place, Stream};
+use crate::tcp::{Connection, Ending, Load, Place, Stream};
 use crate::trap::describe_trap;
 
 /// How many connections wait for a shared instance that is busy.
@@ -95,6 +95,7 @@ impl Shared {
             Err(error) => return tracing::error!(%peer, "a connection is lost: {error}"),
         };
         let turns = store.data().turns();
+        let _instance = Load::one_more(&self.instances);
         let served = async {
             // Boxed, because its state is large and soon gone.
             let instance = Box::pin(self.pre.instantiate_async(&mut store)).await?;
@@ -113,7 +114,7 @@ impl Shared {
             () = self.killed.cancelled() => Ok(()),
         };
         if let Err(error) = served {
-            trapped(&store, peer, &error);
+            self.trapped(&store, peer, &error);
         }
     }
 
@@ -128,7 +129,7 @@ impl Shared {
             };
             match served {
                 Ok(()) => return,
-                Err((peer, error)) => trapped(&store, peer, &error),
+                Err((peer, error)) => self.trapped(&store, peer, &error),
             }
         }
     }
@@ -146,6 +147,7 @@ impl Shared {
             return Ok(());
         };
         let mut latest = first.peer;
+        let _instance = Load::one_more(&self.instances);
         let instance = match self.pre.instantiate_async(&mut *store).await {
             Ok(instance) => instance,
             Err(error) => {
@@ -196,6 +198,16 @@ impl Shared {
             Err(error) => Err((latest, error)),
         }
     }
+
+    /// Ends what a trap leaves behind: its connections are reset, not finished as if
+    /// all had been said.
+    fn trapped(&self, store: &Store<State>, peer: SocketAddr, error: &wasmtime::Error) {
+        store.data().tcp.abort_all();
+        self.observers.tell(|observer| observer.trapped());
+        let described = describe_trap(error);
+        let (cause, backtrace) = described.split_once('\n').unwrap_or((&described, ""));
+        tracing::error!(%peer, %backtrace, "the service trapped: {cause}");
+    }
 }
 
 impl Worker {
@@ -241,11 +253,4 @@ async fn handle(
         }
     }
     Ok(())
-}
-
-/// Ends what a trap leaves behind: its connections are reset, not finished as if
-/// all had been said.
-fn trapped(store: &Store<State>, peer: SocketAddr, error: &wasmtime::Error) {
-    store.data().tcp.abort_all();
-    tracing::error!(%peer, "the service trapped: {}", describe_trap(error));
 }

@@ -5,6 +5,30 @@ use std::io;
 pub use crate::bindings::halfopen::tcp::types::ErrorCode;
 use rustix::io::Errno;
 
+impl ErrorCode {
+    /// What it is called in WIT, or the system's words.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            ErrorCode::AccessDenied => "access-denied",
+            ErrorCode::NotSupported => "not-supported",
+            ErrorCode::InvalidArgument => "invalid-argument",
+            ErrorCode::OutOfMemory => "out-of-memory",
+            ErrorCode::Timeout => "timeout",
+            ErrorCode::InvalidState => "invalid-state",
+            ErrorCode::AddressNotBindable => "address-not-bindable",
+            ErrorCode::AddressInUse => "address-in-use",
+            ErrorCode::RemoteUnreachable => "remote-unreachable",
+            ErrorCode::ConnectionRefused => "connection-refused",
+            ErrorCode::ConnectionBroken => "connection-broken",
+            ErrorCode::ConnectionReset => "connection-reset",
+            ErrorCode::ConnectionAborted => "connection-aborted",
+            ErrorCode::DatagramTooLarge => "datagram-too-large",
+            ErrorCode::Other(text) => text.as_deref().unwrap_or("other"),
+        }
+    }
+}
+
 impl From<&io::Error> for ErrorCode {
     fn from(error: &io::Error) -> Self {
         match Errno::from_io_error(error) {

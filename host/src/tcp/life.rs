@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::ErrorCode;
 use crate::admission::Refusal;
+use crate::server::Observers;
 
 /// How long things may take on a connection. What takes longer is ended by RST, and its
 /// service sees `timeout`. `None` is no limit.
@@ -102,6 +103,12 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// Whether no service has seen the connection.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Ending::Refused(_))
+    }
+
     /// What the service sees of an end that it did not cause.
     pub(super) fn error(&self) -> ErrorCode {
         match self {
@@ -129,9 +136,6 @@ pub struct Report {
     pub ending: Ending,
 }
 
-/// Is told of every end.
-pub(crate) type Observer = Arc<dyn Fn(&Report) + Send + Sync>;
-
 /// What is noted of an accepted connection while it lasts. That it is dropped is its end.
 pub(crate) struct Life {
     peer: SocketAddr,
@@ -144,7 +148,7 @@ pub(crate) struct Life {
     stalled: AtomicBool,
     ending: OnceLock<Ending>,
     seen: Mutex<Seen>,
-    observer: Option<Observer>,
+    observers: Arc<Observers>,
 }
 
 /// How things were when they were looked at before.
@@ -166,7 +170,7 @@ const PEER: u8 = 1;
 const SERVICE: u8 = 2;
 
 impl Life {
-    pub(crate) fn new(peer: SocketAddr, observer: Option<Observer>) -> Self {
+    pub(crate) fn new(peer: SocketAddr, observers: Arc<Observers>) -> Self {
         let now = Instant::now();
         Life {
             peer,
@@ -185,7 +189,7 @@ impl Life {
                 half_open_since: now,
                 stalled_since: now,
             }),
-            observer,
+            observers,
         }
     }
 
@@ -223,6 +227,14 @@ impl Life {
         let _ = self
             .first_end
             .compare_exchange(0, side, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Bytes so far: received, and sent.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        (
+            self.received.load(Ordering::Relaxed),
+            self.sent.load(Ordering::Relaxed),
+        )
     }
 
     /// How it ended; what was noted first counts.
@@ -282,10 +294,7 @@ impl fmt::Debug for Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        let Some(observer) = self.observer.take() else {
-            return;
-        };
-        observer(&Report {
+        let report = Report {
             peer: self.peer,
             received: *self.received.get_mut(),
             sent: *self.sent.get_mut(),
@@ -296,7 +305,8 @@ impl Drop for Life {
                 _ => None,
             },
             ending: self.ending.take().unwrap_or(Ending::Fin),
-        });
+        };
+        self.observers.tell(|observer| observer.closed(&report));
     }
 }
 
@@ -344,7 +354,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn life() -> Life {
-        Life::new(SocketAddr::from(([192, 0, 2, 1], 7)), None)
+        Life::new(SocketAddr::from(([192, 0, 2, 1], 7)), Arc::default())
     }
 
     #[test]
@@ -401,11 +411,10 @@ mod tests {
     #[test]
     fn the_end_is_told_once_with_what_was_noted_first() {
         let told = Arc::new(Mutex::new(Vec::new()));
-        let observer = {
-            let told = told.clone();
-            Arc::new(move |report: &Report| told.lock().unwrap().push(report.clone()))
-        };
-        let life = Life::new(SocketAddr::from(([192, 0, 2, 1], 7)), Some(observer));
+        let mut observers = Observers::default();
+        let telling = told.clone();
+        observers.add(move |report: &Report| telling.lock().unwrap().push(report.clone()));
+        let life = Life::new(SocketAddr::from(([192, 0, 2, 1], 7)), Arc::new(observers));
         life.received(3);
         life.sent(2);
         life.ended(Side::Service);

@@ -139,11 +139,15 @@ impl Acceptor {
         Ok(Acceptor(watched?))
     }
 
-    /// Accepts the next connection, waiting out whatever passes by itself.
+    /// Accepts the next connection, waiting out whatever passes by itself; `failed` is
+    /// told of that.
     ///
     /// # Errors
     /// Only if the listener can accept no more.
-    pub(crate) async fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    pub(crate) async fn accept(
+        &self,
+        failed: impl Fn(&io::Error),
+    ) -> io::Result<(std::net::TcpStream, SocketAddr)> {
         let accept = |listener: &std::net::TcpListener| {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             let (stream, peer) = acceptfrom_with(listener, flags)?;
@@ -155,7 +159,10 @@ impl Acceptor {
         loop {
             match self.0.async_io(Interest::READABLE, accept).await {
                 Ok((stream, peer)) => return Ok((stream.into(), canonical(peer))),
-                Err(error) => failures.wait_out(error).await?,
+                Err(error) => {
+                    failed(&error);
+                    failures.wait_out(error).await?;
+                }
             }
         }
     }

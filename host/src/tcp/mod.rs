@@ -52,9 +52,9 @@ pub(crate) use crate::bindings::halfopen::tcp::peer::{TlsEnd, TlsSession as Peer
 pub use connection::Connection;
 pub use ctx::{Tcp, TcpCtx, TcpCtxBuilder, TcpCtxView, TcpView, add_to_linker};
 pub use error::ErrorCode;
+pub(crate) use life::Life;
 pub use life::{Ending, Limit, Report, Side, Timeouts};
-pub(crate) use life::{Life, Observer};
 pub(crate) use listener::Acceptor;
 pub use listener::{Listener, accept_loop_delay, bind, bind_dual_stack};
-pub(crate) use registry::Registry;
+pub(crate) use registry::{Registry, Traffic};
 pub(crate) use socket::{Load, Place, Socket, Stream};

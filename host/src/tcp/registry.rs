@@ -32,6 +32,17 @@ struct Entries {
     sockets: HashMap<u64, Weak<Socket>>,
 }
 
+/// What goes on on the connections of a registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) open: usize,
+    pub(crate) half_open: usize,
+    pub(crate) closing: usize,
+    /// Bytes of those that are not closing.
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+}
+
 /// A connection's place in a registry; dropping it takes the connection out.
 #[derive(Debug)]
 pub(super) struct Registration {
@@ -59,6 +70,19 @@ impl Registry {
     /// How many connections are open, or closing.
     pub(crate) fn len(&self) -> usize {
         self.entries().sockets.len()
+    }
+
+    /// What goes on on them.
+    pub(crate) fn traffic(&self) -> Traffic {
+        let mut traffic = Traffic {
+            closing: self.len(),
+            ..Traffic::default()
+        };
+        for socket in self.sockets() {
+            traffic.closing = traffic.closing.saturating_sub(1);
+            socket.count(&mut traffic);
+        }
+        traffic
     }
 
     /// Resets every connection that has not ended. Those that are closing gently

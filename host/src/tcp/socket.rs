@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use super::life::{Ending, Life, Side, Timeouts};
 use super::listener::canonical;
-use super::registry::{Registration, Registry};
+use super::registry::{Registration, Registry, Traffic};
 use super::secure::Secure;
 use super::{ErrorCode, PeerTls};
 use crate::admission::PeerPlace;
@@ -399,6 +399,22 @@ impl Socket {
         // RST (tcp_disconnect): at once, though others still hold the socket. It
         // also wakes whoever waits for this connection.
         let _ = rustix::net::connect_unspec(self.stream());
+    }
+
+    /// Adds what goes on on it.
+    pub(super) fn count(&self, traffic: &mut Traffic) {
+        let state = self.state();
+        if state.over() {
+            traffic.closing += 1;
+        } else if state.half_open() {
+            traffic.half_open += 1;
+        } else {
+            traffic.open += 1;
+        }
+        drop(state);
+        let (received, sent) = self.life().map(Life::bytes).unwrap_or_default();
+        traffic.received += received;
+        traffic.sent += sent;
     }
 
     /// Resets a connection on which something has taken too long.
