@@ -119,11 +119,19 @@ impl Server {
     /// # Errors
     /// If it does not.
     pub fn logged(&self, text: &str) -> Result<()> {
+        self.logged_line(text).map(drop)
+    }
+
+    /// The first line that it has logged and that contains `text`; waits for one.
+    ///
+    /// # Errors
+    /// If none comes.
+    pub fn logged_line(&self, text: &str) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
-        let found = |lines: &[String]| lines.iter().any(|line| line.contains(text));
         while Instant::now() < deadline {
-            if found(&self.stderr.get()) {
-                return Ok(());
+            let lines = self.stderr.get();
+            if let Some(line) = lines.into_iter().find(|line| line.contains(text)) {
+                return Ok(line);
             }
             thread::sleep(Duration::from_millis(10));
         }

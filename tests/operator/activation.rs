@@ -1,0 +1,178 @@
+//! Under systemd, which is played here: sockets that outlive the process, and what is
+//! told of readiness, reload, stopping and life (sd_listen_fds(3), sd_notify(3)).
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use command_fds::{CommandFdExt, FdMapping};
+use halfopen_tests::client::{Client, End};
+use halfopen_tests::server::{PATIENCE, Server};
+use rustix::process::Signal;
+
+use super::host::{BINARIES, descriptors, folder, is_served};
+
+/// Starts it with sockets, as systemd does. The variables that name the process can only
+/// be set within it.
+fn activated(sockets: &[(&str, &TcpListener)], arguments: &[&str]) -> Result<Command> {
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            "export LISTEN_PID=$$ WATCHDOG_PID=$$; exec \"$0\" \"$@\"",
+        ])
+        .arg(&BINARIES.halfopen)
+        .arg("serve")
+        .args(arguments)
+        .env("LISTEN_FDS", sockets.len().to_string());
+    let names: Vec<&str> = sockets.iter().map(|(name, _)| *name).collect();
+    command.env("LISTEN_FDNAMES", names.join(":"));
+    let mappings = sockets
+        .iter()
+        .zip(3..)
+        .map(|((_, socket), child_fd)| {
+            let parent_fd = OwnedFd::from(socket.try_clone()?);
+            Ok(FdMapping {
+                parent_fd,
+                child_fd,
+            })
+        })
+        .collect::<Result<_>>()?;
+    command.fd_mappings(mappings)?;
+    Ok(command)
+}
+
+fn listener() -> Result<TcpListener> {
+    Ok(TcpListener::bind("127.0.0.1:0")?)
+}
+
+#[test]
+fn a_restart_loses_no_connection() -> Result<()> {
+    let socket = listener()?;
+    let address = socket.local_addr()?;
+    let start = || Server::start(activated(&[("echo", &socket)], &["--grace", "30"])?, 1);
+    let server = start()?;
+    ensure!(server.address() == address, "{:?}", server.addresses);
+    let mut before = Client::connect(address)?;
+    is_served(&mut before)?;
+    // Stopped in peace: who is served finishes, and who comes meanwhile waits.
+    server.signal(Signal::TERM)?;
+    server.logged("stopping;")?;
+    thread::sleep(Duration::from_millis(200));
+    let mut waiting = Client::connect(address)?;
+    waiting.send(b"x")?;
+    is_served(&mut before)?;
+    before.fin()?;
+    ensure!(before.end()?.1 == End::Fin);
+    ensure!(server.wait()?.status.success());
+    let server = start()?;
+    ensure!(waiting.receive(1)? == b"x");
+
+    // Killed: who is served loses the connection, and nobody else does.
+    let mut lost = Client::connect(address)?;
+    is_served(&mut lost)?;
+    server.signal(Signal::KILL)?;
+    lost.end()?;
+    let mut waiting = Client::connect(address)?;
+    waiting.send(b"x")?;
+    let server = start()?;
+    ensure!(waiting.receive(1)? == b"x");
+    ensure!(server.stop(Signal::TERM)?.status.success());
+    Ok(())
+}
+
+#[test]
+fn names_say_which_service_gets_which_socket() -> Result<()> {
+    let folder = folder()?;
+    let file = folder.path().join("halfopen.toml");
+    let digest = halfopen_tests::runner::guest_path("digest");
+    std::fs::write(
+        &file,
+        format!(
+            "[services.echo]\n[services.sums]\ncomponent = \"{}\"\n",
+            digest.display()
+        ),
+    )?;
+    let (echo, sums) = (listener()?, listener()?);
+    let config = ["--config", file.to_str().context("a path")?];
+    let server = Server::start(activated(&[("sums", &sums), ("echo", &echo)], &config)?, 2)?;
+    is_served(&mut Client::connect(echo.local_addr()?)?)?;
+    let mut client = Client::connect(sums.local_addr()?)?;
+    client.fin()?;
+    ensure!(client.end()?.0.starts_with(b"0 bytes, SHA-256"));
+    // They stay over a reload.
+    let before = descriptors(&server)?;
+    server.signal(Signal::HUP)?;
+    server.logged("reloaded;")?;
+    is_served(&mut Client::connect(echo.local_addr()?)?)?;
+    super::host::soon("no descriptor is left behind", || {
+        Ok(descriptors(&server)? <= before)
+    })?;
+
+    let unknown = activated(&[("other", &listener()?)], &config)?;
+    let stopped = halfopen_tests::server::run(unknown)?;
+    ensure!(!stopped.status.success());
+    ensure!(
+        stopped
+            .stderr
+            .join("\n")
+            .contains("systemd passed a socket `other`"),
+        "{stopped:?}"
+    );
+    Ok(())
+}
+
+/// Who is told, in place of systemd.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn new(path: &Path) -> Result<Self> {
+        let socket = UnixDatagram::bind(path)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Manager(socket))
+    }
+
+    /// Waits for a message with this line.
+    fn told(&self, line: &str) -> Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let mut message = [0; 4096];
+            let length = self
+                .0
+                .recv(&mut message)
+                .with_context(|| format!("no {line}"))?;
+            let message = String::from_utf8_lossy(&message[..length]).into_owned();
+            if message.lines().any(|told| told == line) {
+                return Ok(message);
+            }
+        }
+        anyhow::bail!("no {line}")
+    }
+}
+
+#[test]
+fn the_manager_is_told_how_things_stand() -> Result<()> {
+    let folder = folder()?;
+    let path = folder.path().join("notify");
+    let manager = Manager::new(&path)?;
+    let mut command = activated(&[("echo", &listener()?)], &["--grace", "1"])?;
+    command.env("NOTIFY_SOCKET", &path);
+    command.env("WATCHDOG_USEC", "400000");
+    let server = Server::start(command, 1)?;
+    manager.told("READY=1")?;
+    manager.told("WATCHDOG=1")?;
+    manager.told("WATCHDOG=1")?;
+    server.signal(Signal::HUP)?;
+    let message = manager.told("RELOADING=1")?;
+    ensure!(message.contains("MONOTONIC_USEC="), "{message}");
+    manager.told("READY=1")?;
+    server.signal(Signal::TERM)?;
+    manager.told("STOPPING=1")?;
+    ensure!(server.wait()?.status.success());
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! What can be seen from outside: the access log, metrics, health.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use halfopen_tests::client::{Client, End};
+use rustix::process::Signal;
+
+use super::host::{get, metric, serve, served, soon, with_admin};
+
+#[test]
+fn each_connection_has_its_line() -> Result<()> {
+    let server = serve("hostile", &["--access-log"], &[])?;
+    let line = |client: &Client| -> Result<String> {
+        server.logged_line(&format!(
+            "closed service=\"hostile\" peer={}",
+            client.address()?
+        ))
+    };
+    let has = |line: &str, parts: &[&str]| -> Result<()> {
+        for part in parts {
+            ensure!(line.contains(part), "`{part}` is missing in: {line}");
+        }
+        Ok(())
+    };
+    let mut well = served(&server)?;
+    well.send(b"yz")?;
+    ensure!(well.receive(2)? == b"yz");
+    well.fin()?;
+    ensure!(well.end()?.1 == End::Fin);
+    has(
+        &line(&well)?,
+        &[
+            "INFO",
+            "received=3",
+            "sent=3",
+            "seconds=",
+            "first_end=peer",
+            "ending=fin",
+        ],
+    )?;
+    let reset = served(&server)?;
+    let peer = reset.try_clone()?;
+    reset.reset_now()?;
+    let told = server.logged_line("ending=reset-by-peer")?;
+    has(
+        &told,
+        &["received=1", "sent=1", "error=\"connection-reset\""],
+    )
+    .context("a reset by the peer")?;
+    drop(peer);
+    // The SDK resets what an error leaves open, before the host could.
+    for (how, ending, why) in [
+        (
+            b"e",
+            "reset-by-service",
+            "the service failed: asked to fail",
+        ),
+        (b"t", "trap", "the service trapped"),
+    ] {
+        let mut bad = Client::connect(server.address())?;
+        bad.send(how)?;
+        ensure!(bad.end()?.1 == End::Rst);
+        has(&line(&bad)?, &[&format!("ending={ending}")])?;
+        has(
+            &server.logged_line(why)?,
+            &[&format!("peer={}", bad.address()?)],
+        )?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_log_can_be_read_by_machines() -> Result<()> {
+    let server = serve(
+        "echo",
+        &["--access-log", "--log-format", "json"],
+        &["--quiet"],
+    )?;
+    let mut client = served(&server)?;
+    client.fin()?;
+    client.end()?;
+    let line = server.logged_line("\"closed\"")?;
+    let line: serde_json::Value = serde_json::from_str(&line).context("it is no JSON")?;
+    ensure!(line["service"] == "echo", "{line}");
+    ensure!(line["peer"] == client.address()?.to_string(), "{line}");
+    ensure!(line["received"] == 1 && line["sent"] == 1, "{line}");
+    ensure!(
+        line["first_end"] == "peer" && line["ending"] == "fin",
+        "{line}"
+    );
+    ensure!(
+        line["seconds"]
+            .as_f64()
+            .is_some_and(|seconds| seconds > 0.0),
+        "{line}"
+    );
+    Ok(())
+}
+
+#[test]
+fn metrics_say_how_things_stand() -> Result<()> {
+    let (server, admin) = with_admin("echo", &[], &["--quiet"])?;
+    let phase = |phase: &str| {
+        metric(
+            &admin,
+            &format!(r#"halfopen_connections{{service="echo",phase="{phase}"}}"#),
+        )
+    };
+    let total = |name: &str| metric(&admin, &format!(r#"halfopen_{name}{{service="echo"}}"#));
+    ensure!(phase("open")? == 0.0);
+    let mut open = served(&server)?;
+    let mut half = Client::connect(server.address())?;
+    half.send(b"q")?;
+    ensure!(half.receive(2)? == b"q");
+    soon("one is open and one half-open", || {
+        Ok(phase("open")? == 1.0 && phase("half-open")? == 1.0)
+    })?;
+    ensure!(total("instances")? == 2.0);
+    ensure!(total("accepted_total")? == 2.0);
+    // Those of open connections are counted already.
+    ensure!(total("received_bytes_total")? == 2.0);
+    open.send(&[b'y'; 100])?;
+    open.receive(100)?;
+    drop((open, half));
+    soon("both have ended", || {
+        let fin = r#"halfopen_closed_total{service="echo",ending="fin"}"#;
+        Ok(metric(&admin, fin)? == 2.0 && phase("open")? == 0.0 && total("instances")? == 0.0)
+    })?;
+    ensure!(total("received_bytes_total")? == 102.0);
+    ensure!(total("sent_bytes_total")? == 102.0);
+    ensure!(total("connection_duration_seconds_count")? == 2.0);
+    // As the format wants it.
+    let (status, metrics) = get(&admin, "/metrics")?;
+    ensure!(
+        status.contains("200") && metrics.ends_with("# EOF\n"),
+        "{metrics}"
+    );
+    Ok(())
+}
+
+#[test]
+fn readiness_ends_before_the_connections_do() -> Result<()> {
+    let (server, admin) = with_admin("echo", &["--grace", "30"], &["--quiet"])?;
+    let live = served(&server)?;
+    ensure!(get(&admin, "/readyz")?.0.contains("200"));
+    ensure!(get(&admin, "/nothing")?.0.contains("404"));
+    server.signal(Signal::TERM)?;
+    soon("it is not ready", || {
+        Ok(get(&admin, "/readyz")?.0.contains("503"))
+    })?;
+    ensure!(get(&admin, "/healthz")?.0.contains("200"));
+    drop(live);
+    ensure!(server.wait()?.status.success());
+    Ok(())
+}
+
+/// Whoever asks slowly, or a thousand times at once, holds up nobody.
+#[test]
+fn the_admin_address_is_bounded() -> Result<()> {
+    let (server, admin) = with_admin("echo", &[], &["--quiet"])?;
+    let address = admin.parse()?;
+    let slow: Vec<Client> = (0..200)
+        .map(|_| Client::connect(address))
+        .collect::<Result<_>>()?;
+    served(&server)?;
+    std::thread::sleep(Duration::from_millis(100));
+    drop(slow);
+    soon("it answers", || {
+        Ok(get(&admin, "/healthz")?.0.contains("200"))
+    })
+}

@@ -1,0 +1,252 @@
+//! Drain and reload: nothing accepted is lost, and nothing is refused that the limits
+//! allow.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use halfopen_tests::client::{Client, End};
+use halfopen_tests::runner::guest_path;
+use halfopen_tests::server::{Server, command};
+use rustix::process::Signal;
+
+use super::host::{
+    BINARIES, connect_from, copy_of, echo, folder, is_refused, is_served, served, soon,
+};
+
+fn start(component: &Path, flags: &[&str]) -> Result<Server> {
+    let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
+    serve.args(flags).arg(component).args(["--", "--quiet"]);
+    Server::start(serve, 1)
+}
+
+/// Replaces a file as package managers do, at once.
+fn replace(file: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    let new = file.with_extension("new");
+    fs::write(&new, content)?;
+    Ok(fs::rename(new, file)?)
+}
+
+fn is_digest(address: SocketAddr) -> Result<bool> {
+    let mut client = Client::connect(address)?;
+    client.send(b"x")?;
+    client.fin()?;
+    let (answer, _) = client.end()?;
+    Ok(answer.starts_with(b"1 bytes, SHA-256"))
+}
+
+#[test]
+fn new_connections_go_to_the_new_version_and_old_ones_finish_on_the_old() -> Result<()> {
+    let folder = folder()?;
+    let component = copy_of("echo", &folder)?;
+    let server = start(&component, &[])?;
+    let mut old = served(&server)?;
+    replace(&component, fs::read(guest_path("digest"))?)?;
+    ensure!(!is_digest(server.address())?, "it has changed unasked");
+    server.signal(Signal::HUP)?;
+    server.logged("reloaded; 1 connections go on")?;
+    ensure!(is_digest(server.address())?);
+    is_served(&mut old)?;
+    old.exchange(1 << 20, 1)?;
+    let stopped = server.stop(Signal::TERM)?;
+    ensure!(stopped.status.success(), "{stopped:?}");
+    Ok(())
+}
+
+#[test]
+fn a_change_is_noticed_where_that_is_asked_for() -> Result<()> {
+    let folder = folder()?;
+    let component = copy_of("echo", &folder)?;
+    let server = start(&component, &["--watch"])?;
+    let mut old = served(&server)?;
+    replace(&component, fs::read(guest_path("digest"))?)?;
+    server.logged("reloaded; 1 connections go on")?;
+    ensure!(is_digest(server.address())?);
+    is_served(&mut old)
+}
+
+#[test]
+fn a_broken_version_changes_nothing_and_is_told() -> Result<()> {
+    let folder = folder()?;
+    let component = copy_of("echo", &folder)?;
+    let server = start(&component, &[])?;
+    let mut old = served(&server)?;
+    let not_a_service = fs::read(guest_path("primitives"))?;
+    for (broken, why) in [
+        (&b"no component"[..], "not a WebAssembly component"),
+        (&not_a_service, "another world"),
+    ] {
+        replace(&component, broken)?;
+        server.signal(Signal::HUP)?;
+        let line = server.logged_line(why)?;
+        ensure!(
+            line.contains("not reloaded, and nothing has changed"),
+            "{line}"
+        );
+        is_served(&mut old)?;
+        served(&server)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_configuration_is_read_again() -> Result<()> {
+    let folder = folder()?;
+    let file = folder.path().join("halfopen.toml");
+    let config = |more: &str| {
+        format!("[services.echo]\nlisten = [\"127.0.0.1:0\"]\nargs = [\"--quiet\"]\n{more}")
+    };
+    fs::write(&file, config(""))?;
+    let mut serve = command(&BINARIES.halfopen, ["serve", "--config"]);
+    serve.arg(&file);
+    let server = Server::start(serve, 1)?;
+    let mut old = served(&server)?;
+    let refused = || is_refused(connect_from([127, 0, 0, 9], server.address())?);
+    ensure!(!refused()?);
+
+    replace(&file, config("deny-peer = [\"127.0.0.9\"]\n"))?;
+    server.signal(Signal::HUP)?;
+    server.logged("reloaded;")?;
+    ensure!(refused()?);
+    is_served(&mut old)?;
+
+    // The address stays the one that was chosen at first.
+    replace(&file, config("idle-timeout = \"soon\"\n"))?;
+    server.signal(Signal::HUP)?;
+    let line = server.logged_line("not reloaded")?;
+    ensure!(line.contains("halfopen.toml:4: `idle-timeout`"), "{line}");
+    ensure!(refused()?);
+    served(&server).map(drop)
+}
+
+/// Clients that connect, exchange and close, again and again.
+struct Load {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Load {
+    fn on(address: SocketAddr) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let done = Arc::<AtomicUsize>::default();
+        let threads = (0..4)
+            .map(|number| {
+                let (stop, done) = (stop.clone(), done.clone());
+                thread::spawn(move || -> Result<()> {
+                    let mut seed = number;
+                    while !stop.load(Ordering::Relaxed) {
+                        seed += 4;
+                        Client::connect(address)?
+                            .exchange(20_000, seed)
+                            .with_context(|| format!("after {seed} exchanges"))?;
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        Load {
+            stop,
+            done,
+            threads,
+        }
+    }
+
+    fn end(self) -> Result<usize> {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().expect("no panic")?;
+        }
+        Ok(self.done.load(Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn a_reload_under_load_loses_no_byte_and_refuses_nobody() -> Result<()> {
+    for isolation in ["connection", "shared"] {
+        let server = echo(&["--isolation", isolation])?;
+        let load = Load::on(server.address());
+        for _ in 0..5 {
+            let before = load.done.load(Ordering::Relaxed);
+            server.signal(Signal::HUP)?;
+            soon("clients are served meanwhile", || {
+                Ok(load.done.load(Ordering::Relaxed) > before + 20)
+            })?;
+        }
+        server.logged("reloaded;")?;
+        let done = load.end()?;
+        println!("{isolation}: {done} connections over 5 reloads, none lost, none refused");
+        let stopped = server.stop(Signal::TERM)?;
+        ensure!(stopped.status.success(), "{stopped:?}");
+    }
+    Ok(())
+}
+
+/// What has been accepted finishes; new connections are refused by the system, at once.
+#[test]
+fn to_stop_under_load_loses_no_byte() -> Result<()> {
+    let server = echo(&["--grace", "30"])?;
+    let address = server.address();
+    let clients: Vec<_> = (0..16)
+        .map(|seed| {
+            let mut client = served(&server)?;
+            Ok(thread::spawn(move || client.exchange(8 << 20, seed)))
+        })
+        .collect::<Result<_>>()?;
+    server.signal(Signal::TERM)?;
+    soon("nobody is accepted", || {
+        Ok(Client::connect(address).is_err())
+    })?;
+    for client in clients {
+        client.join().expect("no panic")?;
+    }
+    let stopped = server.wait()?;
+    ensure!(stopped.status.success(), "{stopped:?}");
+    let told = stopped.stderr.join("\n");
+    ensure!(told.contains("stopping; "), "{told}");
+    ensure!(!told.contains("did not finish"), "{told}");
+    Ok(())
+}
+
+#[test]
+fn those_that_do_not_finish_in_time_are_counted() -> Result<()> {
+    let server = echo(&["--grace", "0.3"])?;
+    let mut clients = [served(&server)?, served(&server)?];
+    server.signal(Signal::TERM)?;
+    for client in &mut clients {
+        ensure!(client.end()? == (Vec::new(), End::Rst));
+    }
+    let stopped = server.wait()?;
+    ensure!(stopped.status.success(), "{stopped:?}");
+    let told = stopped.stderr.join("\n");
+    ensure!(
+        told.contains("2 of 2 connections did not finish within 0.3 s and were reset"),
+        "{told}"
+    );
+    Ok(())
+}
+
+/// An older version drains with the newer one.
+#[test]
+fn old_versions_stop_as_well() -> Result<()> {
+    let server = echo(&["--grace", "30"])?;
+    let mut old = served(&server)?;
+    server.signal(Signal::HUP)?;
+    server.logged("reloaded;")?;
+    let mut new = served(&server)?;
+    server.signal(Signal::TERM)?;
+    server.logged("stopping; 2 connections")?;
+    thread::sleep(Duration::from_millis(100));
+    is_served(&mut old)?;
+    is_served(&mut new)?;
+    drop((old, new));
+    let stopped = server.wait()?;
+    ensure!(stopped.status.success(), "{stopped:?}");
+    Ok(())
+}

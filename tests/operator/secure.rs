@@ -1,0 +1,366 @@
+//! TLS: which certificate, who the peer is, and that each direction ends on its own.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use halfopen_tests::client::Client;
+use halfopen_tests::runner::guest_path;
+use halfopen_tests::server::{PATIENCE, Server, command, run};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tempfile::TempDir;
+
+use super::host::{BINARIES, folder, soon};
+
+/// An authority, and what it signs, as files.
+struct Authority {
+    folder: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+        let authority = Authority {
+            folder: folder()?,
+            issuer,
+        };
+        fs::write(authority.path("ca.pem"), authority.issuer.pem())?;
+        Ok(authority)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a certificate for a name, and its key.
+    fn sign(&self, file: &str, name: &str) -> Result<()> {
+        let mut params = CertificateParams::new(vec![name.to_owned()])?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        fs::write(self.path(&format!("{file}.pem")), certificate.pem())?;
+        fs::write(self.path(&format!("{file}.key")), key.serialize_pem())?;
+        Ok(())
+    }
+
+    /// The flags that serve some of the certificates.
+    fn flags(&self, files: &[&str]) -> Vec<String> {
+        let mut flags = Vec::new();
+        for file in files {
+            for (flag, kind) in [("--tls-cert", "pem"), ("--tls-key", "key")] {
+                let path = self.path(&format!("{file}.{kind}"));
+                flags.extend([flag.to_owned(), path.display().to_string()]);
+            }
+        }
+        flags
+    }
+
+    fn serve(&self, guest: &str, files: &[&str], more: &[&str]) -> Result<Server> {
+        let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
+        serve.args(self.flags(files)).args(more);
+        serve.arg(guest_path(guest));
+        Server::start(serve, 1)
+    }
+
+    /// Connects as a client that trusts the authority, and may show a certificate of it.
+    fn connect(&self, to: SocketAddr, name: &str, own: Option<&str>) -> Result<Secure> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone())?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let mut config = match own {
+            None => config.with_no_client_auth(),
+            Some(own) => {
+                let chain = CertificateDer::pem_file_iter(self.path(&format!("{own}.pem")))?
+                    .collect::<Result<_, _>>()?;
+                let key = PrivateKeyDer::from_pem_file(self.path(&format!("{own}.key")))?;
+                config.with_client_auth_cert(chain, key)?
+            }
+        };
+        config.alpn_protocols = vec![b"other".to_vec(), b"echo".to_vec()];
+        let name = ServerName::try_from(name.to_owned())?;
+        let session = ClientConnection::new(Arc::new(config), name)?;
+        let stream = TcpStream::connect(to)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut secure = Secure(StreamOwned::new(session, stream));
+        // The handshake, so that its errors are told here.
+        secure.0.conn.complete_io(&mut secure.0.sock)?;
+        Ok(secure)
+    }
+}
+
+/// A client's connection.
+struct Secure(StreamOwned<ClientConnection, TcpStream>);
+
+impl Secure {
+    /// Ends our direction, as TLS does; the stream's FIN does not go out.
+    fn close_notify(&mut self) -> Result<()> {
+        self.0.conn.send_close_notify();
+        while self.0.conn.wants_write() {
+            self.0.conn.write_tls(&mut self.0.sock)?;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.0.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// All until the server's `close_notify`; an end without it is an error.
+    fn rest(&mut self) -> Result<String> {
+        let mut text = String::new();
+        self.0.read_to_string(&mut text)?;
+        Ok(text)
+    }
+}
+
+#[test]
+fn the_name_that_is_asked_for_chooses_the_certificate_and_the_service_is_told() -> Result<()> {
+    let authority = Authority::new()?;
+    authority.sign("a", "a.example")?;
+    authority.sign("b", "b.example")?;
+    let server = authority.serve("whoami", &["a", "b"], &["--tls-alpn", "echo"])?;
+    for name in ["a.example", "b.example"] {
+        let mut client = authority.connect(server.address(), name, None)?;
+        let peer = client.0.sock.local_addr()?;
+        let told = client.rest()?;
+        let wanted = format!("{peer} TLSv1.3 ends at the host, server {name}, protocol echo\n");
+        ensure!(told == wanted, "{told}");
+    }
+    // Whoever asks for neither gets the first.
+    let error = authority.connect(server.address(), "c.example", None).err();
+    let error = error.context("a certificate for c.example")?.to_string();
+    ensure!(error.contains("a.example"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn clients_show_certificates_where_that_is_asked_for() -> Result<()> {
+    let authority = Authority::new()?;
+    authority.sign("server", "a.example")?;
+    authority.sign("client", "somebody")?;
+    let stranger = Authority::new()?;
+    stranger.sign("client", "nobody")?;
+    fs::copy(stranger.path("client.pem"), authority.path("stranger.pem"))?;
+    fs::copy(stranger.path("client.key"), authority.path("stranger.key"))?;
+    let ca = authority.path("ca.pem").display().to_string();
+    let server = authority.serve(
+        "whoami",
+        &["server"],
+        &["--tls-client-ca", &ca, "--access-log"],
+    )?;
+    let mut client = authority.connect(server.address(), "a.example", Some("client"))?;
+    let told = client.rest()?;
+    ensure!(
+        told.ends_with(", name somebody, certificates 1\n"),
+        "{told}"
+    );
+    for own in [None, Some("stranger")] {
+        // With TLS 1.3 the client learns of it only when it reads.
+        let refused = authority
+            .connect(server.address(), "a.example", own)
+            .and_then(|mut client| client.rest());
+        ensure!(refused.is_err(), "{own:?}: {refused:?}");
+    }
+    server.logged("ending=refused-tls")
+}
+
+#[test]
+fn close_notify_ends_one_direction() -> Result<()> {
+    let authority = Authority::new()?;
+    authority.sign("a", "a.example")?;
+    // Ours first: the answer comes on the direction that is still open.
+    let server = authority.serve("digest", &["a"], &[])?;
+    let mut client = authority.connect(server.address(), "a.example", None)?;
+    client.0.write_all(b"one two")?;
+    client.close_notify()?;
+    let answer = client.rest()?;
+    ensure!(answer.starts_with("7 bytes, SHA-256 "), "{answer}");
+
+    // The server's first: what we send then is still received.
+    let server = authority.serve("echo", &["a"], &[])?;
+    let mut client = authority.connect(server.address(), "a.example", None)?;
+    client.0.write_all(b"q")?;
+    ensure!(client.rest()? == "q");
+    client.0.write_all(b"more")?;
+    client.0.flush()?;
+    client.close_notify()?;
+    let printed = server.printed(5);
+    ensure!(
+        printed[1..]
+            == [
+                "data: <Buffer 71>",
+                "closing.",
+                "data: <Buffer 6d 6f 72 65>",
+                "EOF."
+            ],
+        "{printed:?}"
+    );
+    Ok(())
+}
+
+/// FIN without `close_notify`: anybody on the way could have sent it.
+#[test]
+fn a_fin_alone_is_a_truncation() -> Result<()> {
+    let authority = Authority::new()?;
+    authority.sign("a", "a.example")?;
+    let server = authority.serve("digest", &["a"], &["--access-log"])?;
+    let mut client = authority.connect(server.address(), "a.example", None)?;
+    client.0.write_all(b"one two")?;
+    client.0.flush()?;
+    client.0.sock.shutdown(std::net::Shutdown::Write)?;
+    server.logged("truncated: the peer sent FIN without TLS close_notify")?;
+    let answer = client.rest();
+    ensure!(answer.is_err(), "it was answered: {answer:?}");
+    server.logged("ending=error")?;
+    // And so it is the other way round: a service that fails leaves no clean end.
+    let server = authority.serve("hostile", &["a"], &[])?;
+    let mut client = authority.connect(server.address(), "a.example", None)?;
+    client.0.write_all(b"e")?;
+    let answer = client.rest();
+    ensure!(answer.is_err(), "a clean end: {answer:?}");
+    Ok(())
+}
+
+#[test]
+fn much_data_goes_both_ways_on_many_connections() -> Result<()> {
+    let authority = Authority::new()?;
+    authority.sign("a", "a.example")?;
+    for isolation in ["connection", "shared"] {
+        let more = ["--isolation", isolation];
+        let server = authority.serve("pass", &["a"], &more)?;
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..8_u8)
+                .map(|number| {
+                    let (authority, server) = (&authority, &server);
+                    scope.spawn(move || -> Result<()> {
+                        let mut client = authority.connect(server.address(), "a.example", None)?;
+                        let chunk = vec![number; 100_000];
+                        for _ in 0..40 {
+                            client.0.write_all(&chunk)?;
+                            ensure!(client.receive(chunk.len())? == chunk);
+                        }
+                        client.close_notify()?;
+                        ensure!(client.rest()?.is_empty());
+                        Ok(())
+                    })
+                })
+                .collect();
+            clients
+                .into_iter()
+                .try_for_each(|client| client.join().expect("no panic"))
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_new_certificate_is_taken_without_a_restart() -> Result<()> {
+    let authority = Authority::new()?;
+    authority.sign("a", "old.example")?;
+    let server = authority.serve("whoami", &["a"], &["--watch"])?;
+    authority.connect(server.address(), "old.example", None)?;
+    authority.sign("a", "new.example")?;
+    server.logged("reloaded;")?;
+    soon("the new certificate is served", || {
+        Ok(authority
+            .connect(server.address(), "new.example", None)
+            .is_ok())
+    })
+}
+
+/// Neither silence nor rubbish holds a place.
+#[test]
+fn a_handshake_has_to_come_in_time() -> Result<()> {
+    let authority = Authority::new()?;
+    authority.sign("a", "a.example")?;
+    let more = [
+        "--tls-timeout",
+        "0.5",
+        "--max-connections",
+        "4",
+        "--access-log",
+    ];
+    let server = authority.serve("whoami", &["a"], &more)?;
+    // Silence, and a handshake that never ends.
+    for first in [&b""[..], b"\x16\x03\x01\x40\x00\x01"] {
+        let mut slow = Client::connect(server.address())?;
+        slow.send(first)?;
+        slow.end()?;
+        let line = server.logged_line(&format!("peer={}", slow.address()?))?;
+        ensure!(line.contains("ending=refused-tls"), "{line}");
+    }
+    // Rubbish is answered by an alert, at once.
+    let mut rubbish = Client::connect(server.address())?;
+    rubbish.send(b"GET / HTTP/1.1\r\n\r\n")?;
+    let (alert, _) = rubbish.end()?;
+    ensure!(alert.first() == Some(&21), "{alert:?}");
+    for _ in 0..8 {
+        authority
+            .connect(server.address(), "a.example", None)?
+            .rest()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_wrong_with_the_files_is_told() -> Result<()> {
+    let authority = Authority::new()?;
+    authority.sign("a", "a.example")?;
+    authority.sign("b", "b.example")?;
+    let fails = |cert: &Path, key: &Path, why: &str| -> Result<()> {
+        let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
+        serve.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
+        let stopped = run(serve)?;
+        ensure!(
+            !stopped.status.success() && stopped.stdout.is_empty(),
+            "{stopped:?}"
+        );
+        ensure!(stopped.stderr.len() == 1, "{stopped:?}");
+        ensure!(stopped.stderr[0].contains(why), "{stopped:?}");
+        Ok(())
+    };
+    let (cert, key) = (authority.path("a.pem"), authority.path("a.key"));
+    fails(&cert, Path::new("/no/such/key"), "/no/such/key")?;
+    fails(&key, &key, "no certificate in it")?;
+    fails(&cert, &cert, "a.pem")?;
+    fails(&cert, &authority.path("b.key"), "b.key")?;
+    let mut serve = command(&BINARIES.halfopen, ["serve", "--tls-cert"]);
+    serve.arg(&cert);
+    let stopped = run(serve)?;
+    ensure!(
+        stopped.stderr.join("\n").contains("needs its `--tls-key`"),
+        "{stopped:?}"
+    );
+    Ok(())
+}
+
+/// A limit ends a TLS connection like any other: never by an end that looks complete.
+#[test]
+fn a_limit_leaves_no_clean_end() -> Result<()> {
+    let authority = Authority::new()?;
+    authority.sign("a", "a.example")?;
+    let server = authority.serve("echo", &["a"], &["--idle-timeout", "0.5"])?;
+    let mut client = authority.connect(server.address(), "a.example", None)?;
+    let error = client.0.read(&mut [0]).err().context("a clean end")?;
+    ensure!(error.kind() == ErrorKind::ConnectionReset, "{error}");
+    std::thread::sleep(Duration::from_millis(10));
+    Ok(())
+}
