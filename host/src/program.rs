@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -124,7 +125,7 @@ impl ProgramBuilder {
             engine,
             pre,
             version,
-            grants: self.grants,
+            grants: Arc::new(self.grants),
             grace: self.grace,
         })
     }
@@ -163,7 +164,7 @@ pub struct Program {
     engine: Engine,
     pre: InstancePre<State>,
     version: Version,
-    grants: Grants,
+    grants: Arc<Grants>,
     grace: Duration,
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Linker, ResourceTable};
@@ -53,7 +54,9 @@ const TABLE_ELEMENTS: usize = 512 * 1024;
 pub(crate) struct State {
     pub(crate) tcp: TcpCtx,
     pub(crate) table: ResourceTable,
-    wasi: WasiCtx,
+    grants: Arc<Grants>,
+    /// Made when the component first asks for something of WASI.
+    wasi: Option<WasiCtx>,
     limits: StoreLimits,
     compute: Compute,
 }
@@ -93,7 +96,11 @@ impl Grants {
     }
 
     /// A store for one instance, which belongs to a server or to none.
-    pub(crate) fn store(&self, engine: &Engine, server: Option<&Registry>) -> Store<State> {
+    pub(crate) fn store(
+        self: &Arc<Self>,
+        engine: &Engine,
+        server: Option<&Registry>,
+    ) -> Store<State> {
         let mut tcp = TcpCtx::builder().policy(self.policy.clone());
         if let Some(server) = server {
             tcp = tcp.server(server.clone());
@@ -101,7 +108,8 @@ impl Grants {
         let state = State {
             tcp: tcp.build(),
             table: ResourceTable::new(),
-            wasi: self.wasi(),
+            grants: self.clone(),
+            wasi: None,
             limits: StoreLimitsBuilder::new()
                 .memory_size(self.max_memory)
                 .table_elements(TABLE_ELEMENTS)
@@ -204,7 +212,7 @@ impl TcpView for State {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
-            ctx: &mut self.wasi,
+            ctx: self.wasi.get_or_insert_with(|| self.grants.wasi()),
             table: &mut self.table,
         }
     }

@@ -285,7 +285,7 @@ impl ServerBuilder {
             shared: Arc::new(Shared {
                 engine,
                 pre,
-                grants: self.grants,
+                grants: Arc::new(self.grants),
                 isolation: self.isolation,
                 workers: self.workers,
                 permits: Arc::new(Semaphore::new(self.max_connections)),

@@ -75,7 +75,7 @@ pub struct Summary {
 struct Shared {
     engine: Engine,
     pre: HostWorldPre<State>,
-    grants: Grants,
+    grants: Arc<Grants>,
     isolation: Isolation,
     workers: Option<NonZeroUsize>,
     permits: Arc<Semaphore>,
