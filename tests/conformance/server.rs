@@ -48,6 +48,13 @@ pub(crate) const CASES: &[Case] = &[
         run: more_than_allowed,
     },
     Case {
+        name: "limited-in-time",
+        rules: &["C7", "E1"],
+        runners: NATIVE,
+        elsewhere: "no flag for it",
+        run: limited_in_time,
+    },
+    Case {
         name: "stopping",
         rules: &["L7"],
         runners: NATIVE,
@@ -125,6 +132,21 @@ fn more_than_allowed(runner: Runner, binaries: &Binaries) -> Result<()> {
     first.fin()?;
     ensure!(first.end()?.1 == End::Fin);
     ensure!(second.receive(1)? == b"y");
+    Ok(())
+}
+
+/// The peer sees RST, and the service an error, once.
+fn limited_in_time(runner: Runner, binaries: &Binaries) -> Result<()> {
+    let limit = ["--idle-timeout", "0.5"];
+    let command = runner.service_with(binaries, "cases", &["127.0.0.1:0"], &limit, &[]);
+    let server = Server::start(command, 1)?;
+    let mut client = Client::connect(server.address())?;
+    client.send(b"w")?;
+    ensure!(client.receive(5)? == b"hello");
+    let end = client.end()?;
+    ensure!(end == (Vec::new(), End::Rst), "{end:?}");
+    let printed = server.printed(2);
+    ensure!(printed == ["error ETIMEDOUT", "close true"], "{printed:?}");
     Ok(())
 }
 

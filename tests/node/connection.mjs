@@ -176,6 +176,9 @@ class Receiver {
   }
 }
 
+/** `halfopen:tcp/peer`: nothing is known of anybody's TLS session (P1). */
+export const tls = () => undefined;
+
 const invalidState = { tag: 'err', val: { tag: 'invalid-state' } };
 
 /** An `ip-socket-address`. */

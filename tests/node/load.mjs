@@ -1,4 +1,4 @@
-// Loads a component: jco translates it, with `halfopen:tcp/connections` from `node:net`.
+// Loads a component: jco translates it, with `halfopen:tcp/connections` and `peer` on `node:net`.
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -22,9 +22,12 @@ export async function load(path) {
     const temporary = await mkdtemp(join(cache, 'new-'));
     const { files } = await transpileBytes(component, {
       name: 'component',
-      map: {
-        'halfopen:tcp/connections@0.1.0': pathToFileURL(join(HERE, 'connection.mjs')).href,
-      },
+      map: Object.fromEntries(
+        ['connections', 'peer'].map((name) => [
+          `halfopen:tcp/${name}@0.1.0`,
+          pathToFileURL(join(HERE, 'connection.mjs')).href,
+        ]),
+      ),
     });
     for (const [name, bytes] of Object.entries(files)) {
       await mkdir(dirname(join(temporary, name)), { recursive: true });

@@ -633,6 +633,16 @@ pub(super) const SERVICES: &[Scenario] = &[
         ),
     },
     Scenario {
+        name: "whoami",
+        rules: &["P1"],
+        guest: "whoami",
+        arguments: &[],
+        node: None,
+        wasi: Option::None,
+        node_host: Option::None,
+        play: Code(whoami),
+    },
+    Scenario {
         name: "digest-of-nothing",
         rules: &["R2", "W2"],
         guest: "digest",
@@ -664,6 +674,15 @@ fn many(stage: &Stage<'_>) -> Result<()> {
     for client in clients {
         client.join().expect("no panic")?;
     }
+    Ok(())
+}
+
+/// Nothing is known of a peer but its address, where there is neither TLS nor a balancer.
+fn whoami(stage: &Stage<'_>) -> Result<()> {
+    let mut client = Client::connect(stage.server.address())?;
+    let told = client.end()?;
+    let wanted = format!("{}\n", client.address()?);
+    ensure!(told == (wanted.into_bytes(), End::Fin), "{told:?}");
     Ok(())
 }
 
