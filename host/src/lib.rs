@@ -26,6 +26,16 @@
 //! What the primitives do in each state of a connection, and what the peer sees of it,
 //! is written in `wit/SEMANTICS.md`. The host logs with the `tracing` crate.
 
+// The command line is a part of the binary alone, but for its parser to be fuzzed.
+#[cfg(fuzzing)]
+extern crate self as halfopen;
+#[cfg(fuzzing)]
+#[allow(dead_code, unreachable_pub)]
+mod cli;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod admission;
 pub mod bindings;
 mod compute;

@@ -77,7 +77,9 @@ const LONGEST_V1: usize = 107;
 /// addresses and for TLS facts, not for whatever 64 KiB may hold.
 const LONGEST_V2: usize = 4096;
 
-async fn header(stream: &mut (impl AsyncRead + Unpin)) -> Result<Forwarded, HeaderError> {
+pub(crate) async fn header(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Forwarded, HeaderError> {
     // Shorter than the shortest header of either version.
     let mut bytes = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut bytes).await?;

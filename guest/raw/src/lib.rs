@@ -16,6 +16,7 @@
 //! | `hoard-listeners`, `hoard-connections=ADDR` | opens more and more until an error |
 //! | `sleep` | waits 200 ms |
 //! | `random=SEED,COUNT` | that many random calls, on connections to itself |
+//! | `bytes=HEX` | the calls that these bytes stand for |
 
 mod random;
 
@@ -188,6 +189,7 @@ impl Hands {
                 "done".to_owned()
             }
             "random" => random::play(value).await?,
+            "bytes" => random::play_bytes(value).await?,
             other => return Err(format!("unknown call `{other}`; the source lists them")),
         };
         Ok(said)

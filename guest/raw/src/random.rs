@@ -1,4 +1,4 @@
-//! Random calls, as many as told, in whatever order: the host has to survive them.
+//! Arbitrary calls, in whatever order: the host has to survive them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,36 +27,94 @@ struct Heap {
     futures: Vec<Ended>,
 }
 
+/// Where decisions come from.
+enum Source {
+    /// Chance, so many times.
+    Seeded(Rng, u32),
+    /// These bytes, until they are used up.
+    Given(std::vec::IntoIter<u8>),
+}
+
+impl Source {
+    /// Whether there is to be another call.
+    fn goes_on(&mut self) -> bool {
+        match self {
+            Source::Seeded(_, left) => {
+                let more = *left > 0;
+                *left = left.saturating_sub(1);
+                more
+            }
+            Source::Given(bytes) => bytes.len() > 0,
+        }
+    }
+
+    /// A number below `end`.
+    fn below(&mut self, end: usize) -> usize {
+        match self {
+            Source::Seeded(random, _) => random.usize(..end),
+            Source::Given(bytes) => {
+                let mut next = || usize::from(bytes.next().unwrap_or(0));
+                let number = if end > 256 {
+                    next() << 8 | next()
+                } else {
+                    next()
+                };
+                // The whole range can be had, though not evenly.
+                number * (end / 65_536 + 1) % end
+            }
+        }
+    }
+
+    fn yes(&mut self) -> bool {
+        self.below(2) == 1
+    }
+}
+
 /// Plays `SEED,COUNT`.
 pub(crate) async fn play(script: &str) -> Result<String, String> {
     let (seed, count) = script.split_once(',').ok_or("random=SEED,COUNT")?;
-    let mut random = Rng::with_seed(seed.parse().map_err(told)?);
+    let random = Rng::with_seed(seed.parse().map_err(told)?);
     let count: u32 = count.parse().map_err(told)?;
-    let mut heap = Heap::default();
-    let bound = listen(SocketAddr::from(([127, 0, 0, 1], 0)), None).map_err(said)?;
-    heap.listeners.push(bound);
-    for _ in 0..count {
-        heap.act(&mut random).await?;
-    }
+    act_all(Source::Seeded(random, count)).await?;
     Ok(format!("{count} calls survived"))
 }
 
+/// Plays what bytes say, which are given in hexadecimal.
+pub(crate) async fn play_bytes(script: &str) -> Result<String, String> {
+    let bytes = (0..script.len() / 2)
+        .map(|index| u8::from_str_radix(script.get(2 * index..2 * index + 2).unwrap_or(""), 16))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(told)?;
+    act_all(Source::Given(bytes.into_iter())).await?;
+    Ok("survived".to_owned())
+}
+
+async fn act_all(mut source: Source) -> Result<(), String> {
+    let mut heap = Heap::default();
+    let bound = listen(SocketAddr::from(([127, 0, 0, 1], 0)), None).map_err(said)?;
+    heap.listeners.push(bound);
+    while source.goes_on() {
+        heap.act(&mut source).await?;
+    }
+    Ok(())
+}
+
 impl Heap {
-    async fn act(&mut self, random: &mut Rng) -> Result<(), String> {
-        match random.u8(..20) {
+    async fn act(&mut self, random: &mut Source) -> Result<(), String> {
+        match random.below(20) {
             0 => {
                 // One that fails, and one that does not.
                 let taken = self.address(random);
                 if listen(taken, None).is_ok() {
                     return Err("two listeners on one address".to_owned());
                 }
-                let backlog = random.u32(..3);
+                let backlog = random.below(3) as u32;
                 let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), Some(backlog));
                 self.listeners.extend(listener);
             }
             // Both ends of a connection.
             1..=4 => {
-                let listener = random.usize(..self.listeners.len());
+                let listener = random.below(self.listeners.len());
                 let listener = &self.listeners[listener];
                 let to = listener.local_address().map_err(said)?;
                 let both = Box::pin(join(outbound::connect(to), listener.accept()));
@@ -68,7 +126,7 @@ impl Heap {
             }
             // Accepts, and changes its mind.
             5 => {
-                let listener = &self.listeners[random.usize(..self.listeners.len())];
+                let listener = &self.listeners[random.below(self.listeners.len())];
                 let twice = Box::pin(join(listener.accept(), listener.accept()));
                 if let Some((one, two)) = soon(twice).await {
                     self.connections.extend(one);
@@ -96,7 +154,7 @@ impl Heap {
                 if let Some(connection) = pick(&mut self.connections, random) {
                     // What is written may be what is read, from itself or another.
                     let reader = match pick(&mut self.readers, random) {
-                        Some(reader) if random.bool() => reader,
+                        Some(reader) if random.yes() => reader,
                         _ => {
                             let (writer, reader) = wit_stream::new();
                             self.writers.push(writer);
@@ -109,7 +167,7 @@ impl Heap {
             }
             11..=12 => {
                 if let Some(mut reader) = pick(&mut self.readers, random) {
-                    let room = random.usize(..3) * random.usize(..100_000);
+                    let room = random.below(3) * random.below(100_000);
                     let read = soon(Box::pin(reader.read(Vec::with_capacity(room)))).await;
                     if !matches!(read, Some((StreamResult::Dropped, _))) {
                         self.readers.push(reader);
@@ -118,7 +176,7 @@ impl Heap {
             }
             13..=14 => {
                 if let Some(mut writer) = pick(&mut self.writers, random) {
-                    let bytes = vec![0; random.usize(..3) * random.usize(..100_000)];
+                    let bytes = vec![0; random.below(3) * random.below(100_000)];
                     let written = soon(Box::pin(writer.write(bytes))).await;
                     if !matches!(written, Some((StreamResult::Dropped, _))) {
                         self.writers.push(writer);
@@ -135,9 +193,9 @@ impl Heap {
             }
             18 => {
                 if let Some(connection) = pick(&mut self.connections, random) {
-                    let _ = options::set_no_delay(&connection, random.bool());
+                    let _ = options::set_no_delay(&connection, random.yes());
                     let _ = connection.local_address();
-                    if random.bool() {
+                    if random.yes() {
                         Connection::reset(connection);
                     }
                 }
@@ -158,19 +216,19 @@ impl Heap {
         Ok(())
     }
 
-    fn address(&self, random: &mut Rng) -> SocketAddr {
-        let listener = &self.listeners[random.usize(..self.listeners.len())];
+    fn address(&self, random: &mut Source) -> SocketAddr {
+        let listener = &self.listeners[random.below(self.listeners.len())];
         listener
             .local_address()
             .map_or(SocketAddr::from(([127, 0, 0, 1], 1)), Into::into)
     }
 }
 
-fn pick<T>(from: &mut Vec<T>, random: &mut Rng) -> Option<T> {
+fn pick<T>(from: &mut Vec<T>, random: &mut Source) -> Option<T> {
     if from.is_empty() {
         return None;
     }
-    let index = random.usize(..from.len());
+    let index = random.below(from.len());
     Some(from.swap_remove(index))
 }
 

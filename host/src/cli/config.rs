@@ -75,7 +75,7 @@ impl Plan {
         }))
     }
 
-    fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Mistake>> {
+    pub(super) fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Mistake>> {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut reader = Reader {
             text,

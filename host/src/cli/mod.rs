@@ -63,6 +63,14 @@ pub(crate) fn main() -> ExitCode {
     })
 }
 
+/// The lines of a configuration that something is wrong with.
+#[cfg(fuzzing)]
+pub(crate) fn mistaken_lines(text: &str) -> Vec<usize> {
+    let parsed = config::Plan::parse(text, std::path::Path::new("/"));
+    let mistakes = parsed.err().unwrap_or_default();
+    mistakes.iter().map(|mistake| mistake.line).collect()
+}
+
 /// Help goes to stdout, whole; a mistake is told in one line.
 fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
