@@ -6,4 +6,5 @@ pub mod runner;
 pub mod scenario;
 pub mod scenarios;
 pub mod server;
+pub mod tools;
 pub mod wire;
