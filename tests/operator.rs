@@ -13,4 +13,5 @@ mod operator {
     mod observing;
     mod reload;
     mod secure;
+    mod terminal;
 }
