@@ -7,8 +7,13 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
+
+use futures::task::AtomicWaker;
+use tokio::task::coop::has_budget_remaining;
+use tokio::task::yield_now;
 
 use crate::engine::EPOCH;
 
@@ -20,11 +25,66 @@ impl Turns {
     /// Runs what gives the guest its turns.
     pub(crate) async fn of<F: Future>(&self, running: F) -> F::Output {
         let mut running = pin!(running);
+        let turn = Arc::new(Turn::default());
+        let waker = Waker::from(turn.clone());
         poll_fn(|cx| {
             self.0.fetch_add(1, Ordering::Relaxed);
-            running.as_mut().poll(cx)
+            turn.begin(cx.waker());
+            let polled = running.as_mut().poll(&mut Context::from_waker(&waker));
+            let again = turn.end();
+            if again && polled.is_pending() {
+                if has_budget_remaining() {
+                    cx.waker().wake_by_ref();
+                } else {
+                    // It has had its share: first come others, and what the system has to
+                    // tell.
+                    let _ = pin!(yield_now()).poll(cx);
+                }
+            }
+            polled
         })
         .await
+    }
+}
+
+/// Wakes a task; within its turn it only notes that there is to be another.
+#[derive(Debug, Default)]
+struct Turn {
+    state: AtomicU8,
+    task: AtomicWaker,
+}
+
+/// It is not its turn.
+const WAITING: u8 = 0;
+/// It is.
+const RUNNING: u8 = 1;
+/// It is, and it has been woken meanwhile.
+const WOKEN: u8 = 2;
+
+impl Turn {
+    fn begin(&self, task: &Waker) {
+        self.task.register(task);
+        self.state.store(RUNNING, Ordering::SeqCst);
+    }
+
+    /// Whether it was woken meanwhile.
+    fn end(&self) -> bool {
+        self.state.swap(WAITING, Ordering::SeqCst) == WOKEN
+    }
+}
+
+impl Wake for Turn {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let noted = self
+            .state
+            .compare_exchange(RUNNING, WOKEN, Ordering::SeqCst, Ordering::SeqCst);
+        if noted == Err(WAITING) {
+            self.task.wake();
+        }
     }
 }
 
