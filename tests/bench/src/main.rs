@@ -36,6 +36,11 @@ struct Cli {
 enum Command {
     /// Measures, and prints a table.
     Run(RunArgs),
+    /// Prints the tables of a result again.
+    Show {
+        /// A file that `run --output` wrote.
+        file: PathBuf,
+    },
     /// Sets two results side by side.
     Compare {
         /// A file that `run --output` wrote.
@@ -68,7 +73,7 @@ struct RunArgs {
     /// Only these servers. May be given several times.
     #[arg(long)]
     server: Vec<String>,
-    /// How far connections and processors go up: for the curves of growth.
+    /// More and more connections, on one processor and on more: for the curves of growth.
     #[arg(long)]
     scaling: bool,
     /// Writes the results there as JSON, and a plot beside them as SVG.
@@ -79,6 +84,11 @@ struct RunArgs {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Run(args) => run(&args),
+        Command::Show { file } => {
+            let run = Run::read(&file)?;
+            println!("{}\n{}", run.table(), run.goals());
+            Ok(())
+        }
         Command::Compare { first, second } => {
             print!("{}", Run::read(&first)?.compare(&Run::read(&second)?));
             Ok(())
@@ -148,6 +158,16 @@ const SHORT_SERVERS: &[&str] = &[
     "wasmtime-copy",
 ];
 
+const SCALING_SERVERS: &[&str] = &[
+    "tokio",
+    "node",
+    "shared-pass",
+    "shared-copy",
+    "connection-pass",
+    "connection-copy",
+    "wasmtime-copy",
+];
+
 const SCALING_LOADS: &[Load] = &[
     Load::RoundTrips {
         connections: 1,
@@ -179,8 +199,8 @@ const SCALING_LOADS: &[Load] = &[
 ];
 
 fn run(args: &RunArgs) -> Result<()> {
-    let (server_cpus, own_cpus) = divide_processors()?;
-    let places = Places::find(server_cpus.clone())?;
+    let processors = Processors::divide()?;
+    let places = Places::find(processors.servers.as_deref())?;
     let loads = match (args.scaling, args.short) {
         (true, _) => SCALING_LOADS,
         (_, true) => SHORT_LOADS,
@@ -200,58 +220,79 @@ fn run(args: &RunArgs) -> Result<()> {
     for kind in &kinds {
         eprintln!("{}: {}", kind.name, kind.what);
     }
-    match (&server_cpus, own_cpus) {
-        (Some(server), Some(own)) => eprintln!("servers on processors {server}, the load on {own}"),
-        _ => eprintln!("servers and load share the processors"),
-    }
-    let mut rows: Vec<Row> = Vec::new();
-    for load in loads {
-        for round in 1..=rounds {
-            eprintln!("{}, round {round} of {rounds}", load.name());
-            for kind in kinds.iter().filter(|kind| kind.takes(load.connections())) {
-                let figures = match load.measure(kind, &places, time) {
-                    Ok(figures) => figures,
-                    // It has no figure then, and the others have theirs.
-                    Err(error) => {
-                        eprintln!("!!! {} does not stand {}: {error}", kind.name, load.name());
-                        continue;
-                    }
-                };
-                for (metric, value) in figures {
-                    let there = rows.iter_mut().find(|row| {
-                        row.load == load.name()
-                            && row.metric == metric.name
-                            && row.server == kind.name
-                    });
-                    match there {
-                        Some(row) => row.rounds.push(value),
-                        None => rows.push(Row {
-                            load: load.name(),
-                            metric: metric.name.to_owned(),
-                            unit: metric.unit.to_owned(),
-                            more_is_better: metric.more_is_better,
-                            server: kind.name.to_owned(),
-                            rounds: vec![value],
-                        }),
-                    }
-                }
+    eprintln!("{}", processors.told());
+    let mut rows = Vec::new();
+    let mut measure = |places: &Places, suffix: &str| {
+        for load in &loads {
+            let name = format!("{}{suffix}", load.name());
+            for round in 1..=rounds {
+                eprintln!("{name}, round {round} of {rounds}");
+                measure(load, &name, &kinds, places, time, &mut rows);
             }
         }
+    };
+    if args.scaling {
+        for count in processors.growing() {
+            let places = places.on(processors.take(count)?, count);
+            measure(&places, &format!(" on {count}"));
+        }
+    } else {
+        measure(&places, "");
     }
     let run = Run {
         date: date(),
-        machine: machine(server_cpus.as_deref())?,
+        machine: machine(&processors)?,
         versions: versions(),
         command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         rows,
     };
-    println!("{}\n{}", run.table(), run.goals());
+    println!("{}", run.table());
+    if !args.scaling {
+        println!("{}", run.goals());
+    }
     if let Some(path) = &args.output {
         run.write(path)?;
         plot::draw(&run, &path.with_extension("svg"))?;
         eprintln!("{} and its plot written", path.display());
     }
     Ok(())
+}
+
+/// Puts each server under the load once.
+fn measure(
+    load: &Load,
+    name: &str,
+    kinds: &[&Kind],
+    places: &Places,
+    time: Duration,
+    rows: &mut Vec<Row>,
+) {
+    for kind in kinds.iter().filter(|kind| kind.takes(load.connections())) {
+        let figures = match load.measure(kind, places, time) {
+            Ok(figures) => figures,
+            // It has no figure then, and the others have theirs.
+            Err(error) => {
+                eprintln!("!!! {} does not stand {name}: {error}", kind.name);
+                continue;
+            }
+        };
+        for (metric, value) in figures {
+            let there = rows.iter_mut().find(|row| {
+                row.load == name && row.metric == metric.name && row.server == kind.name
+            });
+            match there {
+                Some(row) => row.rounds.push(value),
+                None => rows.push(Row {
+                    load: name.to_owned(),
+                    metric: metric.name.to_owned(),
+                    unit: metric.unit.to_owned(),
+                    more_is_better: metric.more_is_better,
+                    server: kind.name.to_owned(),
+                    rounds: vec![value],
+                }),
+            }
+        }
+    }
 }
 
 fn chosen(args: &RunArgs) -> Result<Vec<&'static Kind>> {
@@ -263,12 +304,11 @@ fn chosen(args: &RunArgs) -> Result<Vec<&'static Kind>> {
             names.join(", ")
         );
     }
-    let wanted = |kind: &&Kind| {
-        if args.server.is_empty() {
-            !args.short || SHORT_SERVERS.contains(&kind.name)
-        } else {
-            args.server.iter().any(|name| name == kind.name)
-        }
+    let wanted = |kind: &&Kind| match (args.server.is_empty(), args.scaling, args.short) {
+        (false, ..) => args.server.iter().any(|name| name == kind.name),
+        (_, true, _) => SCALING_SERVERS.contains(&kind.name),
+        (_, _, true) => SHORT_SERVERS.contains(&kind.name),
+        _ => true,
     };
     let (there, missing): (Vec<&Kind>, Vec<&Kind>) = KINDS
         .iter()
@@ -283,27 +323,65 @@ fn chosen(args: &RunArgs) -> Result<Vec<&'static Kind>> {
     Ok(there)
 }
 
-/// Half of them to the servers and half to the load, where there are enough: so that
-/// they do not take them from each other. This process gets its own at once.
-fn divide_processors() -> Result<(Option<String>, Option<String>)> {
-    let allowed = sched_getaffinity(None)?;
-    let there: Vec<usize> = (0..CpuSet::MAX_CPU)
-        .filter(|&cpu| allowed.is_set(cpu))
-        .collect();
-    if there.len() < 3 {
-        return Ok((None, None));
+/// Which processors there are, and who gets which.
+struct Processors {
+    all: Vec<usize>,
+    /// Half of them, where there are enough: so that servers and load do not take them from
+    /// each other.
+    servers: Option<Vec<usize>>,
+}
+
+impl Processors {
+    /// Divides them. This process gets its own at once.
+    fn divide() -> Result<Self> {
+        let allowed = sched_getaffinity(None)?;
+        let all: Vec<usize> = (0..CpuSet::MAX_CPU)
+            .filter(|&cpu| allowed.is_set(cpu))
+            .collect();
+        let mut servers = None;
+        if all.len() >= 3 {
+            let (for_servers, for_load) = all.split_at(all.len() / 2);
+            restrict_to(for_load)?;
+            servers = Some(for_servers.to_vec());
+        }
+        Ok(Processors { all, servers })
     }
-    let (server, own) = there.split_at(there.len() / 2);
+
+    fn told(&self) -> String {
+        match &self.servers {
+            Some(servers) => {
+                format!("servers on processors {servers:?}, the load on as many others")
+            }
+            None => "servers and load share the processors".to_owned(),
+        }
+    }
+
+    /// How many at a time, for curves of growth.
+    fn growing(&self) -> impl Iterator<Item = usize> {
+        let most = self.servers.as_ref().unwrap_or(&self.all).len();
+        std::iter::successors(Some(1), |count| Some(2 * count))
+            .take_while(move |&count| count <= most)
+    }
+
+    /// So many for the servers. Where the load shares them, it gets no others either.
+    fn take(&self, count: usize) -> Result<Option<&[usize]>> {
+        match &self.servers {
+            Some(servers) => Ok(Some(&servers[..count])),
+            None => {
+                restrict_to(&self.all[..count])?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Keeps this process, and those that it starts, to these processors.
+fn restrict_to(cpus: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
-    for &cpu in own {
+    for &cpu in cpus {
         set.set(cpu);
     }
-    sched_setaffinity(None, &set)?;
-    let list = |cpus: &[usize]| {
-        let cpus: Vec<_> = cpus.iter().map(usize::to_string).collect();
-        Some(cpus.join(","))
-    };
-    Ok((list(server), list(own)))
+    Ok(sched_setaffinity(None, &set)?)
 }
 
 fn date() -> String {
@@ -314,17 +392,16 @@ fn date() -> String {
     })
 }
 
-fn machine(server_cpus: Option<&str>) -> Result<String> {
+fn machine(processors: &Processors) -> Result<String> {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo")?;
     let model = cpuinfo
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("unknown processor", |(_, model)| model);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let split = server_cpus.map_or("shared by servers and load".to_owned(), |cpus| {
-        format!("servers on {cpus}, the load on as many others")
-    });
-    Ok(format!("{model}, Linux {}, {split}", kernel.trim()))
+    let count = processors.all.len();
+    let (kernel, told) = (kernel.trim(), processors.told());
+    Ok(format!("{count} × {model}, Linux {kernel}, {told}"))
 }
 
 fn versions() -> BTreeMap<String, String> {

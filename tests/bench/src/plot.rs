@@ -14,9 +14,9 @@ const SIZE: (u32, u32) = (1100, 640);
 /// Draws the curves of growth where the same load was measured on more and more
 /// connections, and the ratios to tokio otherwise.
 pub(crate) fn draw(run: &Run, path: &Path) -> Result<()> {
-    let growth = growth(run);
-    let drawn = if growth.values().any(|points| points.len() > 3) {
-        curves(path, &growth)
+    let rates = growth(run, "rate", 1.0);
+    let drawn = if rates.values().any(|points| points.len() > 3) {
+        curves(path, &rates, &growth(run, "memory", 1024.0))
     } else {
         ratios(path, run)
     };
@@ -24,63 +24,100 @@ pub(crate) fn draw(run: &Run, path: &Path) -> Result<()> {
 }
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
+/// By server and how many processors it had: a figure by the number of connections.
+type Growth<'a> = BTreeMap<(&'a str, u32), Vec<(f64, f64)>>;
 
-/// Round trips per second of each server, by the number of connections.
-fn growth(run: &Run) -> BTreeMap<&str, Vec<(f64, f64)>> {
-    let mut growth: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
-    for row in run.rows.iter().filter(|row| row.metric == "rate") {
-        let connections = row
+/// How a figure of round trips grows with connections.
+fn growth<'a>(run: &'a Run, metric: &str, unit: f64) -> Growth<'a> {
+    let mut growth = Growth::new();
+    for row in run.rows.iter().filter(|row| row.metric == metric) {
+        let numbers = row
             .load
             .strip_prefix("round trips, ")
-            .and_then(|rest| rest.strip_suffix(" × 64 B"))
-            .and_then(|number| number.parse::<f64>().ok());
-        if let Some(connections) = connections {
-            let rate = median(row.rounds.iter().copied());
+            .and_then(|rest| rest.split_once(" × 64 B on "))
+            .and_then(|(connections, processors)| {
+                Some((connections.parse().ok()?, processors.parse().ok()?))
+            });
+        if let Some((connections, processors)) = numbers {
+            let figure = median(row.rounds.iter().copied()) / unit;
             growth
-                .entry(&row.server)
+                .entry((&row.server, processors))
                 .or_default()
-                .push((connections, rate));
+                .push((connections, figure));
         }
     }
     growth
 }
 
-fn curves(path: &Path, growth: &BTreeMap<&str, Vec<(f64, f64)>>) -> Drawn {
-    let area = SVGBackend::new(path, SIZE).into_drawing_area();
+/// Two charts: rates, and memory.
+fn curves(path: &Path, rates: &Growth<'_>, memory: &Growth<'_>) -> Drawn {
+    let area = SVGBackend::new(path, (SIZE.0 + SIZE.0 / 2, SIZE.1)).into_drawing_area();
     area.fill(&WHITE)?;
+    let (left, right) = area.split_horizontally(SIZE.0 * 3 / 4);
+    let most = rates.keys().map(|(_, processors)| *processors).max();
+    let title = format!(
+        "round trips of 64 B per second (thin: 1 processor, thick: {})",
+        most.unwrap_or(1)
+    );
+    lines(&left, &title, "1/s", rates)?;
+    let on_most = |((_, processors), _): &(&(&str, u32), _)| Some(*processors) == most;
+    let memory = memory.iter().filter(on_most);
+    let memory = memory.map(|(key, points)| (*key, points.clone())).collect();
+    lines(&right, "memory of the server", "MiB", &memory)?;
+    area.present()?;
+    Ok(())
+}
+
+/// A line for each server, by the number of connections.
+fn lines(
+    area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
+    title: &str,
+    unit: &str,
+    growth: &Growth<'_>,
+) -> Drawn {
     let points = || growth.values().flatten();
     let most = points().map(|point| point.0).fold(1.0, f64::max);
     let top = points().map(|point| point.1).fold(1.0, f64::max);
-    let mut chart = ChartBuilder::on(&area)
-        .caption(
-            "round trips of 64 B per second, by connections",
-            ("sans-serif", 22),
-        )
+    let least = points().map(|point| point.1).fold(top, f64::min);
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 20))
         .margin(16)
         .x_label_area_size(44)
         .y_label_area_size(80)
-        .build_cartesian_2d((1.0..most * 1.1).log_scale(), 0.0..top * 1.1)?;
+        .build_cartesian_2d(
+            (1.0..most * 1.1).log_scale(),
+            (least * 0.8..top * 1.2).log_scale(),
+        )?;
     chart
         .configure_mesh()
         .x_desc("connections")
-        .y_desc("1/s")
+        .y_desc(unit)
         .draw()?;
-    for (index, (server, points)) in growth.iter().enumerate() {
-        let color = Palette99::pick(index).to_rgba();
-        chart
-            .draw_series(LineSeries::new(
-                points.iter().copied(),
-                color.stroke_width(2),
-            ))?
-            .label(*server)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3)));
+    let mut servers: Vec<&str> = growth.keys().map(|(server, _)| *server).collect();
+    servers.dedup();
+    for ((server, processors), points) in growth {
+        let index = servers.iter().position(|other| other == server);
+        let color = Palette99::pick(index.unwrap_or_default()).to_rgba();
+        let style = color.stroke_width(processors.ilog2() + 1);
+        let series = LineSeries::new(points.iter().copied(), style).point_size(3);
+        let drawn = chart.draw_series(series)?;
+        // Once for each server.
+        if growth
+            .range((*server, processors + 1)..=(*server, u32::MAX))
+            .next()
+            .is_none()
+        {
+            drawn.label(*server).legend(move |(x, y)| {
+                PathElement::new([(x, y), (x + 18, y)], color.stroke_width(3))
+            });
+        }
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK)
         .draw()?;
-    area.present()?;
     Ok(())
 }
 

@@ -104,7 +104,7 @@ pub(crate) struct Places {
 
 impl Places {
     /// Beside this program, and in the project that it was built from.
-    pub(crate) fn find(cpus: Option<String>) -> Result<Self> {
+    pub(crate) fn find(cpus: Option<&[usize]>) -> Result<Self> {
         let binaries = std::env::current_exe()?
             .parent()
             .context("this program lies nowhere")?
@@ -117,17 +117,32 @@ impl Places {
                 );
             }
         }
-        let workers = match &cpus {
-            Some(cpus) => cpus.split(',').count(),
+        let workers = match cpus {
+            Some(cpus) => cpus.len(),
             None => std::thread::available_parallelism()?.get(),
         };
-        Ok(Places {
+        let places = Places {
             binaries,
             root,
-            cpus,
+            cpus: None,
             workers,
             cache: None,
-        })
+        };
+        Ok(places.on(cpus, workers))
+    }
+
+    /// With so many workers for the servers, on these processors, or on those that this
+    /// process has.
+    pub(crate) fn on(&self, cpus: Option<&[usize]>, workers: usize) -> Self {
+        let list = |cpus: &[usize]| {
+            let cpus: Vec<_> = cpus.iter().map(usize::to_string).collect();
+            cpus.join(",")
+        };
+        Places {
+            cpus: cpus.map(list),
+            workers,
+            ..self.clone()
+        }
     }
 
     /// With a cache of compiled code elsewhere.
