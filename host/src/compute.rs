@@ -144,6 +144,11 @@ impl Compute {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
+    use tokio::task::coop::consume_budget;
+    use tokio::time::timeout;
+
     use super::*;
 
     fn turn(compute: &Compute) {
@@ -174,6 +179,58 @@ mod tests {
             compute.interrupted(100).unwrap();
             // The end of that turn's work, and the next event.
             turn(&compute);
+        }
+    }
+
+    /// Neither a task that wakes itself, nor one that has no budget left, is forgotten.
+    #[tokio::test]
+    async fn whoever_is_woken_within_a_turn_gets_another() {
+        let turns = Turns::default();
+        let mut left = 3;
+        let woken = poll_fn(|cx| {
+            left -= 1;
+            cx.waker().wake_by_ref();
+            if left == 0 {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        let without_budget = async {
+            for _ in 0..1000 {
+                consume_budget().await;
+                if !has_budget_remaining() {
+                    let mut first = true;
+                    poll_fn(|cx| {
+                        cx.waker().wake_by_ref();
+                        if std::mem::take(&mut first) {
+                            Poll::Pending
+                        } else {
+                            Poll::Ready(())
+                        }
+                    })
+                    .await;
+                }
+            }
+        };
+        let all = async {
+            turns.of(woken).await;
+            turns.of(without_budget).await;
+        };
+        timeout(Duration::from_secs(10), all).await.unwrap();
+        assert!(turns.0.load(Ordering::Relaxed) >= 3 + 1000 / 128);
+    }
+
+    /// From another thread as well, at whatever moment.
+    #[tokio::test]
+    async fn whoever_is_woken_from_elsewhere_gets_another() {
+        let turns = Turns::default();
+        for _ in 0..1000 {
+            let (told, waiting) = tokio::sync::oneshot::channel();
+            let teller = std::thread::spawn(move || told.send(()));
+            let heard = timeout(Duration::from_secs(10), turns.of(waiting)).await;
+            heard.unwrap().unwrap();
+            teller.join().unwrap().unwrap();
         }
     }
 

@@ -39,7 +39,7 @@ impl Sockets {
     pub(super) fn open(
         services: &[Service],
         before: &[&Sockets],
-        inherited: Vec<Inherited>,
+        mut inherited: Vec<Inherited>,
     ) -> anyhow::Result<Vec<Sockets>> {
         let known_name = |name: &String| services.iter().any(|service| service.name == *name);
         if services.len() > 1
@@ -49,14 +49,12 @@ impl Sockets {
         }
         let mut all = Vec::new();
         let mut known: Vec<&Socket> = before.iter().flat_map(|one| &one.sockets).collect();
-        let mut inherited = inherited;
         for service in services {
             let mut sockets = Vec::new();
-            let (own, others) = inherited
+            let (own, others): (Vec<_>, Vec<_>) = inherited
                 .into_iter()
                 .partition(|(name, _)| services.len() == 1 || *name == service.name);
             inherited = others;
-            let own: Vec<Inherited> = own;
             sockets.extend(own.into_iter().map(|(_, socket)| Socket {
                 origin: Origin::Systemd,
                 socket,

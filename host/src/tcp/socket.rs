@@ -625,3 +625,39 @@ async fn drain(stream: &TcpStream) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures::StreamExt as _;
+    use futures::stream::FuturesUnordered;
+    use tokio::task::coop::consume_budget;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_without_budget_asks_nobody_in_vain() {
+        const CONNECTIONS: usize = 10_000;
+        let asked = AtomicUsize::new(0);
+        let asked = &asked;
+        let connection = || {
+            let mut served = Box::pin(async {
+                poll_fn(poll_turn).await;
+                consume_budget().await;
+            });
+            poll_fn(move |cx| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                served.as_mut().poll(cx)
+            })
+        };
+        let connections: FuturesUnordered<_> = (0..CONNECTIONS).map(|_| connection()).collect();
+        connections.collect::<()>().await;
+        // Once each, and a few at the end of each turn.
+        let asked = asked.load(Ordering::Relaxed);
+        assert!(
+            asked < CONNECTIONS + CONNECTIONS / 10,
+            "asked {asked} times"
+        );
+    }
+}
