@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use halfopen_tests::client::Client;
+use halfopen_tests::client::Flood;
 use halfopen_tests::server::Server;
 
 use super::host::{connect_from, descriptors, echo, served, soon};
@@ -134,24 +134,7 @@ fn a_flood_of_connects_and_resets() -> Result<()> {
     for isolation in ["connection", "shared"] {
         let server = echo(&["--isolation", isolation])?;
         under_attack(&format!("8,000 resets, {isolation}"), &server, |address| {
-            let floods: Vec<_> = (0..4)
-                .map(|_| {
-                    thread::spawn(move || -> Result<()> {
-                        for number in 0..2000 {
-                            let mut client = Client::connect(address)?;
-                            if number % 2 == 0 {
-                                client.send(b"unread")?;
-                            }
-                            client.reset()?;
-                        }
-                        Ok(())
-                    })
-                })
-                .collect();
-            for flood in floods {
-                flood.join().expect("no panic")?;
-            }
-            Ok(())
+            Flood::of_resets(address, 2000).wait()
         })?;
     }
     Ok(())

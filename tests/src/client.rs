@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -264,5 +264,44 @@ impl Noise {
         }
         bytes.truncate(length);
         bytes
+    }
+}
+
+/// Clients that connect and reset, again and again, from several threads.
+#[derive(Debug)]
+pub struct Flood(Vec<JoinHandle<Result<()>>>);
+
+impl Flood {
+    /// Four threads, each with so many connections one after another; every other one
+    /// leaves data that nobody has read.
+    #[must_use]
+    pub fn of_resets(address: SocketAddr, each: usize) -> Self {
+        let flood = move || {
+            for number in 0..each {
+                let mut client = Client::connect(address)?;
+                if number % 2 == 0 {
+                    client.send(b"unread")?;
+                }
+                client.reset()?;
+            }
+            Ok(())
+        };
+        Flood((0..4).map(|_| thread::spawn(flood)).collect())
+    }
+
+    /// Waits until it is over.
+    ///
+    /// # Errors
+    ///
+    /// If one could not connect, send or reset.
+    ///
+    /// # Panics
+    ///
+    /// If one of the threads has.
+    pub fn wait(self) -> Result<()> {
+        for thread in self.0 {
+            thread.join().expect("no panic")?;
+        }
+        Ok(())
     }
 }

@@ -222,7 +222,7 @@ fn run(args: &RunArgs) -> Result<()> {
     }
     eprintln!("{}", processors.told());
     let mut rows = Vec::new();
-    let mut measure = |places: &Places, suffix: &str| {
+    let mut measure_all = |places: &Places, suffix: &str| {
         for load in &loads {
             let name = format!("{}{suffix}", load.name());
             for round in 1..=rounds {
@@ -234,10 +234,10 @@ fn run(args: &RunArgs) -> Result<()> {
     if args.scaling {
         for count in processors.growing() {
             let places = places.on(processors.take(count)?, count);
-            measure(&places, &format!(" on {count}"));
+            measure_all(&places, &format!(" on {count}"));
         }
     } else {
-        measure(&places, "");
+        measure_all(&places, "");
     }
     let run = Run {
         date: date(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::client::{Client, End};
+use crate::client::{Client, End, Flood};
 use crate::runner::{Runner, guest_path};
 use crate::scenario::Node::{Differs, None, Same};
 use crate::scenario::Play::{Code, Script};
@@ -690,27 +690,12 @@ fn whoami(stage: &Stage<'_>) -> Result<()> {
 fn flood_of_resets(stage: &Stage<'_>) -> Result<()> {
     let address = stage.server.address();
     let mut other = Client::connect(address)?;
-    let floods: Vec<_> = (0..4)
-        .map(|_| {
-            thread::spawn(move || -> Result<()> {
-                for number in 0..500 {
-                    let mut client = Client::connect(address)?;
-                    if number % 2 == 0 {
-                        client.send(b"unread")?;
-                    }
-                    client.reset()?;
-                }
-                Ok(())
-            })
-        })
-        .collect();
+    let flood = Flood::of_resets(address, 500);
     for _ in 0..100 {
         other.send(b"x")?;
         ensure!(other.receive(1)? == b"x");
     }
-    for flood in floods {
-        flood.join().expect("no panic")?;
-    }
+    flood.wait()?;
     other.fin()?;
     ensure!(other.end()?.1 == End::Fin);
     Client::connect(address)?.exchange(100_000, 1)
