@@ -9,10 +9,11 @@ pub struct Guest {
     pub standalone: bool,
 }
 
-/// All of them; `cases`, `hostile`, `raw` and `strain` are for the tests.
-pub const GUESTS: [Guest; 13] = [
+/// All of them; `broadcast`, `cases`, `hostile`, `raw` and `strain` are for the tests.
+pub const GUESTS: [Guest; 14] = [
     part("acceptor"),
     part("adapter"),
+    whole("broadcast"),
     whole("cases"),
     whole("digest"),
     whole("echo"),

@@ -18,11 +18,12 @@ use crate::guests::GUESTS;
 pub const NAME: &str = "manifest.json";
 
 /// Folders and files that the components are made from, and nothing else.
-const INPUTS: [&str; 19] = [
+const INPUTS: [&str; 20] = [
     "Cargo.toml",
     "rust-toolchain.toml",
     "guest/acceptor",
     "guest/adapter",
+    "guest/broadcast",
     "guest/build/src",
     "guest/cases",
     "guest/digest",

@@ -107,7 +107,9 @@ fn no_component_imports_more_than_it_needs() {
             "digest.wasm" | "lines.wasm" | "pass.wasm" => [&CONNECTIONS[..], &PRINTING].concat(),
             "strain.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK].concat(),
             "cases.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat(),
-            "echo.wasm" => [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat(),
+            "broadcast.wasm" | "echo.wasm" => {
+                [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat()
+            }
             "whoami.wasm" => [&CONNECTIONS[..], &PRINTING, &["halfopen:tcp/peer@0.1.0"]].concat(),
             "hostile.wasm" => [&CONNECTIONS[..], &PRINTING, &[OUTBOUND]].concat(),
             "proxy.wasm" => [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT, OUTBOUND]].concat(),

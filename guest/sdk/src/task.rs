@@ -4,8 +4,13 @@
 //! gives way to the host after every event at which all tasks were polled, which is a
 //! second call into the component and a turn of the host's loop for each chunk of data;
 //! and each call that goes to sleep starts a read that its next event cancels. Here a call
-//! polls what was woken until nothing is, and has a *bell*: a stream of its own, that
-//! another call writes to and that is read for as long as the call lasts.
+//! polls the tasks that were woken until none is left, and has a *bell*: a stream of its
+//! own. Another call that wakes one of these tasks writes to the bell, and the host then
+//! runs this call.
+//!
+//! The bell is polled with the call's own context, outside the set of tasks. A wake from
+//! another call consumes the waker of that set, so an event that is reported through the
+//! set would not reach the call any more.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -91,14 +96,14 @@ struct Tasks {
     id: CallId,
     woken: Arc<Woken>,
     waker: Waker,
-    /// The bell's is among them.
+    bell: Task,
     tasks: FuturesUnordered<Task>,
     /// Dropped with the last task.
     _over: oneshot::Sender<()>,
 }
 
 impl Tasks {
-    /// Without any but the bell's.
+    /// A call without tasks.
     fn new() -> Self {
         let id = NEXT.replace(NEXT.get() + 1);
         let woken = Arc::new(Woken {
@@ -116,15 +121,18 @@ impl Tasks {
             id,
             waker: woken.clone().into(),
             woken,
-            tasks: [bell(id).boxed_local()].into_iter().collect(),
+            bell: bell(id).boxed_local(),
+            tasks: FuturesUnordered::new(),
             _over: over,
         }
     }
 
-    /// Polls those that were woken; ready when none is left.
+    /// Polls the tasks that were woken; ready when no task is left.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let _within = Within::call(self.id);
         self.woken.poller.register(context.waker());
+        // The bell never ends: polling it makes it listen for the next wake.
+        let _ = self.bell.poll_unpin(context);
         for _ in 0..ROUNDS {
             self.woken.woken.store(false, Ordering::Relaxed);
             let mut own = Context::from_waker(&self.waker);
@@ -132,8 +140,7 @@ impl Tasks {
             let spawned = SPAWNED.take();
             let none_spawned = spawned.is_empty();
             self.tasks.extend(spawned);
-            // That of the bell does not end.
-            if self.tasks.len() == 1 {
+            if self.tasks.is_empty() {
                 return Poll::Ready(());
             }
             if GIVE_WAY.take() {
@@ -157,7 +164,8 @@ impl Drop for Tasks {
     }
 }
 
-/// Listens for wakes from other calls. That it is polled is all that they want.
+/// Listens for wakes from other calls. A byte carries nothing: its event makes the host
+/// run the call.
 async fn bell(id: CallId) {
     let (writer, mut reader) = wit_stream::new();
     BELLS.with_borrow_mut(|bells| bells.insert(id, writer));

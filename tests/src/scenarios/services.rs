@@ -442,6 +442,17 @@ pub(super) const SERVICES: &[Scenario] = &[
         ..echo("200-connections-at-once", &["E3", "R1", "W1"], Code(many))
     },
     Scenario {
+        guest: "broadcast",
+        node: None,
+        ..echo("broadcast", &["K9"], Code(broadcast))
+    },
+    Scenario {
+        guest: "broadcast",
+        arguments: &["--await"],
+        node: None,
+        ..echo("broadcast-in-await-style", &["K9"], Code(broadcast))
+    },
+    Scenario {
         arguments: QUIET,
         node: None,
         ..echo("backpressure", &["R5", "W6", "K6"], Code(|stage| {
@@ -673,6 +684,46 @@ fn many(stage: &Stage<'_>) -> Result<()> {
         .collect();
     for client in clients {
         client.join().expect("no panic")?;
+    }
+    Ok(())
+}
+
+/// Forty clients, of whom each in turn says something to all: every client of the same
+/// instance hears it, in order, whichever connection of that instance was active last.
+fn broadcast(stage: &Stage<'_>) -> Result<()> {
+    const CLIENTS: usize = 40;
+    const ROUNDS: usize = 20;
+    let rooms = match stage.runner {
+        // An instance for each connection.
+        Runner::NativeConnection | Runner::Embedded => CLIENTS,
+        // An instance for each of two workers, which take turns.
+        Runner::NativeWorkers => 2,
+        Runner::NativeShared | Runner::Composed | Runner::Wasmtime | Runner::NodeHost => 1,
+    };
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = Client::connect(stage.server.address())?;
+        ensure!(client.receive(8)? == b"welcome\n", "no greeting");
+        clients.push(client);
+    }
+    for round in 0..ROUNDS {
+        for speaker in 0..CLIENTS {
+            let said = format!("{round:03} {speaker:03}\n").into_bytes();
+            clients[speaker].send(&said)?;
+            for listener in (speaker % rooms..CLIENTS).step_by(rooms) {
+                let heard = clients[listener].receive(said.len())?;
+                ensure!(
+                    heard == said,
+                    "client {listener} heard `{}` in place of `{}`",
+                    heard.escape_ascii(),
+                    said.escape_ascii()
+                );
+            }
+        }
+    }
+    for client in &mut clients {
+        client.fin()?;
+        ensure!(client.end()? == (Vec::new(), End::Fin), "not ended by FIN");
     }
     Ok(())
 }
