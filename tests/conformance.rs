@@ -1,15 +1,18 @@
-//! Every scenario on every way of running. Run with `--list` to see them, and with a
-//! word to run those that have it in their name.
+//! The conformance suite: every scenario on every runner.
+//!
+//! `--list` prints the trials, and a word runs the trials that have it in their names:
+//! `cargo test --test conformance -- native-shared`.
 
-#![allow(clippy::print_stdout, reason = "a test tells what it did")]
+#![allow(clippy::print_stdout, reason = "a test prints what it did")]
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use halfopen_tests::each::trial;
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::scenarios;
 use halfopen_tests::wire::can_capture;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 
 mod conformance {
     pub(crate) mod errors;
@@ -22,20 +25,28 @@ mod conformance {
 }
 use conformance::{errors, hostile, matrix, node_host, programs, proxy, server};
 
-const NO_NODE_HOST: &str =
-    "the runner node-jco is not installed; `npm ci --prefix tests/node` does it";
+/// The cases, by what they are about.
+const CASES: [(&str, &[Case]); 6] = [
+    ("programs", programs::CASES),
+    ("errors, from the bare primitives", errors::CASES),
+    ("proxies", proxy::CASES),
+    ("servers that are full, stop or die", server::CASES),
+    ("hostile services", hostile::CASES),
+    ("Node as a host", node_host::CASES),
+];
 
-/// Plays something on one way of running.
+/// Runs a case on a runner.
 type Run = fn(Runner, &Binaries) -> anyhow::Result<()>;
 
-/// Something that is not a script of one client's.
+/// A test on some of the runners that needs more than one client's script.
 #[derive(Clone, Copy)]
 pub(crate) struct Case {
     name: &'static str,
-    /// The rules of `wit/SEMANTICS.md` that it proves.
+    /// The rules of `wit/SEMANTICS.md` that the case proves.
     rules: &'static [&'static str],
-    runners: &'static [Runner],
-    /// Why it is not played on the others.
+    /// The runners that take part.
+    runners: fn(Runner) -> bool,
+    /// The reason why the other runners do not take part.
     elsewhere: &'static str,
     run: Run,
 }
@@ -43,70 +54,56 @@ pub(crate) struct Case {
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let binaries = Arc::new(Binaries::find(env!("CARGO_BIN_EXE_wasmtime")));
+    let (installed, missing): (Vec<Runner>, Vec<Runner>) = Runner::ALL
+        .iter()
+        .partition(|runner| runner.is_installed(&binaries));
     let mut trials = Vec::new();
     for scenario in scenarios::all() {
-        for runner in Runner::SERVICE {
-            if !runner.is_there(&binaries) {
-                continue;
-            }
+        for &runner in &installed {
             let binaries = binaries.clone();
-            trials.push(trial(runner, scenario.name, move || {
+            trials.push(trial(named(runner, scenario.name), move || {
                 scenario.run(runner, &binaries)
             }));
         }
     }
-    let runners = Runner::SERVICE.map(|runner| runner.is_there(&binaries));
     println!(
-        "{} scenarios × {} runners for services",
+        "{} scenarios × {} runners",
         scenarios::all().count(),
-        runners.iter().filter(|&&there| there).count(),
+        installed.len()
     );
-    if runners.contains(&false) {
-        assert!(std::env::var_os("CI").is_none(), "{NO_NODE_HOST}");
-        println!("!!! SKIPPED: {NO_NODE_HOST}");
+    for runner in missing {
+        let how = "`npm ci --prefix tests/node` installs it";
+        let name = runner.name();
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "the runner {name} is not installed; {how}"
+        );
+        println!("!!! SKIPPED: the runner {name} is not installed; {how}");
     }
-    for (what, cases) in [
-        ("programs", programs::CASES),
-        ("errors, and of the bare primitives", errors::CASES),
-        ("proxies", proxy::CASES),
-        ("the server's own life", server::CASES),
-        ("hostile services", hostile::CASES),
-        ("Node as a host", node_host::CASES),
-    ] {
+    for (about, cases) in CASES {
         let before = trials.len();
         for case in cases {
-            for &runner in case.runners {
-                if !runner.is_there(&binaries) {
-                    continue;
-                }
+            for &runner in installed.iter().filter(|&&runner| (case.runners)(runner)) {
                 let binaries = binaries.clone();
-                trials.push(trial(runner, case.name, move || {
+                trials.push(trial(named(runner, case.name), move || {
                     (case.run)(runner, &binaries)
                 }));
             }
         }
         let count = trials.len() - before;
-        println!("{} scenarios, {count} trials, of {what}", cases.len());
+        println!("{} cases, {count} trials: {about}", cases.len());
     }
     if can_capture() {
-        println!("every script is checked on the wire as well");
+        println!("the packets of every script are checked as well");
     } else {
         println!(
-            "!!! SKIPPED: packets cannot be captured here (it takes tcpdump and root), so the scripts are checked by what sockets see only"
+            "!!! SKIPPED: packets cannot be captured here, which takes tcpdump and root; scripts are checked only by what sockets report"
         );
     }
-    trials.push(Trial::test("matrix", || {
-        matrix::is_current().map_err(|error| Failed::from(format!("{error:#}")))
-    }));
+    trials.push(trial("matrix".to_owned(), matrix::is_current));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn trial(
-    runner: Runner,
-    name: &str,
-    run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
-) -> Trial {
-    Trial::test(format!("{}::{name}", runner.name()), move || {
-        run().map_err(|error| Failed::from(format!("{error:#}")))
-    })
+fn named(runner: Runner, name: &str) -> String {
+    format!("{}::{name}", runner.name())
 }

@@ -1,8 +1,8 @@
-//! The same client scripts against the echo server and against Node's: bytes, order,
-//! FIN and RST, and printed lines have to be the same, but where a scenario says that
-//! they differ, and why. Needs `node`.
+//! The scripts of the scenarios against halfopen and against Node: bytes, order, ends and
+//! printed lines must be the same, except where a scenario says that they differ, and why.
+//! Needs `node`.
 
-#![allow(clippy::print_stdout, reason = "a test tells what it did")]
+#![allow(clippy::print_stdout, reason = "a test prints what it did")]
 
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use halfopen_tests::each::trial;
 use halfopen_tests::runner::{Binaries, Runner, root};
 use halfopen_tests::scenario::{Node, Play, Scenario, Step, Transcript, anonymous, play};
 use halfopen_tests::scenarios;
 use halfopen_tests::server::{Server, command};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     let version = Command::new("node").arg("--version").output();
     let Ok(version) = version else {
         eprintln!(
-            "`node` is missing: install Node.js to compare with it; this suite skips nothing"
+            "`node` is missing, and this suite skips nothing: install Node.js to compare with it"
         );
         return ExitCode::FAILURE;
     };
@@ -32,9 +33,8 @@ fn main() -> ExitCode {
             && scenario.node != Node::None
         {
             let binaries = binaries.clone();
-            trials.push(Trial::test(scenario.name, move || {
+            trials.push(trial(scenario.name.to_owned(), move || {
                 compare(scenario, script, lines.len(), &binaries)
-                    .map_err(|error| Failed::from(format!("{error:#}")))
             }));
         }
     }
@@ -56,24 +56,26 @@ fn compare(scenario: &Scenario, script: &[Step], lines: usize, binaries: &Binari
     node.args(scenario.arguments);
     let mut node = Server::start(node, 1)?;
     if scenario.node != Node::Same {
-        // The lines that ours prints may never come.
+        // Lines that halfopen prints may never come from Node. That a line comes too late
+        // is a difference as well.
         node.patience = Duration::from_secs(2);
     }
     let node = observe(&node, script, lines)?;
     match scenario.node {
-        Node::Same => ensure!(ours == node, "ours {ours:#?}\nNode's {node:#?}"),
+        Node::Same => ensure!(ours == node, "halfopen: {ours:#?}\nNode: {node:#?}"),
         Node::Differs(why) if ours == node => {
-            bail!("it should differ ({why}), and does not: {ours:#?}")
+            bail!("Node should differ ({why}), and does the same: {ours:#?}")
         }
         Node::Differs(_) | Node::None => {}
     }
     Ok(())
 }
 
-/// Everything that can be seen from outside: at the client, and on standard output.
+/// Plays a script, and returns what the clients saw and what the server printed.
 fn observe(server: &Server, script: &[Step], lines: usize) -> Result<(Transcript, Vec<String>)> {
     let played = play(server, script)?;
     server.printed(lines);
+    // A line that must not come has a moment to come.
     thread::sleep(Duration::from_millis(100));
     let printed = anonymous(server.printed(0), &played.addresses);
     Ok((played.seen, printed))

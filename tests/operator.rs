@@ -1,7 +1,7 @@
-//! `halfopen serve` as an operator has it: limits, policy, reload, TLS, load balancers,
-//! systemd, logs and metrics, and what attackers do. On real sockets.
+//! `halfopen serve` as an operator runs it, on real sockets: limits, policy, reload, TLS, load
+//! balancers, systemd, logs and metrics, and attacks.
 
-#![allow(clippy::print_stdout, reason = "a test tells what it did")]
+#![allow(clippy::print_stdout, reason = "a test prints what it did")]
 
 mod operator {
     mod activation;

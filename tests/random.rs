@@ -1,53 +1,33 @@
-//! Random scripts over real sockets: what the server does, what the client sends, when
-//! each ends, with stalls in between. The laws that have to hold, whatever happens: no
-//! byte is lost, doubled or added; each direction ends once, by FIN, behind its last
-//! byte; a reset is an error, once; `close` comes once, and last.
+//! Random scripts over real sockets: what the server does, what the client sends, and when
+//! each of them ends, with stalls in between. These laws must hold: no byte is lost, doubled
+//! or added; each direction ends once, by FIN, after its last byte; a reset is one error;
+//! `close` comes once, and last.
 //!
-//! Bounded by time: 10 s, or `HALFOPEN_RANDOM_SECONDS`. The seed is printed, and
-//! `HALFOPEN_SEED` plays it again.
+//! A trial for each runner, by its name. Each of them goes on for 10 s, or for
+//! `HALFOPEN_RANDOM_SECONDS`. The seed is printed; `HALFOPEN_SEED` repeats it.
 
-#![allow(clippy::print_stdout, reason = "a test tells what it did")]
+#![allow(clippy::print_stdout, reason = "a test prints what it did")]
 
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 use halfopen_tests::client::{Client, End};
+use halfopen_tests::each::on_each_runner;
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::server::Server;
 
-#[test]
-fn native_with_an_instance_per_connection() -> Result<()> {
-    play(Runner::NativeConnection)
+fn main() -> ExitCode {
+    on_each_runner(env!("CARGO_BIN_EXE_wasmtime"), Runner::is_exact, play)
 }
 
-#[test]
-fn native_with_one_instance() -> Result<()> {
-    play(Runner::NativeShared)
-}
-
-#[test]
-fn native_with_workers() -> Result<()> {
-    play(Runner::NativeWorkers)
-}
-
-#[test]
-fn composed() -> Result<()> {
-    play(Runner::Composed)
-}
-
-#[test]
-fn composed_under_wasmtime() -> Result<()> {
-    play(Runner::Wasmtime)
-}
-
-fn play(runner: Runner) -> Result<()> {
+fn play(runner: Runner, binaries: &Binaries) -> Result<()> {
     let seconds = from_env("HALFOPEN_RANDOM_SECONDS")?.unwrap_or(10);
     let seed = from_env("HALFOPEN_SEED")?.unwrap_or_else(|| fastrand::u64(..));
-    let binaries = Binaries::find(env!("CARGO_BIN_EXE_wasmtime"));
-    let closed = runner.start(&binaries, "cases", &[])?;
-    let half_open = runner.start(&binaries, "cases", &["--allow-half-open"])?;
+    let closed = runner.start(binaries, "cases", &[])?;
+    let half_open = runner.start(binaries, "cases", &["--allow-half-open"])?;
     let mut servers = [(&closed, false, 0), (&half_open, true, 0)];
     let mut random = Rng::with_seed(seed);
     let deadline = Instant::now() + Duration::from_secs(seconds);
@@ -80,29 +60,32 @@ fn from_env(name: &str) -> Result<Option<u64>> {
     }
 }
 
+/// One connection's script.
 #[derive(Debug)]
 struct Script {
-    /// For `guest/cases`. The first one has it say hello, so that what follows is
-    /// another chunk.
+    /// The orders for the service `cases`. The first one makes it say hello: once that has
+    /// come, what the client sends next is a chunk of its own.
     orders: String,
-    /// What the server then writes in all.
+    /// The bytes that the server must send in all.
     written: usize,
-    /// What the client sends besides, in pieces.
+    /// The bytes that the client sends after the orders, in pieces of these lengths.
     sends: Vec<usize>,
+    /// The end of the client's direction.
     ending: Ending,
-    /// How much the client receives at a time.
+    /// The bytes that the client receives at a time.
     reads: usize,
-    /// Whether it waits now and then.
+    /// Whether the client pauses now and then.
     stalls: bool,
 }
 
+/// How the client ends its direction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ending {
-    /// Sends FIN when all is sent.
+    /// By FIN, once everything is sent.
     Fin,
-    /// Sends FIN when the server's has come.
+    /// By FIN, once the server's FIN has come as well.
     FinLast,
-    /// Resets when all is sent.
+    /// By RST, once everything is sent.
     Reset,
 }
 
@@ -122,7 +105,8 @@ impl Script {
             match order {
                 'n' => {
                     waits = true;
-                    // Without half-open, our end comes before these.
+                    // Without half-open, the server ends its direction before the orders
+                    // that follow.
                     open &= allow_half_open;
                 }
                 'e' => open = false,
@@ -132,7 +116,7 @@ impl Script {
             }
             orders.push(order);
         }
-        // A half-open connection has to be ended by the program.
+        // With half-open, only the program ends its direction.
         let mut ends_first = orders
             .split('n')
             .next()
@@ -159,7 +143,7 @@ impl Script {
         }
     }
 
-    /// Plays it, and holds it to the laws. `printed` counts the server's lines so far.
+    /// Plays the script, and checks the laws. `printed` counts the server's lines so far.
     fn play(&self, server: &Server, printed: &mut usize, random: &mut Rng) -> Result<()> {
         let mut client = Client::connect(server.address())?;
         client.send(self.orders.as_bytes())?;
@@ -209,17 +193,17 @@ impl Script {
                 }
                 Ending::Reset => {
                     sending.reset_now()?;
-                    // It fails with the socket; how is our own system's matter.
+                    // The receiver fails with the socket, in a way that is not tested.
                     let _ = join(receiver);
                     Ok(None)
                 }
             }
         })?;
         if let Some((received, end)) = receiving {
-            ensure!(end == End::Fin, "a reset after {received} bytes");
+            ensure!(end == End::Fin, "RST after {received} bytes");
             ensure!(
                 received == self.written,
-                "{} bytes were written, {received} came",
+                "{} bytes were written, and {received} came",
                 self.written
             );
         }
@@ -231,7 +215,9 @@ impl Script {
         let mut data = 0;
         loop {
             let lines = server.printed(*printed + 1);
-            let line = lines.get(*printed).context("an event is missing")?;
+            let line = lines
+                .get(*printed)
+                .with_context(|| format!("no event after {events:?}"))?;
             *printed += 1;
             if let Some(length) = line.strip_prefix("data ") {
                 ensure!(events.is_empty(), "data after {events:?}");
@@ -247,10 +233,10 @@ impl Script {
         if self.ending == Ending::Reset {
             let error = ["error ECONNRESET", "close true"];
             ensure!(events == error, "{events:?}");
-            ensure!(data <= sent, "{data} of {sent} bytes");
+            ensure!(data <= sent, "the service received {data} of {sent} bytes");
         } else {
             ensure!(events == ["end", "close false"], "{events:?}");
-            ensure!(data == sent, "{data} of {sent} bytes");
+            ensure!(data == sent, "the service received {data} of {sent} bytes");
         }
         Ok(())
     }

@@ -1,12 +1,22 @@
-//! The sessions of README.md, played.
+//! Plays the terminal sessions of the documents: what they show is what happens.
 //!
-//! A block of ```` ```console ```` is a terminal: after `$ ` stands a command, and
-//! below it what it prints, where `…` may be anything. The last command of a block may
-//! go on while the next blocks are played, until the section ends; all that its block
-//! shows has to have come by then. A comment above a block, `<!-- untested: why -->`,
-//! takes it out; `<!-- needs: TARGET -->` says which compilation target it needs.
+//! In a ```` ```console ```` block, a line that begins with `$ ` is a command, and the lines
+//! below it are printed by it, where `…` stands for any text. All commands but the last of a
+//! block must succeed before the next one starts. The last one may still run while the next
+//! blocks are played; by the end of its section (a heading of the second level) it must have
+//! printed all its lines, and it is then killed.
+//!
+//! A comment in the line above a block says more about it:
+//!
+//! - `<!-- untested: why -->` leaves the block out,
+//! - `<!-- needs: TARGET -->` leaves it out where the compilation target is missing,
+//! - `<!-- file: ~/PATH -->` above a block of another kind writes its text to that file.
+//!
+//! Without such a comment, a ```` ```toml ```` block with a `[package]` and the next
+//! ```` ```rust ```` block (or the last one before it) are `Cargo.toml` and `src/lib.rs` of a
+//! crate in the home folder, named as the package. The repository is at `~/halfopen`.
 
-#![allow(clippy::print_stdout, reason = "a test tells what it did")]
+#![allow(clippy::print_stdout, reason = "a test prints what it did")]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -19,126 +29,239 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use halfopen_tests::patience::{PATIENCE, POLL};
 use halfopen_tests::runner::{Binaries, root};
 use halfopen_tests::tools::is_missing;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// How long a line may take to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest wait for a command that must end: some of them compile a crate.
+const BUILD_PATIENCE: Duration = Duration::from_secs(20 * 60);
+
+/// The time in which the lines of a command that has ended are read.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
+/// The lines of the longest service that may be called one of twenty lines.
+const SHORT: usize = 24;
+
+/// Programs that sessions use and that may not be installed.
+const TOOLS: [&str; 6] = ["nc", "socat", "curl", "openssl", "haproxy", "jq"];
+
+/// The sessions of different documents may use the same ports.
+static PLAYING: Mutex<()> = Mutex::new(());
 
 #[test]
-fn the_sessions_go_as_shown() -> Result<()> {
-    let readme = fs::read_to_string(root().join("README.md"))?;
-    let home = tempfile::tempdir()?;
-    prepare_service(&readme, home.path())?;
-    let (mut played, mut skipped) = (0, 0);
-    let mut open: Vec<Terminal> = Vec::new();
-    for part in parts(&readme) {
-        match part {
-            Part::Heading => close(&mut open)?,
-            Part::Session { needs, commands } => {
-                if let Some(target) = needs
-                    && !has_target(&target)
-                {
-                    println!("!!! SKIPPED: the target {target} is missing: {commands:?}");
-                    continue;
-                }
-                if is_any_missing(&commands)? {
-                    skipped += commands.len();
-                    continue;
-                }
-                played += commands.len();
-                play(commands, home.path(), &mut open)?;
-            }
-        }
+fn the_sessions_of_the_front_page_go_as_shown() -> Result<()> {
+    let document = Document::read("README.md")?;
+    let services = document.crates()?;
+    ensure!(!services.is_empty(), "README.md shows no service");
+    for (name, service) in services {
+        let lines = service.code.lines().count();
+        ensure!(
+            lines <= SHORT,
+            "`{name}` should be a service of about 20 lines"
+        );
     }
-    close(&mut open)?;
-    println!("{played} commands played");
-    ensure!(played + skipped >= 10, "only {played} commands were found");
+    let commands = document.play()?;
+    ensure!(commands >= 5, "README.md shows only {commands} commands");
     Ok(())
 }
 
-/// A command, and the lines that it has to print.
-type Shown = (String, Vec<String>);
+#[test]
+fn the_sessions_of_the_sdk_go_as_shown() -> Result<()> {
+    Document::read("guest/sdk/README.md")?.play().map(drop)
+}
+
+#[test]
+fn the_sessions_of_the_manual_go_as_shown() -> Result<()> {
+    Document::read("host/OPERATING.md")?.play().map(drop)
+}
+
+/// A document, in blocks.
+struct Document {
+    path: &'static str,
+    parts: Vec<Part>,
+}
 
 enum Part {
+    /// A heading of the second level.
     Heading,
-    Session {
-        needs: Option<String>,
-        commands: Vec<Shown>,
-    },
+    Block(Block),
 }
 
-fn parts(readme: &str) -> Vec<Part> {
-    let mut parts = Vec::new();
-    let mut lines = readme.lines();
-    let mut comment = "";
-    while let Some(line) = lines.next() {
-        if line.starts_with("## ") {
-            parts.push(Part::Heading);
-        } else if line == "```console" {
-            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
-            if !comment.starts_with("<!-- untested: ") {
-                let needs = comment
-                    .strip_prefix("<!-- needs: ")
-                    .and_then(|rest| rest.strip_suffix(" -->"));
-                parts.push(Part::Session {
-                    needs: needs.map(str::to_owned),
-                    commands: commands(&block),
-                });
+/// A fenced block.
+struct Block {
+    /// The word behind the fence.
+    kind: String,
+    /// The line above the fence.
+    comment: String,
+    lines: Vec<String>,
+}
+
+/// The files of a crate that a document shows.
+struct Crate {
+    manifest: String,
+    code: String,
+}
+
+impl Block {
+    /// Returns the argument of the comment with this word.
+    fn says(&self, word: &str) -> Option<&str> {
+        let comment = self.comment.strip_prefix("<!-- ")?.strip_suffix(" -->")?;
+        comment.strip_prefix(word)?.strip_prefix(": ")
+    }
+
+    fn text(&self) -> String {
+        self.lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Returns the commands of a session, each with the lines that it prints.
+    fn commands(&self) -> Vec<Shown> {
+        let mut commands: Vec<Shown> = Vec::new();
+        for line in &self.lines {
+            if let Some(command) = line.strip_prefix("$ ") {
+                commands.push((command.to_owned(), Vec::new()));
+            } else if let Some((_, output)) = commands.last_mut() {
+                output.push(line.clone());
             }
         }
-        comment = line;
+        commands
     }
-    parts
 }
 
-fn commands(block: &[&str]) -> Vec<Shown> {
-    let mut commands: Vec<Shown> = Vec::new();
-    for line in block {
-        if let Some(command) = line.strip_prefix("$ ") {
-            commands.push((command.to_owned(), Vec::new()));
-        } else if let Some((_, output)) = commands.last_mut() {
-            output.push((*line).to_owned());
+impl Document {
+    fn read(path: &'static str) -> Result<Self> {
+        let text = fs::read_to_string(root().join(path)).with_context(|| path.to_owned())?;
+        let mut parts = Vec::new();
+        let mut lines = text.lines();
+        let mut comment = "";
+        while let Some(line) = lines.next() {
+            if line.starts_with("## ") {
+                parts.push(Part::Heading);
+            } else if let Some(kind) = line.strip_prefix("```") {
+                let lines = lines.by_ref().take_while(|line| *line != "```");
+                parts.push(Part::Block(Block {
+                    kind: kind.to_owned(),
+                    comment: comment.to_owned(),
+                    lines: lines.map(str::to_owned).collect(),
+                }));
+            }
+            comment = line;
         }
+        Ok(Document { path, parts })
     }
-    commands
+
+    fn blocks(&self) -> impl DoubleEndedIterator<Item = &Block> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Heading => None,
+            Part::Block(block) => Some(block),
+        })
+    }
+
+    /// Returns the crates that the document shows, by their names.
+    fn crates(&self) -> Result<Vec<(String, Crate)>> {
+        let blocks: Vec<&Block> = self.blocks().collect();
+        let is_code = |block: &&&Block| {
+            matches!(&*block.kind, "rust" | "rust,no_run") && block.says("file").is_none()
+        };
+        let mut crates = Vec::new();
+        for (index, block) in blocks.iter().enumerate() {
+            let manifest = block.text();
+            if block.kind != "toml" || !manifest.contains("[package]") {
+                continue;
+            }
+            let name = manifest
+                .lines()
+                .find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
+                .with_context(|| format!("{}: a package without a name", self.path))?
+                .to_owned();
+            let after = blocks[index..].iter().find(is_code);
+            let code = after
+                .or_else(|| blocks[..index].iter().rev().find(is_code))
+                .with_context(|| format!("{}: no code for `{name}`", self.path))?
+                .text();
+            crates.push((name, Crate { manifest, code }));
+        }
+        Ok(crates)
+    }
+
+    /// Plays all sessions in a home folder of their own. Returns the number of commands,
+    /// including commands that are skipped because a tool or a target is missing.
+    fn play(&self) -> Result<usize> {
+        // A session that failed leaves no state behind, so a poisoned lock does not matter.
+        let _playing = PLAYING
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let home = tempfile::tempdir()?;
+        self.write_files(home.path())?;
+        let (mut played, mut skipped) = (0, 0);
+        let mut open: Vec<Terminal> = Vec::new();
+        for part in &self.parts {
+            let block = match part {
+                Part::Heading => {
+                    close(&mut open)?;
+                    continue;
+                }
+                Part::Block(block) => block,
+            };
+            if block.kind != "console" || block.says("untested").is_some() {
+                continue;
+            }
+            let commands = block.commands();
+            if let Some(target) = block.says("needs")
+                && !has_target(target)
+            {
+                println!("!!! SKIPPED: the target {target} is missing: {commands:?}");
+                skipped += commands.len();
+            } else if is_any_missing(&commands, self.path)? {
+                skipped += commands.len();
+            } else {
+                played += commands.len();
+                play(commands, home.path(), &mut open).with_context(|| self.path.to_owned())?;
+            }
+        }
+        close(&mut open).with_context(|| self.path.to_owned())?;
+        println!("{}: {played} commands played, {skipped} skipped", self.path);
+        Ok(played + skipped)
+    }
+
+    /// Writes the files that the document shows, and a link to the repository.
+    fn write_files(&self, home: &Path) -> Result<()> {
+        symlink(root(), home.join("halfopen"))?;
+        for (name, shown) in self.crates()? {
+            let folder = home.join(name);
+            fs::create_dir_all(folder.join("src"))?;
+            fs::write(folder.join("Cargo.toml"), shown.manifest)?;
+            fs::write(folder.join("src/lib.rs"), shown.code)?;
+            // The versions that everything else is tested with.
+            fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))?;
+        }
+        for block in self.blocks() {
+            if let Some(path) = block.says("file") {
+                let path = path.strip_prefix("~/").context("a file outside of `~/`")?;
+                let file = home.join(path);
+                fs::create_dir_all(file.parent().context("a file without a folder")?)?;
+                fs::write(file, block.text())?;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Puts the README's own service, and the way to the repository, into a home folder.
-fn prepare_service(readme: &str, home: &Path) -> Result<()> {
-    let block = |kind: &str| {
-        let start = format!("\n```{kind}\n");
-        let (_, rest) = readme.split_once(&start).context("the block is missing")?;
-        let (block, _) = rest.split_once("\n```").context("the block has no end")?;
-        anyhow::Ok(block.to_owned() + "\n")
-    };
-    let service = home.join("shout");
-    fs::create_dir_all(service.join("src"))?;
-    fs::write(service.join("Cargo.toml"), block("toml")?)?;
-    let code = block("rust")?;
-    ensure!(
-        code.lines().count() <= 24,
-        "it should be a service of about 20 lines"
-    );
-    fs::write(service.join("src/lib.rs"), code)?;
-    // With the versions that are tested here.
-    fs::copy(root().join("Cargo.lock"), service.join("Cargo.lock"))?;
-    symlink(root(), home.join("halfopen"))?;
-    Ok(())
-}
+/// A command, and the lines that it must print.
+type Shown = (String, Vec<String>);
 
-/// Whether the commands use something, besides our own, that is not there.
-fn is_any_missing(commands: &[Shown]) -> Result<bool> {
-    for tool in ["nc", "socat", "curl"] {
+/// Whether the commands use a tool that is not installed.
+fn is_any_missing(commands: &[Shown], path: &str) -> Result<bool> {
+    for tool in TOOLS {
         let uses = |(command, _): &Shown| command.split_whitespace().any(|word| word == tool);
-        if commands.iter().any(uses) && is_missing(tool, "a session of the README")? {
+        if commands.iter().any(uses) && is_missing(tool, &format!("a session of {path}"))? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
+/// Whether the standard library for this compilation target is installed.
 fn has_target(target: &str) -> bool {
     let output = Command::new("rustc")
         .args(["--print", "target-libdir", "--target", target])
@@ -147,7 +270,7 @@ fn has_target(target: &str) -> bool {
     folder.is_ok_and(|folder| Path::new(&folder).exists())
 }
 
-/// A command that may still be running.
+/// A command that was started, and may still be running.
 struct Terminal {
     command: String,
     child: Child,
@@ -155,6 +278,7 @@ struct Terminal {
     shown: Vec<String>,
 }
 
+/// Plays one block. Its last command stays open.
 fn play(commands: Vec<Shown>, home: &Path, open: &mut Vec<Terminal>) -> Result<()> {
     let count = commands.len();
     for (number, (command, shown)) in commands.into_iter().enumerate() {
@@ -163,17 +287,18 @@ fn play(commands: Vec<Shown>, home: &Path, open: &mut Vec<Terminal>) -> Result<(
             terminal.finish()?;
         } else {
             let first = terminal.shown.len().min(1);
-            terminal.wait_for(first)?;
+            terminal.prints(first)?;
             open.push(terminal);
         }
     }
     Ok(())
 }
 
+/// Waits for the lines of the commands that are open, and ends them.
 fn close(open: &mut Vec<Terminal>) -> Result<()> {
     for terminal in open.iter_mut() {
         let all = terminal.shown.len();
-        terminal.wait_for(all)?;
+        terminal.prints(all)?;
     }
     open.clear();
     Ok(())
@@ -186,7 +311,10 @@ impl Terminal {
         let tool_home = |name: &str, folder: &str| {
             std::env::var_os(name).unwrap_or_else(|| own_home.join(folder).into())
         };
-        let folder = binaries.halfopen.parent().context("no folder")?;
+        let folder = binaries
+            .halfopen
+            .parent()
+            .context("the binary lies in no folder")?;
         let path = std::env::var("PATH").unwrap_or_default();
         let mut child = Command::new("bash")
             .arg("-c")
@@ -202,7 +330,12 @@ impl Terminal {
             .process_group(0)
             .spawn()?;
         let printed = Arc::<Mutex<Vec<String>>>::default();
-        let stdout = BufReader::new(child.stdout.take().context("no output")?);
+        let stdout = BufReader::new(
+            child
+                .stdout
+                .take()
+                .context("standard output is not piped")?,
+        );
         let lines = printed.clone();
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
@@ -217,48 +350,59 @@ impl Terminal {
         })
     }
 
-    /// Waits until it has printed the first so many of the lines that it should.
-    fn wait_for(&mut self, count: usize) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits until the first `count` of the lines that are shown have been printed.
+    fn prints(&mut self, count: usize) -> Result<()> {
+        let patience = if self.command.contains("cargo ") {
+            BUILD_PATIENCE
+        } else {
+            PATIENCE
+        };
+        let mut deadline = Instant::now() + patience;
         loop {
-            // What it printed last may come a little after its end.
-            let over = self.child.try_wait()?.is_some();
-            if over {
-                thread::sleep(Duration::from_millis(200));
-            }
             let printed = self.printed.lock().expect("not poisoned").clone();
             if in_order(&self.shown[..count], &printed) {
                 return Ok(());
             }
-            if over || Instant::now() > deadline {
+            if Instant::now() > deadline {
                 bail!(
-                    "`{}` should print {:#?}, and printed {printed:#?}",
+                    "`{}` should print {:#?}, and it printed {printed:#?}",
                     self.command,
                     self.shown
                 );
             }
-            thread::sleep(Duration::from_millis(20));
+            if self.child.try_wait()?.is_some() {
+                // The last lines may be read a little after the end of the command.
+                deadline = deadline.min(Instant::now() + LAST_LINES);
+            }
+            thread::sleep(POLL);
         }
     }
 
-    /// Waits until it is done, and well.
+    /// Waits until the command has succeeded and printed all its lines.
     fn finish(&mut self) -> Result<()> {
-        let status = self.child.wait()?;
+        let deadline = Instant::now() + BUILD_PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break status;
+            }
+            ensure!(Instant::now() < deadline, "`{}` does not end", self.command);
+            thread::sleep(POLL);
+        };
         let printed = self.printed.lock().expect("not poisoned").clone();
         ensure!(status.success(), "`{}` failed: {printed:#?}", self.command);
-        self.wait_for(self.shown.len())
+        self.prints(self.shown.len())
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // All that the shell has started; it may be over already.
+        // Kills everything that the shell has started. Both fail if it is over already.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
 }
 
-/// Whether the lines that are shown are among those that were printed, in this order.
+/// Whether the lines that are shown were printed, in this order, with any others between.
 fn in_order(shown: &[String], printed: &[String]) -> bool {
     let mut printed = printed.iter();
     shown
@@ -266,7 +410,7 @@ fn in_order(shown: &[String], printed: &[String]) -> bool {
         .all(|wanted| printed.by_ref().any(|line| matches(wanted, line)))
 }
 
-/// Whether a line is as shown, where `…` stands for anything.
+/// Whether a line is as shown, where `…` stands for any text.
 fn matches(shown: &str, line: &str) -> bool {
     match shown.split_once('…') {
         None => shown == line,

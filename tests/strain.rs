@@ -1,22 +1,26 @@
-//! Full duplex under strain: both peers send at once, each as much as the script says,
-//! in pieces of any length and with stalls on all four ends, so that each direction ends
-//! at its own time. All bytes arrive, and the server's memory stays flat.
+//! Full duplex under strain: both ends send at the same time, in pieces of any length and
+//! with stalls in sending and receiving, so that each direction ends at its own time. Every
+//! byte arrives, and the server's memory stays within its bound.
 //!
-//! Up to 256 MiB each way on 1 connection and on each of 16, and up to 16 MiB on each of
-//! 256; `HALFOPEN_STRAIN_MIB` is how much it is on each, instead.
+//! A trial for each runner, by its name: up to 256 MiB each way on 1 connection and on each
+//! of 16, and up to 16 MiB on each of 256. `HALFOPEN_STRAIN_MIB` sets another amount for
+//! each connection.
 
-#![allow(clippy::print_stdout, reason = "a test tells what it did")]
+#![allow(clippy::print_stdout, reason = "a test prints what it did")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
+use halfopen_tests::each::on_each_runner;
+use halfopen_tests::memory;
+use halfopen_tests::patience::{PATIENCE, eventually};
 use halfopen_tests::runner::{Binaries, Runner};
-use halfopen_tests::server::{PATIENCE, Server};
+use halfopen_tests::server::Server;
 use xxhash_rust::xxh3::Xxh3;
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -24,95 +28,58 @@ const EACH: u64 = 256 * MEBIBYTE;
 const BLOCK: usize = 64 * 1024;
 const STALLS: u64 = 20;
 
-/// What the server may hold beyond what it had, in KiB: for each connection the sending
-/// queue (64 KiB, rule K6), what is written at once (64 KiB here), the read buffer, the
-/// copies of each of them on their way, and the instance; and a mebibyte for the rest.
-const BOUND: usize = 1024;
-const BOUND_PER_CONNECTION: usize = 640;
-
-#[test]
-fn native_with_an_instance_per_connection() -> Result<()> {
-    strain(Runner::NativeConnection)
+fn main() -> ExitCode {
+    // The embedding example is the same library as `halfopen serve`.
+    on_each_runner(env!("CARGO_BIN_EXE_wasmtime"), Runner::is_command, strain)
 }
 
-#[test]
-fn native_with_one_instance() -> Result<()> {
-    strain(Runner::NativeShared)
-}
-
-#[test]
-fn native_with_workers() -> Result<()> {
-    strain(Runner::NativeWorkers)
-}
-
-#[test]
-fn composed() -> Result<()> {
-    strain(Runner::Composed)
-}
-
-#[test]
-fn composed_under_wasmtime() -> Result<()> {
-    strain(Runner::Wasmtime)
-}
-
-fn strain(runner: Runner) -> Result<()> {
-    let binaries = Binaries::find(env!("CARGO_BIN_EXE_wasmtime"));
+fn strain(runner: Runner, binaries: &Binaries) -> Result<()> {
     let each = match std::env::var("HALFOPEN_STRAIN_MIB") {
         Ok(text) => Some(text.parse::<u64>().context("HALFOPEN_STRAIN_MIB")? * MEBIBYTE),
         Err(_) => None,
     };
     for (connections, usual) in [(1, EACH), (16, EACH), (256, EACH / 16)] {
-        let server = runner.start(&binaries, "strain", &[])?;
+        let server = runner.start(binaries, "strain", &[])?;
         exchange(&server, 0, 1000)?;
         let before = server.resident()?;
         let bytes = each.unwrap_or(usual);
-        let over = AtomicBool::new(false);
         let start = Instant::now();
-        let (peak, gaps) = thread::scope(|scope| {
-            let peak = scope.spawn(|| peak(&server, &over));
-            let clients: Vec<_> = (1..=connections)
-                .map(|number| {
-                    let server = &server;
-                    scope.spawn(move || exchange(server, number * 10, bytes))
-                })
-                .collect();
-            let gaps: Vec<_> = clients
-                .into_iter()
-                .map(|client| client.join().expect("a client does not panic"))
-                .collect();
-            over.store(true, Ordering::Relaxed);
-            (peak.join().expect("measuring does not panic"), gaps)
-        });
+        let (peak, gaps) = memory::peak(&server, || {
+            thread::scope(|scope| {
+                let clients: Vec<_> = (1..=connections)
+                    .map(|number| {
+                        let server = &server;
+                        scope.spawn(move || exchange(server, number * 10, bytes))
+                    })
+                    .collect();
+                clients
+                    .into_iter()
+                    .map(|client| client.join().expect("a client does not panic"))
+                    .collect::<Result<Vec<Duration>>>()
+            })
+        })?;
         let took = start.elapsed().as_secs_f64();
-        let peak = peak?.saturating_sub(before);
-        let gaps: Vec<Duration> = gaps.into_iter().collect::<Result<_>>()?;
+        let grown = peak.saturating_sub(before);
         let gap = gaps.iter().max().context("no connection")?;
-        let bound = BOUND + BOUND_PER_CONNECTION * connections as usize;
+        let bound = memory::bound(connections as usize);
         println!(
-            "{}, {connections} connections: {} MiB each way each, {took:.1} s; longest wait of a client {} ms; memory {before} KiB, at most {peak} KiB more (bound {bound})",
+            "{}, {connections} connections: {} MiB each way on each, {took:.1} s; longest wait of a client {} ms; memory {before} KiB before, at most {grown} KiB more (bound {bound})",
             runner.name(),
             bytes / MEBIBYTE,
             gap.as_millis(),
         );
-        ensure!(peak <= bound, "memory grew by {peak} KiB");
+        ensure!(
+            grown <= bound,
+            "memory grew by {grown} KiB, and the bound is {bound}"
+        );
     }
     Ok(())
 }
 
-/// The most memory that the server has until it is over.
-fn peak(server: &Server, over: &AtomicBool) -> Result<usize> {
-    let mut peak = 0;
-    while !over.load(Ordering::Relaxed) {
-        peak = peak.max(server.resident()?);
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(peak)
-}
-
-/// Sends and receives; the longest time that nothing came.
+/// Sends and receives on one connection. Returns the longest time in which nothing came.
 fn exchange(server: &Server, seed: u64, about: u64) -> Result<Duration> {
     let mut random = Rng::with_seed(seed + 2);
-    // Each direction ends at a point of its own.
+    // The two directions end after different amounts.
     let ours = random.u64(about / 2..=about);
     let theirs = random.u64(about / 2..=about);
     let mut stream = TcpStream::connect(server.address())?;
@@ -136,25 +103,23 @@ fn exchange(server: &Server, seed: u64, about: u64) -> Result<Duration> {
         }
         received += length as u64;
         for bytes in expected.next(&mut content, &buffer[..length]) {
-            ensure!(bytes.0 == bytes.1, "wrong bytes before byte {received}");
+            ensure!(bytes.0 == bytes.1, "a wrong byte before byte {received}");
         }
         stall(&mut random, &mut stalls);
     }
-    ensure!(received == theirs, "{theirs} were sent, {received} came");
+    ensure!(
+        received == theirs,
+        "{theirs} bytes were sent, and {received} came"
+    );
     let hash = sender.join().expect("sending does not panic")?;
-    let wanted = format!("{seed} {ours} {hash:016x}");
-    let deadline = Instant::now() + PATIENCE;
-    while !server.printed(0).contains(&wanted) {
-        ensure!(
-            Instant::now() < deadline,
-            "the server did not receive {wanted}"
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+    let line = format!("{seed} {ours} {hash:016x}");
+    eventually("the server has received everything", || {
+        Ok(server.printed(0).contains(&line))
+    })?;
     Ok(longest)
 }
 
-/// The same noise as the service makes, as it is compared.
+/// The noise that the service sends, made again to compare with.
 #[derive(Default)]
 struct Block {
     bytes: Vec<u8>,
@@ -162,7 +127,7 @@ struct Block {
 }
 
 impl Block {
-    /// Pairs of what should have come and what came.
+    /// Returns pairs of the bytes that should have come and the bytes that came.
     fn next<'a>(
         &'a mut self,
         content: &'a mut Rng,
@@ -187,7 +152,7 @@ impl Block {
     }
 }
 
-/// Sends random bytes, and FIN; their hash.
+/// Sends random bytes, and FIN. Returns their hash.
 fn noise(mut stream: TcpStream, seed: u64, mut bytes: u64) -> Result<u64> {
     let mut random = Rng::with_seed(seed);
     let mut hash = Xxh3::new();
@@ -205,7 +170,7 @@ fn noise(mut stream: TcpStream, seed: u64, mut bytes: u64) -> Result<u64> {
     Ok(hash.digest())
 }
 
-/// Up to 3 ms, now and then.
+/// Sleeps for up to 3 ms, now and then.
 fn stall(random: &mut Rng, stalls: &mut u64) {
     if *stalls > 0 && random.u8(..16) == 0 {
         *stalls -= 1;

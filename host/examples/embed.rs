@@ -1,58 +1,50 @@
-//! A program of its own that serves TCP through a component: the library instead
-//! of the `halfopen` binary.
+//! Serves TCP through a component: the library in a program of your own.
 //!
 //! ```console
 //! $ cargo run --example embed -- guest/dist/echo.wasm 127.0.0.1:0 --quiet
 //! ```
 //!
-//! It prints the addresses it listens on, serves until Ctrl-C, and then lets
-//! the connections finish.
+//! It prints the addresses it listens on, serves until Ctrl-C, and then lets the
+//! connections finish.
 
+use std::future::pending;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
-use halfopen::{Output, Server};
+use anyhow::{Context, ensure};
+use halfopen::{Grants, Server, tcp};
+
+const USAGE: &str = "usage: embed COMPONENT ADDRESS... [ARGS]";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1).peekable();
-    let usage = "usage: embed COMPONENT ADDRESS... [ARGS]";
-    let component: PathBuf = args.next().context(usage)?.into();
-    let mut addresses: Vec<SocketAddr> = Vec::new();
-    while let Some(address) = args.peek().and_then(|arg| arg.parse().ok()) {
-        addresses.push(address);
+    let component: PathBuf = args.next().context(USAGE)?.into();
+    let mut listeners = Vec::new();
+    while let Some(address) = args.peek().and_then(|arg| arg.parse::<SocketAddr>().ok()) {
+        let listener = tcp::bind(address, None);
+        listeners.push(listener.with_context(|| format!("cannot listen on {address}"))?);
         args.next();
     }
-    anyhow::ensure!(!addresses.is_empty(), usage);
+    ensure!(!listeners.is_empty(), USAGE);
 
-    let (stdout, written) = Output::stdout();
-    let (stderr, _) = Output::stderr();
     let server = Server::builder()
-        .args(args)
+        .grants(Grants::new().args(args).inherit_stdio())
         .grace(Duration::from_secs(5))
-        .stdout(stdout.clone())
-        .stderr(stderr)
         .build(component)?;
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let listener = halfopen::tcp::bind(address, None)
-            .with_context(|| format!("cannot listen on {address}"))?;
-        stdout.line(&listener.local_addr()?.to_string()).await;
-        listeners.push(listener);
+    for listener in &listeners {
+        writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
     }
-    drop(stdout);
-
     let summary = server.run(listeners, ctrl_c()).await;
-    written.wait(Duration::from_secs(1)).await;
     eprintln!("served {} connections", summary.accepted);
     Ok(())
 }
 
-/// Resolves at Ctrl-C, or never if that cannot be caught.
+/// Resolves at Ctrl-C, or never if the signal cannot be caught.
 async fn ctrl_c() {
     if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+        pending().await
     }
 }

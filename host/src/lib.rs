@@ -1,65 +1,55 @@
 //! Runs TCP servers written as WebAssembly components, sandboxed, on real sockets.
 //!
-//! Three things can be embedded:
+//! | embed | to |
+//! |---|---|
+//! | [`Server`] | accept connections and have a *service* component handle each, in an instance per connection or in one that many share ([`Isolation`]) |
+//! | [`Program`] | run a component that listens and connects itself, as far as its [`Policy`] allows |
+//! | [`tcp`] | add the primitives alone to the linker of your own wasmtime embedding: [`tcp::TcpCtx`], [`tcp::TcpView`], [`tcp::add_to_linker`] |
 //!
-//! - A [`Server`] accepts connections and has a *service* component handle each, in an
-//!   instance of its own or in one that all share ([`Isolation`]).
-//! - A [`Program`] runs a component that listens and connects itself, as far as a
-//!   [`Policy`] lets it.
-//! - [`tcp`] is the primitives alone, for the linker of an embedder of wasmtime who
-//!   has everything else: [`tcp::TcpCtx`], [`tcp::TcpView`], [`tcp::add_to_linker`].
+//! The modules form layers. Each uses only the layers below it; `ARCHITECTURE.md` has the
+//! whole table and the path of a connection through it.
+//!
+//! ```text
+//! program   server     what runs: one component with `run`, or one per connection
+//!       runtime        from a file to an instance: engine, source, store, grants, limits
+//!         tcp          the primitives on operating-system sockets
+//! ```
+//!
+//! The shortest server:
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
-//! use halfopen::{Output, Server};
+//! use std::path::Path;
 //!
-//! let (stdout, _written) = Output::stdout();
-//! let server = Server::builder()
-//!     .stdout(stdout)
-//!     .build(std::path::Path::new("guest/dist/echo.wasm"))?;
+//! use halfopen::{Grants, Server};
+//!
 //! let listener = halfopen::tcp::bind("127.0.0.1:1234".parse()?, None)?;
+//! let server = Server::builder()
+//!     .grants(Grants::new().inherit_stdio())
+//!     .build(Path::new("guest/dist/echo.wasm"))?;
 //! server.run([listener], std::future::pending()).await;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! What the primitives do in each state of a connection, and what the peer sees of it,
-//! is written in `wit/SEMANTICS.md`. The host logs with the `tracing` crate.
+//! `wit/SEMANTICS.md` says what each primitive does in each state of a connection, and what
+//! the peer sees of it. The library logs with the `tracing` crate. It reads no arguments,
+//! no environment variables and no signals.
 
-// The command line is a part of the binary alone, but for its parser to be fuzzed.
-#[cfg(fuzzing)]
-extern crate self as halfopen;
-#[cfg(fuzzing)]
-#[allow(dead_code, unreachable_pub)]
-mod cli;
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing;
-
-mod admission;
-pub mod bindings;
-mod compute;
-mod engine;
-mod error;
-mod load;
-mod output;
-mod policy;
 mod program;
-mod proxy_protocol;
+mod runtime;
 mod server;
-mod store;
 pub mod tcp;
-mod tls;
-mod trap;
 
-pub use admission::{AtLimit, Peers, Refusal};
-pub use engine::{EngineOptions, Needs};
-pub use error::LoadError;
-pub use load::{Source, precompile, provides, read};
-pub use output::{Finished, Output};
-pub use policy::{AddressRule, AddressRuleError, Policy};
 pub use program::{Program, ProgramBuilder};
-pub use proxy_protocol::ProxyProtocol;
-pub use server::{Isolation, Observer, Running, Server, ServerBuilder, Snapshot, Summary};
-pub use tls::{Tls, TlsError};
-pub use trap::describe_trap;
+pub use runtime::component;
+pub use runtime::{
+    EPOCH, EngineOptions, Grants, LoadError, Output, Problem, Source, describe_trap,
+};
+pub use server::proxy_protocol::{self, ProxyProtocol};
+pub use server::tls;
+pub use server::{
+    AtLimit, Isolation, Observer, Outcome, Peers, Refusal, Report, Server, ServerBuilder,
+    ServerHandle, Snapshot, Summary,
+};
+pub use tcp::{AddressRule, AddressRuleError, Policy};

@@ -1,170 +1,146 @@
-//! Programs: components with a `run` of their own.
+//! Runs programs: components with a `run` of their own.
 
 use std::future::poll_fn;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi::{I32Exit, p2, p3};
 
-use crate::engine::EngineOptions;
-use crate::error::LoadError;
-use crate::load::{self, Source};
-use crate::policy::Policy;
-use crate::store::{Grants, State, linker};
+use crate::runtime::component::{Interfaces, Kind};
+use crate::runtime::{Defaults, Granted, Grants, LoadError, Loading, Source, State, Stdio};
+
+/// The grants of a program where [`Grants`] do not say: no limit but wasmtime's own on
+/// handles.
+const DEFAULTS: Defaults = Defaults {
+    name: "program",
+    stdio: Stdio::Exclusive,
+    max_compute: Duration::ZERO,
+    max_output: None,
+    max_handles: 100_000,
+};
 
 /// Sets up a [`Program`].
 #[derive(Clone, Debug)]
 pub struct ProgramBuilder {
     grants: Grants,
-    engine: EngineOptions,
-    allow_precompiled: bool,
+    loading: Loading,
     grace: Duration,
 }
 
 impl Default for ProgramBuilder {
     fn default() -> Self {
         ProgramBuilder {
-            grants: Grants::new("program"),
-            engine: EngineOptions::default(),
-            allow_precompiled: false,
+            grants: Grants::new(),
+            loading: Loading::default(),
             grace: Duration::from_secs(10),
         }
     }
 }
 
 impl ProgramBuilder {
-    /// The name under which it runs, its argument 0; `program` at first.
+    /// Sets what the program may use (default: nothing).
     #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.grants.args[0] = name.into();
+    pub fn grants(mut self, grants: Grants) -> Self {
+        self.grants = grants;
         self
     }
 
-    /// Adds to its arguments.
-    #[must_use]
-    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.grants.args.extend(args.into_iter().map(Into::into));
-        self
-    }
-
-    /// Adds to its environment, which is empty at first.
-    #[must_use]
-    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.grants.env.push((name.into(), value.into()));
-        self
-    }
-
-    /// What it may do on the network; nothing at first.
-    #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.grants.policy = policy;
-        self
-    }
-
-    /// Grants a directory, which the program finds under the name `guest`.
-    #[must_use]
-    pub fn dir(mut self, host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
-        self.grants.dirs.push((host.into(), guest.into()));
-        self
-    }
-
-    /// Gives it the standard streams of this process; it has none at first.
-    #[must_use]
-    pub fn inherit_stdio(mut self) -> Self {
-        self.grants.inherit_stdio = true;
-        self
-    }
-
-    /// How much linear memory it may have, in bytes; 256 MiB at first.
-    #[must_use]
-    pub fn max_memory(mut self, bytes: usize) -> Self {
-        self.grants.max_memory = bytes;
-        self
-    }
-
-    /// How long its connections may take to finish once it has ended or is to stop;
-    /// 10 s at first.
+    /// Sets how long the program's connections may take to finish after it has ended, or
+    /// after shutdown has begun (default: 10 s).
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Whether compiled code is kept on disk; it is at first.
+    /// Sets whether compiled code is kept on disk, so that a second start is fast
+    /// (default: true).
     #[must_use]
     pub fn cache(mut self, cache: bool) -> Self {
-        self.engine.cache = cache;
+        self.loading.cache = cache;
         self
     }
 
-    /// Whether native code that was compiled before is taken; not at first, because
-    /// such a file is trusted like the host itself.
+    /// Sets whether precompiled native code is accepted (default: false). Such a file is
+    /// trusted like the host itself.
     #[must_use]
     pub fn allow_precompiled(mut self, allow: bool) -> Self {
-        self.allow_precompiled = allow;
+        self.loading.allow_precompiled = allow;
+        self
+    }
+
+    /// Runs the program in an engine of the embedder's, with the embedder's settings for
+    /// caching and pooling (default: an engine of [`EngineOptions`](crate::EngineOptions)).
+    ///
+    /// The engine needs [`wasm_component_model_async`] and, to interrupt a program that
+    /// computes, [`epoch_interruption`] and an epoch every [`EPOCH`](crate::EPOCH).
+    ///
+    /// [`wasm_component_model_async`]: wasmtime::Config::wasm_component_model_async
+    /// [`epoch_interruption`]: wasmtime::Config::epoch_interruption
+    #[must_use]
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.loading.engine = Some(engine);
         self
     }
 
     /// Loads the program.
     ///
     /// # Errors
-    /// If it cannot be loaded, is no program, or needs what this host does not
-    /// provide.
+    /// If the component cannot be loaded, is not a program, or needs what this host does
+    /// not provide; or if a granted directory cannot be read.
     pub fn build(self, program: impl Into<Source>) -> Result<Program, LoadError> {
-        self.grants.check()?;
-        let engine = self.engine.build()?;
-        let component = program.into().load(&engine, self.allow_precompiled)?;
-        let version = version(&engine, &component)?;
-        let linker = linker(&engine).map_err(LoadError::Engine)?;
-        let pre = load::link(&linker, &component)?;
+        let grants = self.grants.resolve(DEFAULTS)?;
+        let loaded = self.loading.load(&program.into(), Kind::Program, 0)?;
         Ok(Program {
-            engine,
-            pre,
-            version,
-            grants: Arc::new(self.grants),
+            version: Version::of(&loaded.interfaces),
+            engine: loaded.engine,
+            pre: loaded.pre,
+            grants: Arc::new(grants),
             grace: self.grace,
         })
     }
 }
 
-/// Which `wasi:cli/run` a component exports.
+/// The version of `wasi:cli/run` that a program exports.
 #[derive(Clone, Copy, Debug)]
 enum Version {
     P2,
     P3,
 }
 
-fn version(engine: &Engine, component: &Component) -> Result<Version, LoadError> {
-    let exports = load::exports(engine, component);
-    let has = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
-    if has("wasi:cli/run@0.3.0") {
-        Ok(Version::P3)
-    } else if has("wasi:cli/run@0.2.") {
-        Ok(Version::P2)
-    } else if has("halfopen:tcp/handler@0.1.") {
-        Err(LoadError::WrongWorld {
-            expected: "`run` takes a program, which exports `wasi:cli/run`; run a service with `halfopen serve`, or make a program of it with `halfopen compose`",
-            found: load::listed(&exports),
-        })
-    } else {
-        Err(LoadError::WrongWorld {
-            expected: "`run` takes a program, which exports `wasi:cli/run` of WASI 0.3.0 or 0.2",
-            found: load::listed(&exports),
-        })
+impl Version {
+    fn of(program: &Interfaces) -> Self {
+        let p3 = |name: &String| name.starts_with("wasi:cli/run@0.3.0");
+        match program.exports.iter().any(p3) {
+            true => Version::P3,
+            false => Version::P2,
+        }
     }
 }
 
 /// A component that runs by itself: it listens, accepts and connects as far as its
-/// policy lets it.
+/// [`Policy`](crate::Policy) allows.
+///
+/// ```no_run
+/// # async fn example() -> anyhow::Result<()> {
+/// use halfopen::{Grants, Policy, Program};
+///
+/// let policy = Policy::deny_all().allow_listen("127.0.0.1:*".parse()?);
+/// let program = Program::builder()
+///     .grants(Grants::new().policy(policy).inherit_stdio())
+///     .build(std::path::Path::new("guest/dist/primitives.wasm"))?;
+/// let status = program.run(std::future::pending()).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Program {
     engine: Engine,
     pre: InstancePre<State>,
     version: Version,
-    grants: Arc<Grants>,
+    grants: Arc<Granted>,
     grace: Duration,
 }
 
@@ -178,26 +154,27 @@ impl std::fmt::Debug for Program {
 }
 
 impl Program {
-    /// A builder for a program that is granted nothing.
+    /// Returns a builder for a program that is granted nothing.
     #[must_use]
     pub fn builder() -> ProgramBuilder {
         ProgramBuilder::default()
     }
 
-    /// Runs it to its end, and returns its exit status, or until `shutdown`
-    /// resolves, which is a status of 0.
+    /// Runs the program to its end and returns its exit status, or runs it until `shutdown`
+    /// resolves and returns 0.
     ///
-    /// At shutdown its listeners on the primitives close, and connections on them
-    /// have the grace time to finish. Sockets of `wasi:sockets` are the program's
-    /// alone: a composed program ends at once.
+    /// At shutdown, the program's listeners on the primitives close, and connections on
+    /// them have the grace time to finish. The host does not see sockets of
+    /// `wasi:sockets`: a composed program ends at once.
     ///
     /// # Errors
-    /// If it traps.
+    /// If the program traps; [`describe_trap`](crate::describe_trap) formats the error.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> wasmtime::Result<u8> {
         let mut store = self.grants.store(&self.engine, None);
         let tcp = store.data().tcp.handle();
         let ended = {
-            let running = self.run_in(&mut store);
+            let turns = store.data().turns();
+            let running = turns.run(self.run_in(&mut store));
             tokio::pin!(running);
             tokio::select! {
                 ended = &mut running => ended,
@@ -221,7 +198,7 @@ impl Program {
             },
         };
         drop(store);
-        // Replies on their way get there.
+        // Replies that are on their way may arrive.
         if timeout(self.grace, tcp.empty()).await.is_err() {
             tcp.shut_down();
         }
@@ -240,7 +217,7 @@ impl Program {
                 store
                     .run_concurrent(async |accessor| {
                         let ended = command.wasi_cli_run().call_run(accessor).await?;
-                        // What it still does in the background, such as printing.
+                        // The program may still do things in the background, such as printing.
                         poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
                         wasmtime::error::Ok(ended)
                     })

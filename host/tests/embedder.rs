@@ -1,5 +1,5 @@
-//! The primitives in the linker of an embedder who has a state of its own, and WASI
-//! from `wasmtime-wasi`: nothing of this crate's server or program.
+//! Embeds the primitives alone, beside WASI from `wasmtime-wasi`, in a store whose data the
+//! embedder defines: without this crate's server or program.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use halfopen::tcp::{TcpCtx, TcpCtxView, TcpView, add_to_linker};
+use halfopen::tcp::{TcpCtx, TcpCtxBuilder, TcpCtxView, TcpView, add_to_linker};
 use halfopen::{Output, Policy};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store};
@@ -39,8 +39,8 @@ impl WasiView for State {
     }
 }
 
-/// Runs `primitives --once` on a port of 127.0.0.1, as far as the policy lets it.
-async fn run(policy: Policy, stdout: Output) -> Result<(), ()> {
+/// Runs `primitives --once` on a free port of 127.0.0.1.
+async fn run(tcp: TcpCtxBuilder, stdout: Output) -> Result<(), ()> {
     let mut config = Config::new();
     config.wasm_component_model_async(true);
     let engine = Engine::new(&config).unwrap();
@@ -54,7 +54,7 @@ async fn run(policy: Policy, stdout: Output) -> Result<(), ()> {
             .args(&["primitives", "--once", "--listen", "127.0.0.1:0"])
             .stdout(stdout)
             .build(),
-        tcp: TcpCtx::builder().policy(policy).build(),
+        tcp: tcp.build(),
         table: ResourceTable::new(),
     };
     let mut store = Store::new(&engine, state);
@@ -68,7 +68,7 @@ async fn run(policy: Policy, stdout: Output) -> Result<(), ()> {
         .unwrap()
 }
 
-/// What is printed, as it comes.
+/// Sends each line that is printed.
 struct Printed(Sender<String>);
 
 impl Write for Printed {
@@ -88,15 +88,15 @@ impl Write for Printed {
 
 fn output() -> (Output, Receiver<String>) {
     let (sender, lines) = channel();
-    let (output, _) = Output::new(Printed(sender));
-    (output, lines)
+    (Output::new(Printed(sender)), lines)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_primitives_work_in_any_linker() {
     let (stdout, lines) = output();
     let rule = "127.0.0.1:0".parse().unwrap();
-    let running = tokio::spawn(run(Policy::deny_all().allow_listen(rule), stdout));
+    let tcp = TcpCtx::builder().policy(Policy::deny_all().allow_listen(rule));
+    let running = tokio::spawn(run(tcp, stdout));
     let client = tokio::task::spawn_blocking(move || {
         let address: SocketAddr = lines.recv().unwrap().parse().unwrap();
         let mut client = TcpStream::connect(address).unwrap();
@@ -119,7 +119,11 @@ async fn the_primitives_work_in_any_linker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_granted_unless_it_is_said() {
+async fn everything_is_denied_by_default_and_reported() {
     let (stdout, _lines) = output();
-    assert_eq!(run(Policy::deny_all(), stdout).await, Err(()));
+    let (sender, denied) = channel();
+    let tcp = TcpCtx::builder().on_denied(move |denied| sender.send(denied.clone()).unwrap());
+    assert_eq!(run(tcp, stdout).await, Err(()));
+    let denied: Vec<_> = denied.iter().map(|denied| denied.to_string()).collect();
+    assert_eq!(denied, ["the component may not listen on 127.0.0.1:0"]);
 }

@@ -1,17 +1,18 @@
-//! Every error that TCP can give, from the bare primitives: `guest/raw` calls them, and
-//! prints what they return, with the words that a user sees. Not here: `out-of-memory`,
-//! and `datagram-too-large`, which is not TCP's.
+//! Every error of TCP, from the bare primitives: `tests/guests/raw` calls them and prints
+//! what they return, in the words that a user sees. `out-of-memory` is left out, and so is
+//! `datagram-too-large`, which TCP does not have.
 
 use std::io::Read;
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
+use halfopen_tests::patience::PATIENCE;
 use halfopen_tests::runner::{Binaries, Runner};
-use halfopen_tests::server::{PATIENCE, Server, command, run};
+use halfopen_tests::server::{Server, command, run};
 use socket2::SockRef;
 
 use crate::{Case, Run};
@@ -27,16 +28,16 @@ pub(crate) const CASES: &[Case] = &[
         )
     }),
     case("error-remote-unreachable", &["E3"], |runner, binaries| {
-        // To the broadcast address of loopback there is no TCP.
+        // Linux does not route TCP to the broadcast address of loopback.
         says(
             &granted(runner, binaries, &["connect=127.255.255.255:80"]),
             &["connect: EHOSTUNREACH (no route to the peer)"],
         )
     }),
     case("error-address-in-use", &["L3", "L4"], |runner, binaries| {
-        let there = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let listen = format!("listen={there}");
-        let once = format!("listen: {there}");
+        let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let listen = format!("listen={free}");
+        let once = format!("listen: {free}");
         says(
             &granted(runner, binaries, &[&listen, &listen, "drop", &listen]),
             &[
@@ -94,10 +95,10 @@ pub(crate) const CASES: &[Case] = &[
         &["R4", "E1"],
         |runner, binaries| {
             let calls = ["read", "write=x", "read-all", "ended", "write=y"];
-            let written = if runner == Runner::NativeShared {
+            let written = if runner.is_native() {
                 "write: ECONNRESET (connection reset by the peer), bytes left: true"
             } else {
-                // Each direction has what its own system call returned.
+                // Each direction reports what its own system call returned.
                 "write: EPIPE (broken pipe: the peer has gone), bytes left: true"
             };
             against(
@@ -130,7 +131,7 @@ pub(crate) const CASES: &[Case] = &[
                 "read-all: 0 bytes",
                 "ended: ok",
                 "sleep: done",
-                // It only provokes the reset.
+                // The first write only provokes the peer's RST.
                 "write: ok",
                 "sleep: done",
                 broken,
@@ -152,10 +153,10 @@ pub(crate) const CASES: &[Case] = &[
             .chain([format!("ended: {ended}"), format!("finish: {ended}")])
             .collect::<Vec<_>>()
         };
-        let lines = if runner == Runner::NativeShared {
+        let lines = if runner.is_native() {
             lines("ECONNABORTED (connection aborted on this side)")
         } else {
-            // WASI 0.3.0 has no reset: what was taken lives on.
+            // WASI 0.3.0 has no reset: the streams that were taken live on.
             lines("ok")
         };
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
@@ -188,7 +189,7 @@ pub(crate) const CASES: &[Case] = &[
         )
     }),
     case("error-not-supported", &["E3"], |runner, binaries| {
-        let no_delay = if runner == Runner::NativeShared {
+        let no_delay = if runner.is_native() {
             "no-delay: ok"
         } else {
             "no-delay: EOPNOTSUPP (not supported by this host)"
@@ -206,10 +207,10 @@ pub(crate) const CASES: &[Case] = &[
         )
     }),
     case("error-too-many-files", &["L3", "E3"], |runner, binaries| {
-        let why = if runner == Runner::NativeShared {
+        let why = if runner.is_native() {
             "EIO (Too many open files (os error 24))"
         } else {
-            // The code `other` comes without words.
+            // WASI's code `other` comes without a message.
             "EIO (input/output error)"
         };
         let lines = [
@@ -219,7 +220,7 @@ pub(crate) const CASES: &[Case] = &[
         let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let hoard = format!("hoard-connections={nobody}");
         let program = granted(runner, binaries, &["hoard-listeners", &hoard]);
-        // What was hoarded is closed, and there is room again.
+        // The hoarded listeners are closed first, so that there are descriptors again.
         says(
             &within(&["sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"], &program),
             &[&lines[0], &lines[1]],
@@ -227,7 +228,7 @@ pub(crate) const CASES: &[Case] = &[
     }),
     case("error-timeout", &["E1"], timeouts),
     case("finish-is-not-delivery", &["W3"], |runner, binaries| {
-        // It never reads, and yet all is with the system, FIN behind it.
+        // The peer never reads, and yet the kernel has everything, FIN behind it.
         against(
             runner,
             binaries,
@@ -264,7 +265,7 @@ pub(crate) const CASES: &[Case] = &[
     }),
     case("a-read-given-up", &["R6"], given_up),
     case("random-calls", &["C2", "W5", "W7"], |runner, binaries| {
-        // In whatever order, half of them given up before they are done.
+        // In random order; half of the calls are given up before they return.
         let seed = fastrand::u32(..);
         let calls = [
             format!("random={seed},3000"),
@@ -281,18 +282,18 @@ const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> C
     Case {
         name,
         rules,
-        runners: &Runner::PROGRAM,
+        runners: Runner::runs_programs,
         elsewhere: ELSEWHERE,
         run,
     }
 }
 
-/// With the network granted.
+/// Returns the command that makes these calls, with the network granted.
 fn granted(runner: Runner, binaries: &Binaries, calls: &[&str]) -> Command {
     runner.program_with(binaries, "raw", &["--inherit-network"], calls)
 }
 
-/// Runs it to its end, and compares what it printed.
+/// Runs the command to its end, and compares what it printed.
 fn says(program: &Command, lines: &[&str]) -> Result<()> {
     let stopped = run(copy(program))?;
     ensure!(stopped.stdout == lines, "expected {lines:#?}, {stopped:#?}");
@@ -304,25 +305,27 @@ fn copy(of: &Command) -> Command {
     command(of.get_program(), of.get_args())
 }
 
-/// The same command, started by another.
+/// Returns the same command, started by another command.
 fn within(outer: &[&str], program: &Command) -> Command {
     let mut command = command(outer[0], &outer[1..]);
     command.arg(program.get_program()).args(program.get_args());
     command
 }
 
+/// What the peer of a connection does once it has accepted it.
 #[derive(Clone, Copy)]
 enum Peer {
     /// Reads a byte, and resets.
     Resets,
     /// Closes at once.
     Closes,
+    /// Sends back what it receives.
     Echoes,
-    /// Does nothing, for as long as the program runs.
+    /// Keeps the connection open for as long as the program runs.
     Silent,
 }
 
-/// Connects to such a peer, and goes on with `calls`.
+/// Connects to a peer, makes `calls`, and compares the printed lines.
 fn against(
     runner: Runner,
     binaries: &Binaries,
@@ -338,37 +341,33 @@ fn against(
     let connected = format!("connect: {address}");
     let lines = [&[connected.as_str()], lines].concat();
     says(&granted(runner, binaries, &calls), &lines)?;
-    // What it makes of the end is its own matter.
+    // The peer's end may fail, and it is not what is tested. A silent peer's connection has
+    // been open until here.
     let _ = peer.join().expect("a peer does not panic");
     Ok(())
 }
 
-fn serve(listener: &TcpListener, how: Peer) -> std::io::Result<()> {
+/// Accepts one connection. Returns it if it must stay open.
+fn serve(listener: &TcpListener, how: Peer) -> std::io::Result<Option<TcpStream>> {
     let (mut stream, _) = listener.accept()?;
     stream.set_read_timeout(Some(PATIENCE))?;
     match how {
         Peer::Resets => {
             stream.read_exact(&mut [0])?;
-            SockRef::from(&stream).set_linger(Some(Duration::ZERO))
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         }
-        Peer::Closes => Ok(()),
+        Peer::Closes => {}
         Peer::Echoes => {
             let mut writer = stream.try_clone()?;
             std::io::copy(&mut stream, &mut writer)?;
-            writer.shutdown(Shutdown::Write)
+            writer.shutdown(Shutdown::Write)?;
         }
-        Peer::Silent => {
-            // Until the program has gone, which a peek sees without reading.
-            let gone = Instant::now() + Duration::from_secs(2);
-            while stream.peek(&mut [0; 100])? > 0 && Instant::now() < gone {
-                thread::sleep(Duration::from_millis(20));
-            }
-            Ok(())
-        }
+        Peer::Silent => return Ok(Some(stream)),
     }
+    Ok(None)
 }
 
-/// Denied by the host, and by the system.
+/// The host denies an address that is not granted, and the system a privileged port.
 fn access_denied(runner: Runner, binaries: &Binaries) -> Result<()> {
     let denied = "EACCES (access denied: the host does not grant this address, or the system does not permit it)";
     let lines = [format!("listen: {denied}"), format!("connect: {denied}")];
@@ -376,7 +375,7 @@ fn access_denied(runner: Runner, binaries: &Binaries) -> Result<()> {
     let program = runner.program_with(binaries, "raw", &[], &calls);
     says(&program, &[&lines[0], &lines[1]])?;
     if !is_root() {
-        println!("!!! SKIPPED: a privileged port (it takes root to give up the right to it)");
+        println!("!!! SKIPPED: a privileged port (only root can drop the capability for it)");
         return Ok(());
     }
     let program = granted(runner, binaries, &["listen=127.0.0.1:99"]);
@@ -388,11 +387,11 @@ fn access_denied(runner: Runner, binaries: &Binaries) -> Result<()> {
     )
 }
 
-/// Nobody answers: while connecting, because the listener's queue is full, and later,
-/// because the network is gone. In a network of its own, where that is allowed.
+/// Nobody answers: to a SYN, because the listener's queue is full, and to a keep-alive,
+/// because the network is down. The program gets a network namespace of its own.
 fn timeouts(runner: Runner, binaries: &Binaries) -> Result<()> {
     if !is_root() {
-        println!("!!! SKIPPED: timeouts (they take a network of their own, and that root)");
+        println!("!!! SKIPPED: timeouts (only root can make a network namespace)");
         return Ok(());
     }
     let network = |script: &str, program: &Command| {
@@ -421,9 +420,11 @@ fn timeouts(runner: Runner, binaries: &Binaries) -> Result<()> {
         "read-all",
         "ended",
     ];
-    let then_gone = "(sleep 1; ip link set lo down) &";
+    // State 01 is ESTABLISHED. The network goes down once there is a connection.
+    let then_down = "(for look in $(seq 1200); do grep -q ' 01 0' /proc/net/tcp && break; \
+                     sleep 0.1; done; sleep 0.5; ip link set lo down) >/dev/null 2>&1 &";
     says(
-        &network(then_gone, &granted(runner, binaries, &calls)),
+        &network(then_down, &granted(runner, binaries, &calls)),
         &[
             "listen: 127.0.0.1:5555",
             "connect: 127.0.0.1:5555",
@@ -439,46 +440,48 @@ fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     assert!(
         root || std::env::var_os("CI").is_none(),
-        "the gate needs root"
+        "with CI set, these tests need root"
     );
     root
 }
 
-/// Where the program listens, and its process.
+/// Starts the program, which listens and then makes `calls`. Returns it and its address.
 fn listening(runner: Runner, binaries: &Binaries, calls: &[&str]) -> Result<(Server, SocketAddr)> {
     let calls = [&["listen=127.0.0.1:0"], calls].concat();
     let mut program = granted(runner, binaries, &calls);
     program.stdin(Stdio::null());
     let server = Server::start(program, 0)?;
-    let first = server.printed(1);
-    let address = first[0].strip_prefix("listen: ").context("no address")?;
+    let printed = server.printed(1);
+    let first = printed.first().context("no line")?;
+    let address = first.strip_prefix("listen: ").context("no address")?;
     let address = address.parse()?;
     Ok((server, address))
 }
 
-/// The peer is not told that nobody reads any more; it is held up, and what is written
-/// to it arrives.
+/// A read that is given up does not tell the peer: it can send until buffers are full, is
+/// then held up, and still receives.
 fn given_up(runner: Runner, binaries: &Binaries) -> Result<()> {
-    let pauses = ["sleep"; 20];
+    // Each of them is 200 ms. The test ends the program long before their end.
+    let pauses = ["sleep"; 1000];
     let calls = [&["accept", "read", "drop-read", "write=still"], &pauses[..]].concat();
     let (_server, address) = listening(runner, binaries, &calls)?;
     let mut client = Client::connect(address)?;
     client.send(b"unread")?;
     ensure!(client.receive(5)? == b"still");
     let taken = client.fill(1, 64 << 20)?;
-    ensure!(taken > 0, "the peer was told");
+    ensure!(taken > 0, "the peer could send nothing");
     client.silence(Duration::from_millis(100))?;
     Ok(())
 }
 
-/// The first call gets the first connection.
+/// Of two calls at the same time, the first one gets the first connection.
 fn two_accepts(runner: Runner, binaries: &Binaries) -> Result<()> {
     let (server, address) = listening(runner, binaries, &["accept-twice"])?;
     let first = Client::connect(address)?;
-    thread::sleep(Duration::from_millis(20));
     let mut second = Client::connect(address)?;
-    let wanted = format!("accept-twice: {} {}", first.address()?, second.address()?);
-    ensure!(server.printed(2)[1] == wanted, "{:?}", server.printed(2));
+    let expected = format!("accept-twice: {} {}", first.address()?, second.address()?);
+    let printed = server.printed(2);
+    ensure!(printed.get(1) == Some(&expected), "{printed:?}");
     ensure!(second.end()?.1 == End::Fin);
     Ok(())
 }

@@ -1,25 +1,11 @@
-//! A service that misbehaves, on the native host: its own connections end, and nothing
-//! else does.
+//! Services that misbehave: their own connections end, and nothing else does.
 
 use anyhow::{Result, ensure};
 use halfopen_tests::client::{Client, End};
-use halfopen_tests::runner::{Binaries, Runner};
+use halfopen_tests::runner::{Binaries, Instances, Runner};
 use halfopen_tests::server::Server;
 
 use crate::{Case, Run};
-
-/// Where a service is served by our own host.
-const NATIVE: &[Runner] = &[
-    Runner::NativeConnection,
-    Runner::NativeShared,
-    Runner::NativeWorkers,
-];
-
-/// Where it is composed: it has one instance, which is over after a trap.
-const COMPOSED: &[Runner] = &[Runner::Composed, Runner::Wasmtime];
-
-/// The same code as the native ones, or the same as composed.
-const ELSEWHERE: &str = "of the same kind as another";
 
 pub(crate) const CASES: &[Case] = &[
     case("hostile-trap", &["C4", "E3"], |runner, binaries| {
@@ -31,23 +17,23 @@ pub(crate) const CASES: &[Case] = &[
     case("hostile-memory", &["C4"], |runner, binaries| {
         survives(runner, binaries, memory)
     }),
-    everywhere(
+    on(
         "hostile-error-composed",
         &["E3"],
-        COMPOSED,
+        Runner::is_composed,
         |runner, binaries| {
             let server = runner.start(binaries, "hostile", &[])?;
             let mut bad = misbehaving(&server, b'e')?;
-            // There is no reset on wasi:sockets: it looks like an end.
+            // On wasi:sockets there is no RST: the end looks like FIN or RST.
             ensure!(bad.end()?.0.is_empty());
             server.logged("asked to fail")?;
             Client::connect(server.address())?.exchange(100_000, 1)
         },
     ),
-    everywhere(
+    on(
         "hostile-trap-composed",
         &["E3"],
-        COMPOSED,
+        Runner::is_composed,
         |runner, binaries| {
             let server = runner.start(binaries, "hostile", &[])?;
             let mut bad = misbehaving(&server, b't')?;
@@ -58,18 +44,29 @@ pub(crate) const CASES: &[Case] = &[
             Ok(())
         },
     ),
-    everywhere("hostile-late-writes", &["W5"], ALL, |runner, binaries| {
-        survives(runner, binaries, late_writes)
-    }),
-    everywhere("hostile-printing", &["E3"], ALL, |runner, binaries| {
-        survives(runner, binaries, printing)
-    }),
-    everywhere("hostile-forgetting", &["C2"], ALL, |runner, binaries| {
-        survives(runner, binaries, forgetting)
-    }),
+    on(
+        "hostile-late-writes",
+        &["W5"],
+        Runner::is_command,
+        |runner, binaries| survives(runner, binaries, late_writes),
+    ),
+    on(
+        "hostile-printing",
+        &["E3"],
+        Runner::is_command,
+        |runner, binaries| survives(runner, binaries, printing),
+    ),
+    on(
+        "hostile-forgetting",
+        &["C2"],
+        Runner::is_command,
+        |runner, binaries| survives(runner, binaries, forgetting),
+    ),
     case("hostile-flood", &["E3"], flood),
     Case {
-        runners: &[Runner::NativeConnection],
+        runners: |runner| {
+            runner.is_serve() && runner.properties().instances == Instances::PerConnection
+        },
         elsewhere: "one instance can only wait for itself",
         ..case("hostile-loop", &["E3"], |runner, binaries| {
             endless(&runner.start(binaries, "hostile", &[])?)
@@ -82,36 +79,28 @@ const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> C
     Case {
         name,
         rules,
-        runners: NATIVE,
+        runners: Runner::is_serve,
         elsewhere: "a trap ends the program, and its limits are another host's",
         run,
     }
 }
 
-const ALL: &[Runner] = &[
-    Runner::NativeConnection,
-    Runner::NativeShared,
-    Runner::NativeWorkers,
-    Runner::Composed,
-    Runner::Wasmtime,
-];
-
-const fn everywhere(
+const fn on(
     name: &'static str,
     rules: &'static [&'static str],
-    runners: &'static [Runner],
+    runners: fn(Runner) -> bool,
     run: Run,
 ) -> Case {
     Case {
         name,
         rules,
         runners,
-        elsewhere: ELSEWHERE,
+        elsewhere: "of the same kind as another",
         run,
     }
 }
 
-/// Whatever it was, the server goes on.
+/// Runs a scenario, after which the server must still serve.
 fn survives(
     runner: Runner,
     binaries: &Binaries,
@@ -122,7 +111,7 @@ fn survives(
     Client::connect(server.address())?.exchange(100_000, 1)
 }
 
-/// A connection that has been answered, so that it is served.
+/// Connects, and waits for an answer, so that the connection is being served.
 fn behaving(server: &Server) -> Result<Client> {
     let mut client = Client::connect(server.address())?;
     client.send(b"x")?;
@@ -130,13 +119,14 @@ fn behaving(server: &Server) -> Result<Client> {
     Ok(client)
 }
 
+/// Connects, and tells the service how to misbehave.
 fn misbehaving(server: &Server, how: u8) -> Result<Client> {
     let mut client = Client::connect(server.address())?;
     client.send(&[how])?;
     Ok(client)
 }
 
-/// The connections of the instance are reset, and of no other.
+/// A trap resets the connections of its instance, and no others.
 fn trap(runner: Runner, server: &Server) -> Result<()> {
     let mut other = behaving(server)?;
     let mut bad = misbehaving(server, b't')?;
@@ -145,12 +135,12 @@ fn trap(runner: Runner, server: &Server) -> Result<()> {
     server.logged("asked to trap")?;
     server.logged("wasm backtrace")?;
     server.logged(&format!("peer={}", bad.address()?))?;
-    // Of two workers, each has one of the two.
-    if runner != Runner::NativeShared {
+    if runner.properties().instances == Instances::Shared(1) {
+        ensure!(other.end()? == (Vec::new(), End::Rst));
+    } else {
+        // Each of the two connections has an instance of its own: two workers take turns.
         other.send(b"y")?;
         ensure!(other.receive(1)? == b"y");
-    } else {
-        ensure!(other.end()? == (Vec::new(), End::Rst));
     }
     Ok(())
 }
@@ -165,7 +155,7 @@ fn error(_: Runner, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// The limit on memory is a trap.
+/// An instance that asks for more memory than it may have traps.
 fn memory(_: Runner, server: &Server) -> Result<()> {
     let mut bad = misbehaving(server, b'm')?;
     ensure!(bad.end()? == (Vec::new(), End::Rst));
@@ -181,8 +171,8 @@ fn endless(server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// One that may use the server's own address opens connections without need; others are
-/// served meanwhile. One that may not does nothing to anybody.
+/// A guest opens connections to its own server without end. Without a grant it opens none;
+/// with one, other clients are still served.
 fn flood(runner: Runner, binaries: &Binaries) -> Result<()> {
     for (flags, says) in [
         (&[][..], "0 connections: access denied"),
@@ -208,8 +198,8 @@ fn flood(runner: Runner, binaries: &Binaries) -> Result<()> {
     Ok(())
 }
 
-/// Neither more of them than there are threads, nor a single instance that loops, can
-/// keep the server from going on: what computes for too long traps.
+/// A guest that computes for longer than `--max-compute` traps. More such guests than there
+/// are threads do not stop the server, and neither does the only instance of a service.
 fn limited(runner: Runner, binaries: &Binaries) -> Result<()> {
     let limit = ["--max-compute", "1"];
     let command = runner.service_with(binaries, "hostile", &["127.0.0.1:0"], &limit, &[]);
@@ -231,7 +221,7 @@ fn late_writes(_: Runner, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Printing is bounded, and holds up nobody.
+/// What a guest prints is bounded, and holds up nobody.
 fn printing(_: Runner, server: &Server) -> Result<()> {
     let mut bad = misbehaving(server, b'p')?;
     ensure!(bad.end()? == (Vec::new(), End::Fin));
@@ -248,7 +238,7 @@ fn forgetting(runner: Runner, server: &Server) -> Result<()> {
         bytes == b"unfinished" && end == End::Fin,
         "{bytes:?} {end:?}"
     );
-    if runner == Runner::NativeConnection {
+    if runner.properties().instances == Instances::PerConnection {
         bad.send(b"unread")?;
     }
     Ok(())

@@ -1,5 +1,6 @@
-//! `tests/MATRIX.md`: which scenario is played on which way of running; and in
-//! `wit/SEMANTICS.md`, which rule it proves. Generated from the scenarios; every cell stands for a trial of this suite.
+//! Generates `tests/MATRIX.md`, which says which scenario runs on which runner, and the table
+//! in `wit/SEMANTICS.md` that says which scenarios prove which rule. Every "yes" stands for a
+//! trial of this suite.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,14 +11,14 @@ use halfopen_tests::runner::{Runner, root};
 use halfopen_tests::scenario::{Node, Play};
 use halfopen_tests::scenarios;
 
-use crate::{errors, hostile, node_host, programs, proxy, server};
+use crate::{CASES, Case};
 
 const WRITE: &str = "HALFOPEN_WRITE_MATRIX";
 
-/// What stands in `wit/SEMANTICS.md` from here on is generated.
+/// The heading in `wit/SEMANTICS.md` from which the text is generated.
 const PROOFS: &str = "## What proves each rule\n";
 
-/// Makes sure that the files are what the scenarios give, or writes them if told to.
+/// Checks that the files are up to date; with `HALFOPEN_WRITE_MATRIX` set, writes them.
 pub(crate) fn is_current() -> Result<()> {
     let (matrix, proofs) = texts()?;
     let semantics = fs::read_to_string(root().join("wit/SEMANTICS.md"))?;
@@ -36,26 +37,26 @@ pub(crate) fn is_current() -> Result<()> {
         let there = fs::read_to_string(file).with_context(|| format!("{path} cannot be read"))?;
         ensure!(
             there == text,
-            "{path} is stale: run this suite with {WRITE}=1 and commit the file"
+            "{path} is out of date: run this suite with {WRITE}=1 and commit the file"
         );
     }
     Ok(())
 }
 
-/// The matrix, and which scenario proves which rule.
+/// Returns the matrix, and the table of rules and scenarios.
 fn texts() -> Result<(String, String)> {
     let mut text = format!(
         "# What is proven where\n\n\
-         Generated from the scenarios of the conformance suite, which fails when this file\n\
-         is stale; `{WRITE}=1` writes it. \"yes\" is a trial that has to pass: bytes, ends\n\
-         and printed lines, and for scripts the packets. \"same\" in the last column is\n\
-         the same script against Node, with the same result.\n\n| scenario |"
+         Generated from the scenarios of the conformance suite, which fails when this file is\n\
+         out of date; `{WRITE}=1` writes it. \"yes\" stands for a trial that must pass: it\n\
+         checks bytes, ends and printed lines, and for scripts also the packets. \"same\" in the\n\
+         last column means that Node does the same under the same script.\n\n| scenario |"
     );
-    for runner in Runner::SERVICE {
+    for runner in Runner::ALL {
         write!(text, " {} |", runner.name())?;
     }
     text += " Node |\n|---|";
-    text += &"---|".repeat(Runner::SERVICE.len() + 1);
+    text += &"---|".repeat(Runner::ALL.len() + 1);
     text += "\n";
     let mut proofs: BTreeMap<(char, u32), Vec<&str>> = BTreeMap::new();
     let mut prove = |rules: &[&str], name: &'static str| -> Result<()> {
@@ -67,7 +68,7 @@ fn texts() -> Result<(String, String)> {
     for scenario in scenarios::all() {
         prove(scenario.rules, scenario.name)?;
         write!(text, "| {} |", scenario.name)?;
-        for runner in Runner::SERVICE {
+        for &runner in Runner::ALL {
             match scenario.other(runner) {
                 Some((why, _)) => write!(text, " yes, other: {why} |")?,
                 None => text += " yes |",
@@ -79,29 +80,23 @@ fn texts() -> Result<(String, String)> {
             (Node::None | Node::Same, _) => text += " not compared |\n",
         }
     }
-    for case in [
-        programs::CASES,
-        errors::CASES,
-        proxy::CASES,
-        server::CASES,
-        hostile::CASES,
-        node_host::CASES,
-    ]
-    .concat()
-    {
+    for case in CASES.iter().flat_map(|(_, cases)| cases.iter()) {
+        let Case {
+            runners, elsewhere, ..
+        } = case;
         prove(case.rules, case.name)?;
         write!(text, "| {} |", case.name)?;
-        for runner in Runner::SERVICE {
-            if case.runners.contains(&runner) {
+        for &runner in Runner::ALL {
+            if runners(runner) {
                 text += " yes |";
             } else {
-                write!(text, " no: {} |", case.elsewhere)?;
+                write!(text, " no: {elsewhere} |")?;
             }
         }
         text += " not compared |\n";
     }
     let mut table = String::from(
-        "\nGenerated, like `tests/MATRIX.md`, which says where each scenario is played.\n\n\
+        "\nGenerated, like `tests/MATRIX.md`, which says on which runners each scenario runs.\n\n\
          | rule | scenarios |\n|---|---|\n",
     );
     for rule in rules()? {
@@ -113,14 +108,14 @@ fn texts() -> Result<(String, String)> {
     Ok((text, table))
 }
 
-/// `W9` before `W10`.
+/// Returns a key that sorts `W9` before `W10`.
 fn key(rule: &str) -> Result<(char, u32)> {
     let mut letters = rule.chars();
-    let letter = letters.next().context("a rule without a name")?;
+    let letter = letters.next().context("a rule has no name")?;
     Ok((letter, letters.as_str().parse()?))
 }
 
-/// The rules, in their order: `- **R1** ...`.
+/// Returns the names of the rules in the order of the text: `- **R1** ...`.
 fn rules() -> Result<Vec<String>> {
     let text = fs::read_to_string(root().join("wit/SEMANTICS.md"))?;
     Ok(text

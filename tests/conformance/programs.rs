@@ -1,4 +1,4 @@
-//! Programs, which listen themselves.
+//! Programs, which listen and accept themselves.
 
 use anyhow::{Result, ensure};
 use halfopen_tests::client::{Client, End};
@@ -7,7 +7,6 @@ use halfopen_tests::server::{Server, run};
 
 use crate::{Case, Run};
 
-/// Why the other ways of running have no part in it.
 const ELSEWHERE: &str = "a program, not a service";
 
 pub(crate) const CASES: &[Case] = &[
@@ -21,7 +20,7 @@ const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> C
     Case {
         name,
         rules,
-        runners: &Runner::PROGRAM,
+        runners: Runner::runs_programs,
         elsewhere: ELSEWHERE,
         run,
     }
@@ -32,7 +31,7 @@ fn start(runner: Runner, binaries: &Binaries, arguments: &[&str]) -> Result<Serv
     Server::start(runner.program(binaries, "primitives", &arguments), 1)
 }
 
-/// Both orders of half-close.
+/// Half-close in both orders.
 fn echoes(runner: Runner, binaries: &Binaries) -> Result<()> {
     let server = start(runner, binaries, &[])?;
     let mut first = Client::connect(server.address())?;
@@ -40,13 +39,14 @@ fn echoes(runner: Runner, binaries: &Binaries) -> Result<()> {
     first.fin()?;
     ensure!(first.end()? == (b"hi".to_vec(), End::Fin));
     server.printed(3);
+    // The second connection opens after the first has printed all its lines.
     let mut second = Client::connect(server.address())?;
     second.send(b"q")?;
     ensure!(second.end()? == (b"q".to_vec(), End::Fin));
     second.send(b"late")?;
     server.printed(7);
     second.fin()?;
-    let wanted = [
+    let expected = [
         format!("new connection 127.0.0.1 {}", first.address()?.port()),
         "data: <Buffer 68 69>".to_owned(),
         "EOF.".to_owned(),
@@ -56,8 +56,8 @@ fn echoes(runner: Runner, binaries: &Binaries) -> Result<()> {
         "data: <Buffer 6c 61 74 65>".to_owned(),
         "EOF.".to_owned(),
     ];
-    let printed = server.printed(wanted.len());
-    ensure!(printed == wanted, "{printed:#?}");
+    let printed = server.printed(expected.len());
+    ensure!(printed == expected, "{printed:#?}");
     Ok(())
 }
 
@@ -72,7 +72,7 @@ fn reset(runner: Runner, binaries: &Binaries) -> Result<()> {
     second.exchange(100_000, 1)
 }
 
-/// The program ends when its only connection has.
+/// The program ends with its only connection.
 fn once(runner: Runner, binaries: &Binaries) -> Result<()> {
     let server = start(runner, binaries, &["--once"])?;
     let mut client = Client::connect(server.address())?;
@@ -80,7 +80,7 @@ fn once(runner: Runner, binaries: &Binaries) -> Result<()> {
     ensure!(client.receive(1)? == b"x");
     ensure!(
         Client::connect(server.address()).is_err(),
-        "it still listens"
+        "the program still listens"
     );
     client.fin()?;
     ensure!(client.end()? == (Vec::new(), End::Fin));
@@ -100,7 +100,10 @@ fn listener_errors(runner: Runner, binaries: &Binaries) -> Result<()> {
     ];
     for (arguments, why) in cases {
         let stopped = run(runner.program(binaries, "primitives", &arguments))?;
-        ensure!(!stopped.status.success(), "{arguments:?} succeeded");
+        ensure!(
+            !stopped.status.success(),
+            "{arguments:?}: the program succeeded"
+        );
         let found = stopped
             .stderr
             .iter()

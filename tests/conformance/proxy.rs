@@ -1,5 +1,5 @@
-//! The proxy: client → proxy → proxy → echo, with every order of half-close, and what
-//! becomes of errors on either side.
+//! The proxy: client → proxy → proxy → echo, with half-close in every order, and errors on
+//! either side.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
+use halfopen_tests::patience::PATIENCE;
 use halfopen_tests::runner::{Binaries, Runner};
-use halfopen_tests::server::{PATIENCE, Server};
+use halfopen_tests::server::Server;
 use socket2::SockRef;
 
 use crate::{Case, Run};
 
-/// The embedding example grants its service no connections of its own.
+/// The embedding example and Node grant their services no connections.
 const ELSEWHERE: &str = "the example grants no connections";
 
 pub(crate) const CASES: &[Case] = &[
@@ -29,13 +30,7 @@ const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> C
     Case {
         name,
         rules,
-        runners: &[
-            Runner::NativeConnection,
-            Runner::NativeShared,
-            Runner::NativeWorkers,
-            Runner::Composed,
-            Runner::Wasmtime,
-        ],
+        runners: Runner::is_command,
         elsewhere: ELSEWHERE,
         run,
     }
@@ -48,9 +43,10 @@ fn proxy(runner: Runner, binaries: &Binaries, upstream: SocketAddr) -> Result<Se
     Server::start(command, 1)
 }
 
-/// Two proxies and an echo; the last one to go is the echo.
+/// Two proxies and an echo.
 struct Chain {
     first: Server,
+    // Fields drop in this order: each proxy before what it connects to.
     _second: Server,
     echo: Server,
 }
@@ -68,7 +64,7 @@ impl Chain {
     }
 }
 
-/// Our FIN goes through, and what is still on its way back comes.
+/// The client's FIN passes through, and data on its way back still arrives.
 fn client_first(runner: Runner, binaries: &Binaries) -> Result<()> {
     let chain = Chain::start(runner, binaries)?;
     let mut client = Client::connect(chain.first.address())?;
@@ -79,7 +75,7 @@ fn client_first(runner: Runner, binaries: &Binaries) -> Result<()> {
     Ok(())
 }
 
-/// The server's FIN goes through, and what we send then arrives.
+/// The server's FIN passes through, and data that the client sends later still arrives.
 fn server_first(runner: Runner, binaries: &Binaries) -> Result<()> {
     let chain = Chain::start(runner, binaries)?;
     let mut client = Client::connect(chain.first.address())?;
@@ -103,12 +99,12 @@ fn full_duplex(runner: Runner, binaries: &Binaries) -> Result<()> {
         .map(|seed| std::thread::spawn(move || Client::connect(address)?.exchange(4 << 20, seed)))
         .collect();
     for client in clients {
-        client.join().expect("no panic")?;
+        client.join().expect("a client does not panic")?;
     }
     Ok(())
 }
 
-/// An upstream that is not there closes the client's connection, and no other.
+/// If nobody listens upstream, the client's connection is closed, and no other.
 fn refused(runner: Runner, binaries: &Binaries) -> Result<()> {
     let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let proxy = proxy(runner, binaries, nobody)?;
@@ -119,7 +115,8 @@ fn refused(runner: Runner, binaries: &Binaries) -> Result<()> {
     proxy.logged(&format!("cannot connect to {nobody}: connection refused"))
 }
 
-/// Natively a reset is passed on; `wasi:sockets` cannot send one, and ends.
+/// A reset from upstream reaches the client. On `wasi:sockets` it becomes FIN, because no RST
+/// can be sent there.
 fn upstream_resets(runner: Runner, binaries: &Binaries) -> Result<()> {
     let upstream = TcpListener::bind("127.0.0.1:0")?;
     let proxy = proxy(runner, binaries, upstream.local_addr()?)?;
@@ -141,7 +138,7 @@ fn upstream_resets(runner: Runner, binaries: &Binaries) -> Result<()> {
 fn client_resets(runner: Runner, binaries: &Binaries) -> Result<()> {
     let upstream = TcpListener::bind("127.0.0.1:0")?;
     let proxy = proxy(runner, binaries, upstream.local_addr()?)?;
-    // Often, because several threads may learn of a reset at the same time.
+    // Many rounds, because several threads may learn of a reset at the same time.
     let rounds = if runner.is_native() { 200 } else { 1 };
     for round in 0..rounds {
         let mut client = Client::connect(proxy.address())?;
@@ -155,7 +152,7 @@ fn client_resets(runner: Runner, binaries: &Binaries) -> Result<()> {
         if runner.is_native() {
             let error = end
                 .err()
-                .with_context(|| format!("a reset became an end in round {round}"))?;
+                .with_context(|| format!("a reset became FIN in round {round}"))?;
             ensure!(error.kind() == ErrorKind::ConnectionReset, "{error}");
         } else {
             ensure!(end? == 0);
@@ -165,7 +162,9 @@ fn client_resets(runner: Runner, binaries: &Binaries) -> Result<()> {
 }
 
 fn accepted(listener: &TcpListener) -> Result<TcpStream> {
-    let (stream, _) = listener.accept()?;
+    // On Linux the receive timeout of a listening socket is that of accept(2) (socket(7)).
+    SockRef::from(listener).set_read_timeout(Some(PATIENCE))?;
+    let (stream, _) = listener.accept().context("the proxy does not connect")?;
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
 }

@@ -1,71 +1,57 @@
-//! What becomes of connections when the server is full, stops or dies.
+//! Connections of a server that is full, stops or dies.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use halfopen_tests::client::{Client, End};
-use halfopen_tests::runner::{Binaries, Runner};
-use halfopen_tests::server::{PATIENCE, Server};
+use halfopen_tests::patience::{PATIENCE_SECONDS, eventually};
+use halfopen_tests::runner::{Binaries, Primitives, Runner};
+use halfopen_tests::server::Server;
 use rustix::process::Signal;
 
 use crate::Case;
-
-const NATIVE: &[Runner] = &[
-    Runner::NativeConnection,
-    Runner::NativeShared,
-    Runner::NativeWorkers,
-];
-
-/// Those that take `--max-connections`.
-const LIMITED: &[Runner] = &[
-    Runner::NativeConnection,
-    Runner::NativeShared,
-    Runner::NativeWorkers,
-    Runner::Composed,
-    Runner::Wasmtime,
-];
 
 pub(crate) const CASES: &[Case] = &[
     Case {
         name: "reset-before-accept",
         rules: &["L5", "R3", "R4"],
-        runners: &Runner::SERVICE,
+        runners: Runner::is_any,
         elsewhere: "",
         run: reset_before_accept,
     },
     Case {
         name: "killed",
         rules: &["C4"],
-        runners: &Runner::SERVICE,
+        runners: Runner::is_any,
         elsewhere: "",
         run: killed,
     },
     Case {
         name: "more-connections-than-allowed",
         rules: &["L1", "L5"],
-        runners: LIMITED,
+        runners: Runner::is_command,
         elsewhere: "no flag for it",
         run: more_than_allowed,
     },
     Case {
         name: "limited-in-time",
         rules: &["C7", "E1"],
-        runners: NATIVE,
+        runners: Runner::is_serve,
         elsewhere: "no flag for it",
         run: limited_in_time,
     },
     Case {
         name: "stopping",
         rules: &["L7"],
-        runners: NATIVE,
-        elsewhere: "wasi:sockets cannot be told to stop listening",
+        runners: Runner::is_serve,
+        elsewhere: "on wasi:sockets a program cannot be made to stop listening",
         run: stopping,
     },
 ];
 
-/// Data and RST have come before the connection is accepted: natively both are told, in
-/// order. On `wasi:sockets` such a connection has no address any more, and cannot be told
-/// from an accept that failed; Node has lost the error by the time it reads.
+/// Data and RST arrive before the connection is accepted. Natively the service sees both, in
+/// this order. On `wasi:sockets` such a connection has no address, so that it looks like an
+/// accept that failed. Node has lost the error by the time it reads.
 fn reset_before_accept(runner: Runner, binaries: &Binaries) -> Result<()> {
     let server = runner.start(binaries, "cases", &[])?;
     server.signal(Signal::STOP)?;
@@ -73,24 +59,24 @@ fn reset_before_accept(runner: Runner, binaries: &Binaries) -> Result<()> {
     client.send(b"z")?;
     client.reset()?;
     server.signal(Signal::CONT)?;
-    let told: &[&str] = match runner {
-        Runner::Composed | Runner::Wasmtime => &[],
-        Runner::NodeHost => &["end", "close false"],
-        _ => &["error ECONNRESET", "close true"],
+    let events: &[&str] = match runner.properties().primitives {
+        Primitives::Native => &["error ECONNRESET", "close true"],
+        Primitives::Wasi => &[],
+        Primitives::Node => &["end", "close false"],
     };
-    let printed = server.printed(told.len());
-    ensure!(printed == told, "{printed:?}");
-    // The service goes on.
+    let printed = server.printed(events.len());
+    ensure!(printed == events, "{printed:?}");
+    // The next connection is served.
     let mut next = Client::connect(server.address())?;
     next.fin()?;
     ensure!(next.end()? == (Vec::new(), End::Fin));
-    let wanted = [told, &["end", "close false"]].concat();
-    let printed = server.printed(wanted.len());
-    ensure!(printed == wanted, "{printed:?}");
+    let expected = [events, &["end", "close false"]].concat();
+    let printed = server.printed(expected.len());
+    ensure!(printed == expected, "{printed:?}");
     Ok(())
 }
 
-/// The system closes what a killed process had: FIN, or RST where data was not read.
+/// The kernel closes the sockets of a killed process: by FIN, or by RST if data was unread.
 fn killed(runner: Runner, binaries: &Binaries) -> Result<()> {
     for unread in [false, true] {
         let server = runner.start(binaries, "echo", &["--quiet"])?;
@@ -103,19 +89,19 @@ fn killed(runner: Runner, binaries: &Binaries) -> Result<()> {
         }
         server.signal(Signal::KILL)?;
         let end = client.end()?;
-        let wanted = if unread { End::Rst } else { End::Fin };
-        ensure!(end == (Vec::new(), wanted), "{end:?}");
+        let expected = if unread { End::Rst } else { End::Fin };
+        ensure!(end == (Vec::new(), expected), "{end:?}");
     }
     Ok(())
 }
 
-/// The others wait in the backlog. (Node accepts and closes them.)
+/// Connections beyond the limit wait in the backlog. (Node accepts and closes them.)
 fn more_than_allowed(runner: Runner, binaries: &Binaries) -> Result<()> {
     let only = ["--max-connections", "1"];
     let command = if runner.is_native() {
         runner.service_with(binaries, "echo", &["127.0.0.1:0"], &only, &[])
     } else {
-        // A flag of the composed component, before the service's arguments.
+        // The composed component has this flag itself, before the service's arguments.
         let command = runner.service(binaries, "echo", &["127.0.0.1:0"], &[]);
         let mut arguments: Vec<_> = command.get_args().collect();
         arguments.pop();
@@ -135,32 +121,39 @@ fn more_than_allowed(runner: Runner, binaries: &Binaries) -> Result<()> {
     Ok(())
 }
 
-/// The peer sees RST, and the service an error, once.
+/// At a limit on time the peer sees RST, and the service one error.
 fn limited_in_time(runner: Runner, binaries: &Binaries) -> Result<()> {
-    let limit = ["--idle-timeout", "0.5"];
+    const IDLE: u64 = 3;
+    let limit = ["--idle-timeout", &IDLE.to_string()];
     let command = runner.service_with(binaries, "cases", &["127.0.0.1:0"], &limit, &[]);
     let server = Server::start(command, 1)?;
     let mut client = Client::connect(server.address())?;
+    let start = Instant::now();
     client.send(b"w")?;
     ensure!(client.receive(5)? == b"hello");
     let end = client.end()?;
     ensure!(end == (Vec::new(), End::Rst), "{end:?}");
+    let took = start.elapsed();
+    ensure!(took >= Duration::from_secs(IDLE), "reset after {took:?}");
     let printed = server.printed(2);
     ensure!(printed == ["error ETIMEDOUT", "close true"], "{printed:?}");
     Ok(())
 }
 
-/// Nobody new comes in, who is there goes on, and with the last one it ends.
+/// After SIGTERM no connection is accepted, open ones go on, and the server ends with the
+/// last of them.
 fn stopping(runner: Runner, binaries: &Binaries) -> Result<()> {
-    let server = runner.start(binaries, "echo", &["--quiet"])?;
+    let grace = ["--grace", PATIENCE_SECONDS];
+    let listen = ["127.0.0.1:0"];
+    let command = runner.service_with(binaries, "echo", &listen, &grace, &["--quiet"]);
+    let server = Server::start(command, 1)?;
     let mut live = Client::connect(server.address())?;
     live.send(b"x")?;
     ensure!(live.receive(1)? == b"x");
     server.signal(Signal::TERM)?;
-    let deadline = Instant::now() + PATIENCE;
-    while Client::connect(server.address()).is_ok() {
-        ensure!(Instant::now() < deadline, "it still accepts");
-    }
+    eventually("no connection is accepted", || {
+        Ok(Client::connect(server.address()).is_err())
+    })?;
     live.exchange(1 << 20, 1)?;
     let stopped = server.wait()?;
     ensure!(stopped.status.success(), "{stopped:?}");

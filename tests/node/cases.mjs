@@ -1,5 +1,5 @@
-// Does what its client tells it; the same program as guest/cases, which explains the
-// orders. Usage: node cases.mjs [--allow-half-open]
+// Obeys its client's orders. The same program as tests/guests/cases, which explains them.
+// Usage: node cases.mjs [--allow-half-open]
 import net from 'node:net';
 
 const MOMENT = 250;

@@ -1,4 +1,4 @@
-// Runs a composed component, a command on `wasi:sockets`, on Node by jco and its shim.
+// Runs a composed component, which is a command on `wasi:sockets`, on Node with jco.
 // Usage: node command.mjs COMPONENT ARGUMENTS
 import { _setArgs } from '@bytecodealliance/preview3-shim/cli';
 

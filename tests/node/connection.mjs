@@ -1,5 +1,5 @@
-// `halfopen:tcp/connections` on `node:net`, for components that jco has translated. The
-// rules named here are those of wit/SEMANTICS.md.
+// Implements `halfopen:tcp/connections` and `halfopen:tcp/peer` on `node:net`, for components
+// that jco has translated. Rules such as C2 are in wit/SEMANTICS.md.
 
 const OK = { tag: 'ok', val: undefined };
 
@@ -15,10 +15,10 @@ const LINGER_TOTAL = 30_000;
 
 export class Connection {
   #socket;
-  /** The handle, and each direction that was taken and has not ended (C2). */
+  /** Counts the handle, and each direction that was taken and has not ended (C2). */
   #holders = 1;
   #taken = { read: false, write: false };
-  /** The first error, which is that of both directions (E1). */
+  /** The connection's first error, which both directions report (E1). */
   #failure = null;
   #failed;
 
@@ -32,7 +32,7 @@ export class Connection {
       });
       socket.once('aborted', resolve);
     });
-    // Later ones, of a socket that is being closed, change nothing.
+    // Ignores later errors, of a socket that is being closed.
     socket.on('error', () => {});
   }
 
@@ -61,7 +61,7 @@ export class Connection {
     for (;;) {
       const { value, done, failed: over } = await Promise.race([data.read({ count: 65_536 }), failed]);
       if (over) {
-        // The program learns that nobody reads what it writes (W5).
+        // Dropping the reader tells the program that nothing more is sent (W5).
         data[Symbol.dispose]();
         return this.#failure;
       }
@@ -75,7 +75,7 @@ export class Connection {
     return Promise.race([finished, this.#failed]);
   }
 
-  /** Sends, and waits until it is with the system (W6); or for the failure. */
+  /** Sends, and waits until the kernel has the bytes (W6) or the connection fails. */
   #flushed(bytes) {
     const flushed = new Promise((resolve) => {
       this.#socket.write(bytes, (error) => { if (!error) resolve(null); });
@@ -88,7 +88,7 @@ export class Connection {
     connection[Symbol.dispose]();
   }
 
-  /** RST, now (C3). */
+  /** Sends RST at once (C3). */
   reset() {
     const socket = this.#socket;
     if (socket.destroyed) return;
@@ -120,7 +120,7 @@ export class Connection {
       socket.destroy();
       return;
     }
-    // The gentle close (C2): what is unread must not become a reset.
+    // Closes gently (C2): reads and discards, because unread data would become RST.
     socket.end();
     if (socket.readableEnded || socket.destroyed) return;
     socket.resume();
@@ -130,7 +130,7 @@ export class Connection {
   }
 }
 
-/** What the peer sends, as an async iterator of chunks. Nothing is read but when asked (R5). */
+/** The peer's data, as an async iterator of chunks. It reads only on demand (R5). */
 class Receiver {
   #socket;
   #failed;
@@ -141,7 +141,7 @@ class Receiver {
     this.#socket = socket;
     this.#failed = failed;
     this.ended = new Promise((resolve) => { this.#end = resolve; });
-    // An idle connection learns of a reset as well (C6).
+    // Ends an idle connection after a reset as well (C6).
     failed.then(() => this.#end());
   }
 
@@ -168,7 +168,7 @@ class Receiver {
     return { done: true };
   }
 
-  /** Given up by the program (R6). */
+  /** The program drops the stream before its end (R6). */
   async return() {
     this.#dropped = true;
     this.#end();
@@ -176,17 +176,17 @@ class Receiver {
   }
 }
 
-/** `halfopen:tcp/peer`: nothing is known of anybody's TLS session (P1). */
+/** `halfopen:tcp/peer`: no peer has a TLS session here (P1). */
 export const tls = () => undefined;
 
 const invalidState = { tag: 'err', val: { tag: 'invalid-state' } };
 
-/** An `ip-socket-address`. */
+/** Makes an `ip-socket-address`. */
 function address(host, port) {
   if (!host.includes(':')) {
     return { tag: 'ipv4', val: { port, address: host.split('.').map(Number) } };
   }
-  // Node has no parser for these; a URL writes them in full but for one run of zeros.
+  // Node cannot parse IPv6 addresses; URL normalises them, to at most one `::`.
   const [left, right] = new URL(`http://[${host.split('%')[0]}]`).hostname.slice(1, -1).split('::')
     .map((half) => (half ? half.split(':').map((group) => parseInt(group, 16)) : []));
   const zeros = right ? Array(8 - left.length - right.length).fill(0) : [];

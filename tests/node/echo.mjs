@@ -1,4 +1,4 @@
-// The echo server for Node: what guest/echo is compared with. Usage:
+// The echo server for Node, with which guest/examples/echo is compared. Usage:
 // node echo.mjs [--allow-half-open] [--quiet] [--pipe]
 import net from 'node:net';
 

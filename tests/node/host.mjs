@@ -18,7 +18,7 @@ async function serve(socket) {
   try {
     await handler.handle(connection);
   } catch (error) {
-    // The end of this connection, and of no other (C4).
+    // Resets this connection, and no other (C4).
     connection.reset();
     console.error(`the service failed: ${error.payload ?? error.stack}`);
   }

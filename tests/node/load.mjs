@@ -1,4 +1,4 @@
-// Loads a component: jco translates it, with `halfopen:tcp/connections` and `peer` on `node:net`.
+// Loads a component: jco translates it, and connection.mjs provides `halfopen:tcp`.
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -8,11 +8,12 @@ import { transpileBytes } from '@bytecodealliance/jco-transpile';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 
-/** The component's exports. Its translation is kept, because it takes a while. */
+/** Returns the component's exports. The translation is cached, because it takes seconds. */
 export async function load(path) {
   const component = await readFile(path);
   const cache = join(HERE, 'node_modules/.cache');
-  const key = createHash('sha256').update(component);
+  // A translation names files of this folder.
+  const key = createHash('sha256').update(component).update(HERE);
   for (const part of ['load.mjs', 'package-lock.json']) key.update(await readFile(join(HERE, part)));
   const place = join(cache, key.digest('hex'));
   const main = join(place, 'component.js');
@@ -33,7 +34,7 @@ export async function load(path) {
       await mkdir(dirname(join(temporary, name)), { recursive: true });
       await writeFile(join(temporary, name), bytes);
     }
-    // Another one may have been faster.
+    // Another process may have been faster.
     await rename(temporary, place).catch(() => rm(temporary, { recursive: true }));
   }
   return import(pathToFileURL(main).href);

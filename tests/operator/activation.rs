@@ -1,24 +1,24 @@
-//! Under systemd, which is played here: sockets that outlive the process, and what is
-//! told of readiness, reload, stopping and life (sd_listen_fds(3), sd_notify(3)).
+//! Under systemd, whose part the tests play: sockets that outlive the process
+//! (sd_listen_fds(3)), and messages about readiness, reload, stopping and life (sd_notify(3)).
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use command_fds::{CommandFdExt, FdMapping};
 use halfopen_tests::client::{Client, End};
-use halfopen_tests::server::{PATIENCE, Server};
+use halfopen_tests::patience::{PATIENCE, eventually};
+use halfopen_tests::server::Server;
 use rustix::process::Signal;
 
-use super::host::{BINARIES, descriptors, folder, is_served};
+use super::host::{BINARIES, LONG_GRACE, folder, is_served};
 
-/// Starts it with sockets, as systemd does. The variables that name the process can only
-/// be set within it.
+/// Returns the command that serves on these sockets, passed as systemd does. A shell sets the
+/// variables with the process id, which is known only within the process.
 fn activated(sockets: &[(&str, &TcpListener)], arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new("sh");
     command
@@ -55,17 +55,15 @@ fn listener() -> Result<TcpListener> {
 fn a_restart_loses_no_connection() -> Result<()> {
     let socket = listener()?;
     let address = socket.local_addr()?;
-    let start = || Server::start(activated(&[("echo", &socket)], &["--grace", "30"])?, 1);
+    let start = || Server::start(activated(&[("echo", &socket)], &LONG_GRACE)?, 1);
     let server = start()?;
     ensure!(server.address() == address, "{:?}", server.addresses);
     let mut before = Client::connect(address)?;
     is_served(&mut before)?;
-    // Stopped in peace: who is served finishes, and who comes meanwhile waits.
+    // SIGTERM: the connection that is served finishes, and one that comes meanwhile waits.
     server.signal(Signal::TERM)?;
     server.logged("stopping;")?;
-    thread::sleep(Duration::from_millis(200));
-    let mut waiting = Client::connect(address)?;
-    waiting.send(b"x")?;
+    let mut waiting = waits(address)?;
     is_served(&mut before)?;
     before.fin()?;
     ensure!(before.end()?.1 == End::Fin);
@@ -73,7 +71,7 @@ fn a_restart_loses_no_connection() -> Result<()> {
     let server = start()?;
     ensure!(waiting.receive(1)? == b"x");
 
-    // Killed: who is served loses the connection, and nobody else does.
+    // SIGKILL: the connection that is served is lost, and no other.
     let mut lost = Client::connect(address)?;
     is_served(&mut lost)?;
     server.signal(Signal::KILL)?;
@@ -82,8 +80,23 @@ fn a_restart_loses_no_connection() -> Result<()> {
     waiting.send(b"x")?;
     let server = start()?;
     ensure!(waiting.receive(1)? == b"x");
+    drop(waiting);
     ensure!(server.stop(Signal::TERM)?.status.success());
     Ok(())
+}
+
+/// Connects until a connection waits in the backlog. Connections that the server accepts
+/// before it stops accepting are closed.
+fn waits(address: SocketAddr) -> Result<Client> {
+    let mut waiting = None;
+    eventually("a connection waits in the backlog", || {
+        let mut client = Client::connect(address)?;
+        client.send(b"x")?;
+        let waits = client.silence(Duration::from_secs(1)).is_ok();
+        waiting = waits.then_some(client);
+        Ok(waits)
+    })?;
+    waiting.context("no connection waits")
 }
 
 #[test]
@@ -99,20 +112,18 @@ fn names_say_which_service_gets_which_socket() -> Result<()> {
         ),
     )?;
     let (echo, sums) = (listener()?, listener()?);
-    let config = ["--config", file.to_str().context("a path")?];
+    let config = ["--config", file.to_str().context("the path is not UTF-8")?];
     let server = Server::start(activated(&[("sums", &sums), ("echo", &echo)], &config)?, 2)?;
     is_served(&mut Client::connect(echo.local_addr()?)?)?;
     let mut client = Client::connect(sums.local_addr()?)?;
     client.fin()?;
     ensure!(client.end()?.0.starts_with(b"0 bytes, SHA-256"));
-    // They stay over a reload.
-    let before = descriptors(&server)?;
+    // The sockets stay open over a reload.
+    let before = server.descriptors()?;
     server.signal(Signal::HUP)?;
     server.logged("reloaded;")?;
     is_served(&mut Client::connect(echo.local_addr()?)?)?;
-    super::host::soon("no descriptor is left behind", || {
-        Ok(descriptors(&server)? <= before)
-    })?;
+    server.closes_to(before)?;
 
     let unknown = activated(&[("other", &listener()?)], &config)?;
     let stopped = halfopen_tests::server::run(unknown)?;
@@ -127,7 +138,7 @@ fn names_say_which_service_gets_which_socket() -> Result<()> {
     Ok(())
 }
 
-/// Who is told, in place of systemd.
+/// The receiver of messages, in place of systemd.
 struct Manager(UnixDatagram);
 
 impl Manager {
@@ -137,26 +148,26 @@ impl Manager {
         Ok(Manager(socket))
     }
 
-    /// Waits for a message with this line.
-    fn told(&self, line: &str) -> Result<String> {
+    /// Waits for a message with this line, and returns the message.
+    fn receives(&self, line: &str) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let mut message = [0; 4096];
             let length = self
                 .0
                 .recv(&mut message)
-                .with_context(|| format!("no {line}"))?;
+                .with_context(|| format!("no message {line}"))?;
             let message = String::from_utf8_lossy(&message[..length]).into_owned();
-            if message.lines().any(|told| told == line) {
+            if message.lines().any(|received| received == line) {
                 return Ok(message);
             }
         }
-        anyhow::bail!("no {line}")
+        anyhow::bail!("no message {line}")
     }
 }
 
 #[test]
-fn the_manager_is_told_how_things_stand() -> Result<()> {
+fn the_manager_learns_of_every_change_of_state() -> Result<()> {
     let folder = folder()?;
     let path = folder.path().join("notify");
     let manager = Manager::new(&path)?;
@@ -164,15 +175,15 @@ fn the_manager_is_told_how_things_stand() -> Result<()> {
     command.env("NOTIFY_SOCKET", &path);
     command.env("WATCHDOG_USEC", "400000");
     let server = Server::start(command, 1)?;
-    manager.told("READY=1")?;
-    manager.told("WATCHDOG=1")?;
-    manager.told("WATCHDOG=1")?;
+    manager.receives("READY=1")?;
+    manager.receives("WATCHDOG=1")?;
+    manager.receives("WATCHDOG=1")?;
     server.signal(Signal::HUP)?;
-    let message = manager.told("RELOADING=1")?;
+    let message = manager.receives("RELOADING=1")?;
     ensure!(message.contains("MONOTONIC_USEC="), "{message}");
-    manager.told("READY=1")?;
+    manager.receives("READY=1")?;
     server.signal(Signal::TERM)?;
-    manager.told("STOPPING=1")?;
+    manager.receives("STOPPING=1")?;
     ensure!(server.wait()?.status.success());
     Ok(())
 }

@@ -1,24 +1,29 @@
-//! Behind load balancers: the PROXY protocol, by hand and from HAProxy.
+//! Behind load balancers: the PROXY protocol, written by hand and sent by HAProxy.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use command_fds::{CommandFdExt, FdMapping};
 use halfopen_tests::client::Client;
-use halfopen_tests::server::{PATIENCE, Server};
+use halfopen_tests::patience::{PATIENCE, eventually};
+use halfopen_tests::server::Server;
 use halfopen_tests::tools::is_missing;
 use rustix::process::Signal;
 
-use super::host::{connect_from, folder, is_refused, serve, soon};
+use super::host::{LONG_GRACE, connect_from, folder, is_refused, serve};
 
 const FROM_LOOPBACK: [&str; 2] = ["--proxy-from", "127.0.0.1"];
 
-/// What a service says of whoever sends this.
+/// Connects and sends these bytes. Returns the answer of the service.
 fn answer(server: &Server, sent: &[u8]) -> Result<String> {
     let mut client = Client::connect(server.address())?;
     client.send(sent)?;
@@ -26,9 +31,10 @@ fn answer(server: &Server, sent: &[u8]) -> Result<String> {
     Ok(String::from_utf8(answer)?)
 }
 
+/// Returns a header of version 2, with these fields after the addresses.
 fn version_2(fields: &[u8]) -> Vec<u8> {
     let addresses = [192, 0, 2, 1, 192, 0, 2, 2, 3, 232, 0, 80];
-    let length = u16::try_from(addresses.len() + fields.len()).expect("short");
+    let length = u16::try_from(addresses.len() + fields.len()).expect("the header is short");
     [
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11",
         &length.to_be_bytes()[..],
@@ -38,18 +44,21 @@ fn version_2(fields: &[u8]) -> Vec<u8> {
     .concat()
 }
 
+/// Returns a field of version 2.
 fn field(kind: u8, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(value.len()).expect("short").to_be_bytes();
+    let length = u16::try_from(value.len())
+        .expect("the field is short")
+        .to_be_bytes();
     [&[kind], &length[..], value].concat()
 }
 
 #[test]
-fn both_versions_tell_the_service_who_it_is() -> Result<()> {
+fn both_versions_name_the_peer_to_the_service() -> Result<()> {
     let server = serve("whoami", &FROM_LOOPBACK, &[])?;
-    let told = answer(&server, b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n")?;
-    ensure!(told == "192.0.2.1:1000\n", "{told}");
-    let told = answer(&server, b"PROXY TCP6 2001:db8::1 2001:db8::2 1000 80\r\n")?;
-    ensure!(told == "[2001:db8::1]:1000\n", "{told}");
+    let answered = answer(&server, b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n")?;
+    ensure!(answered == "192.0.2.1:1000\n", "{answered}");
+    let answered = answer(&server, b"PROXY TCP6 2001:db8::1 2001:db8::2 1000 80\r\n")?;
+    ensure!(answered == "[2001:db8::1]:1000\n", "{answered}");
     ensure!(answer(&server, &version_2(&[]))? == "192.0.2.1:1000\n");
     let ssl = [
         &[0x03, 0, 0, 0, 0][..],
@@ -63,10 +72,11 @@ fn both_versions_tell_the_service_who_it_is() -> Result<()> {
         field(0x20, &ssl),
     ]
     .concat();
-    let told = answer(&server, &version_2(&tls))?;
+    let answered = answer(&server, &version_2(&tls))?;
     ensure!(
-        told == "192.0.2.1:1000 TLSv1.3 ends at the balancer, server a.example, protocol echo, name somebody\n",
-        "{told}"
+        answered
+            == "192.0.2.1:1000 TLSv1.3 ends at the balancer, server a.example, protocol echo, name somebody\n",
+        "{answered}"
     );
     Ok(())
 }
@@ -101,7 +111,7 @@ fn limits_and_lists_are_about_the_peer_and_not_the_balancer() -> Result<()> {
 }
 
 #[test]
-fn nobody_is_believed_who_is_not_trusted_or_sends_no_header() -> Result<()> {
+fn headers_from_strangers_and_broken_headers_are_refused() -> Result<()> {
     let flags = [
         &FROM_LOOPBACK[..],
         &["--proxy-timeout", "0.5", "--access-log"],
@@ -122,86 +132,134 @@ fn nobody_is_believed_who_is_not_trusted_or_sends_no_header() -> Result<()> {
     ] {
         ensure!(answer(&server, rubbish)?.is_empty());
     }
-    // One that never ends, byte by byte: it has no more time than one that never begins.
+    // A header that comes byte by byte has no more time than one that never begins.
     let start = Instant::now();
     let mut slow = connect_from([127, 0, 0, 1], server.address())?;
     slow.write_all(b"PROXY TCP4 ")?;
     while slow.write_all(b"1").is_ok() {
-        ensure!(start.elapsed() < PATIENCE, "it is still listened to");
-        thread::sleep(Duration::from_millis(50));
+        ensure!(start.elapsed() < PATIENCE, "the header has no time limit");
+        thread::sleep(Duration::from_millis(200));
     }
-    ensure!(start.elapsed() < Duration::from_secs(10));
+    ensure!(start.elapsed() >= Duration::from_millis(500));
     server.logged("ending=refused-proxy-header")
 }
 
-/// HAProxy, ended when this is dropped.
+/// A running HAProxy. It is killed on drop.
 struct Haproxy {
     child: Child,
     address: SocketAddr,
+    /// The path of its admin socket.
+    admin: PathBuf,
 }
 
 impl Haproxy {
+    /// Starts HAProxy in front of these servers.
     fn before(servers: &[&Server], folder: &tempfile::TempDir) -> Result<Self> {
-        // HAProxy takes no port 0; nobody else asks for this one now.
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let admin = folder.path().join("haproxy.sock");
         let mut config = format!(
-            "global\n  maxconn 2000\n\
-             defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  \
-             timeout client-fin 60s\n  timeout tunnel 60s\n  retries 5\n  option redispatch 1\n\
-             listen in\n  bind {address}\n  balance roundrobin\n"
+            "global\n  maxconn 2000\n  stats socket {1} level admin\n\
+             defaults\n  mode tcp\n  timeout connect {0}s\n  timeout client {0}s\n  \
+             timeout server {0}s\n  timeout client-fin {0}s\n  timeout tunnel {0}s\n  \
+             timeout check {0}s\n  retries 5\n  option redispatch 1\n\
+             listen in\n  bind fd@3\n  balance roundrobin\n",
+            PATIENCE.as_secs(),
+            admin.display()
         );
         for (number, server) in servers.iter().enumerate() {
             config += &format!(
-                "  server s{number} {} send-proxy-v2 check check-send-proxy inter 100ms fall 1 rise 1\n",
+                "  server s{number} {} send-proxy-v2 check check-send-proxy inter 2s fastinter 200ms downinter 200ms \
+                 fall 2 rise 1\n",
                 server.address()
             );
         }
         let file = folder.path().join("haproxy.cfg");
         fs::write(&file, config)?;
-        let child = Command::new("haproxy")
+        let mut command = Command::new("haproxy");
+        command
             .args(["-q", "-db", "-f"])
             .arg(&file)
-            .stdin(Stdio::null())
+            .stdin(Stdio::null());
+        command.fd_mappings(vec![FdMapping {
+            parent_fd: OwnedFd::from(listener),
+            child_fd: 3,
+        }])?;
+        let child = command
             .spawn()
             .context("cannot start haproxy: `apt-get install haproxy`")?;
-        let haproxy = Haproxy { child, address };
-        soon("haproxy forwards", || {
-            let Ok(mut client) = Client::connect(address) else {
-                return Ok(false);
+        let haproxy = Haproxy {
+            child,
+            address,
+            admin,
+        };
+        eventually("haproxy forwards", || {
+            let forwarded = || -> Result<Vec<u8>> {
+                let mut client = Client::connect(address)?;
+                client.send(b"x")?;
+                client.receive(1)
             };
-            client.send(b"x")?;
-            Ok(client.receive(1)? == b"x")
+            Ok(forwarded().is_ok_and(|answer| answer == b"x"))
         })?;
         Ok(haproxy)
     }
 }
 
+impl Haproxy {
+    /// Sends a command to the admin socket, and returns the answer.
+    fn order(&self, command: &str) -> Result<String> {
+        let mut admin = UnixStream::connect(&self.admin)?;
+        admin.set_read_timeout(Some(PATIENCE))?;
+        writeln!(admin, "{command}")?;
+        let mut answer = String::new();
+        admin.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// Sends no more connections to a server, and waits until it has none.
+    ///
+    /// Operators do so before they stop a server: when a listener closes, the kernel resets
+    /// connections that nobody has accepted yet (rule L7).
+    fn drain(&self, server: &str) -> Result<()> {
+        self.order(&format!("set server in/{server} state drain"))?;
+        eventually("the server has no connections", || {
+            let statistics = self.order("show stat")?;
+            let line = statistics
+                .lines()
+                .find(|line| line.starts_with(&format!("in,{server},")))
+                .context("haproxy does not know the server")?;
+            // The fifth field is the number of current sessions.
+            Ok(line.split(',').nth(4) == Some("0"))
+        })
+    }
+}
+
 impl Drop for Haproxy {
     fn drop(&mut self) {
-        // It may have ended already.
+        // Both fail if the process has been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Two servers, one of them stopped and started again while clients come and go.
+/// Of two servers, one is stopped and started again while clients come and go.
 #[test]
 fn haproxy_checks_forwards_and_goes_around_a_restart() -> Result<()> {
     if is_missing("haproxy", "a real load balancer")? {
         return Ok(());
     }
     let folder = folder()?;
-    let flags = [&FROM_LOOPBACK[..], &["--grace", "30", "--access-log"]].concat();
+    let flags = [&FROM_LOOPBACK[..], &LONG_GRACE, &["--access-log"]].concat();
     let first = serve("echo", &flags, &[])?;
     let second = serve("echo", &flags, &["--quiet"])?;
     let haproxy = Haproxy::before(&[&first, &second], &folder)?;
 
-    // The server knows the client, and not HAProxy, as its peer.
-    soon("the client's address reaches a server", || {
+    // The service sees the client as its peer, not HAProxy.
+    eventually("the client's address reaches a server", || {
         let mut client = Client::connect(haproxy.address)?;
         client.exchange(1000, 1)?;
-        let told = format!("new connection 127.0.0.1 {}", client.address()?.port());
-        Ok(first.printed(1).contains(&told))
+        let line = format!("new connection 127.0.0.1 {}", client.address()?.port());
+        Ok(first.printed(1).contains(&line))
     })?;
 
     let stop = AtomicBool::new(false);
@@ -222,10 +280,11 @@ fn haproxy_checks_forwards_and_goes_around_a_restart() -> Result<()> {
             .collect();
         let some_more = |what: &str| {
             let before = done.load(Ordering::Relaxed);
-            soon(what, || Ok(done.load(Ordering::Relaxed) > before + 50))
+            eventually(what, || Ok(done.load(Ordering::Relaxed) > before + 50))
         };
         let restarted = (|| -> Result<Server> {
             some_more("both serve")?;
+            haproxy.drain("s0")?;
             let stopped = first.stop(Signal::TERM)?;
             ensure!(stopped.status.success(), "{stopped:?}");
             some_more("the other serves")?;
@@ -235,13 +294,14 @@ fn haproxy_checks_forwards_and_goes_around_a_restart() -> Result<()> {
             );
             again.args(&flags);
             let again = Server::start(again, 1)?;
+            haproxy.order("set server in/s0 state ready")?;
             again.logged("ending=fin")?;
             some_more("both serve again")?;
             Ok(again)
         })();
         stop.store(true, Ordering::Relaxed);
         for client in clients {
-            client.join().expect("no panic")?;
+            client.join().expect("a client does not panic")?;
         }
         restarted.map(drop)
     })?;
@@ -249,7 +309,7 @@ fn haproxy_checks_forwards_and_goes_around_a_restart() -> Result<()> {
         "{} connections through haproxy over a restart, none lost",
         done.load(Ordering::Relaxed)
     );
-    // What HAProxy's checks leave behind is no error of anybody's.
+    // HAProxy's health checks count as connections of its own address.
     second.logged("peer=127.0.0.1")?;
     Ok(())
 }

@@ -54,7 +54,7 @@ fn several_services_run_in_one_process() -> Result<()> {
 }
 
 #[test]
-fn every_mistake_is_told_with_its_line() -> Result<()> {
+fn every_mistake_is_reported_with_its_line() -> Result<()> {
     let folder = folder()?;
     let file = folder.path().join("bad.toml");
     fs::write(
@@ -77,11 +77,11 @@ fn every_mistake_is_told_with_its_line() -> Result<()> {
             checked
                 .stderr
                 .iter()
-                .any(|told| told.starts_with(&start) && told.contains(what)),
+                .any(|error| error.starts_with(&start) && error.contains(what)),
             "{line} {what}: {checked:#?}"
         );
     }
-    // `serve` says the same, and serves nothing.
+    // `serve` reports the same, and serves nothing.
     let mut serve = command(&BINARIES.halfopen, ["serve", "--config"]);
     serve.arg(&file);
     let served = run(serve)?;
@@ -130,7 +130,10 @@ fn the_environment_overrides_the_file() -> Result<()> {
     serve.env("HALFOPEN_MY_ECHO_MAX_CONNECTIONS", "many");
     let served = run(serve)?;
     ensure!(!served.status.success(), "{served:?}");
-    let told = served.stderr.join("\n");
-    ensure!(told.contains("HALFOPEN_MY_ECHO_MAX_CONNECTIONS"), "{told}");
+    let errors = served.stderr.join("\n");
+    ensure!(
+        errors.contains("HALFOPEN_MY_ECHO_MAX_CONNECTIONS"),
+        "{errors}"
+    );
     Ok(())
 }

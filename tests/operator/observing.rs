@@ -1,12 +1,11 @@
-//! What can be seen from outside: the access log, metrics, health.
-
-use std::time::Duration;
+//! What an operator sees: the access log, metrics, health.
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
+use halfopen_tests::patience::eventually;
 use rustix::process::Signal;
 
-use super::host::{get, metric, serve, served, soon, with_admin};
+use super::host::{LONG_GRACE, get, metric, serve, served, with_admin};
 
 #[test]
 fn each_connection_has_its_line() -> Result<()> {
@@ -42,14 +41,14 @@ fn each_connection_has_its_line() -> Result<()> {
     let reset = served(&server)?;
     let peer = reset.try_clone()?;
     reset.reset_now()?;
-    let told = server.logged_line("ending=reset-by-peer")?;
+    let line_of_reset = server.logged_line("ending=reset-by-peer")?;
     has(
-        &told,
+        &line_of_reset,
         &["received=1", "sent=1", "error=\"connection-reset\""],
     )
     .context("a reset by the peer")?;
     drop(peer);
-    // The SDK resets what an error leaves open, before the host could.
+    // After an error, the SDK resets the connection before the host could.
     for (how, ending, why) in [
         (
             b"e",
@@ -81,7 +80,7 @@ fn the_log_can_be_read_by_machines() -> Result<()> {
     client.fin()?;
     client.end()?;
     let line = server.logged_line("\"closed\"")?;
-    let line: serde_json::Value = serde_json::from_str(&line).context("it is no JSON")?;
+    let line: serde_json::Value = serde_json::from_str(&line).context("the line is not JSON")?;
     ensure!(line["service"] == "echo", "{line}");
     ensure!(line["peer"] == client.address()?.to_string(), "{line}");
     ensure!(line["received"] == 1 && line["sent"] == 1, "{line}");
@@ -99,7 +98,7 @@ fn the_log_can_be_read_by_machines() -> Result<()> {
 }
 
 #[test]
-fn metrics_say_how_things_stand() -> Result<()> {
+fn metrics_count_connections_and_bytes() -> Result<()> {
     let (server, admin) = with_admin("echo", &[], &["--quiet"])?;
     let phase = |phase: &str| {
         metric(
@@ -113,24 +112,24 @@ fn metrics_say_how_things_stand() -> Result<()> {
     let mut half = Client::connect(server.address())?;
     half.send(b"q")?;
     ensure!(half.receive(2)? == b"q");
-    soon("one is open and one half-open", || {
+    eventually("one is open and one half-open", || {
         Ok(phase("open")? == 1.0 && phase("half-open")? == 1.0)
     })?;
     ensure!(total("instances")? == 2.0);
     ensure!(total("accepted_total")? == 2.0);
-    // Those of open connections are counted already.
+    // The bytes of open connections are counted already.
     ensure!(total("received_bytes_total")? == 2.0);
     open.send(&[b'y'; 100])?;
     open.receive(100)?;
     drop((open, half));
-    soon("both have ended", || {
+    eventually("both have ended", || {
         let fin = r#"halfopen_closed_total{service="echo",ending="fin"}"#;
         Ok(metric(&admin, fin)? == 2.0 && phase("open")? == 0.0 && total("instances")? == 0.0)
     })?;
     ensure!(total("received_bytes_total")? == 102.0);
     ensure!(total("sent_bytes_total")? == 102.0);
     ensure!(total("connection_duration_seconds_count")? == 2.0);
-    // As the format wants it.
+    // The end that OpenMetrics requires.
     let (status, metrics) = get(&admin, "/metrics")?;
     ensure!(
         status.contains("200") && metrics.ends_with("# EOF\n"),
@@ -141,12 +140,12 @@ fn metrics_say_how_things_stand() -> Result<()> {
 
 #[test]
 fn readiness_ends_before_the_connections_do() -> Result<()> {
-    let (server, admin) = with_admin("echo", &["--grace", "30"], &["--quiet"])?;
+    let (server, admin) = with_admin("echo", &LONG_GRACE, &["--quiet"])?;
     let live = served(&server)?;
     ensure!(get(&admin, "/readyz")?.0.contains("200"));
     ensure!(get(&admin, "/nothing")?.0.contains("404"));
     server.signal(Signal::TERM)?;
-    soon("it is not ready", || {
+    eventually("the server is not ready", || {
         Ok(get(&admin, "/readyz")?.0.contains("503"))
     })?;
     ensure!(get(&admin, "/healthz")?.0.contains("200"));
@@ -155,7 +154,7 @@ fn readiness_ends_before_the_connections_do() -> Result<()> {
     Ok(())
 }
 
-/// Whoever asks slowly, or a thousand times at once, holds up nobody.
+/// Clients that connect to the admin address and send nothing hold up nobody.
 #[test]
 fn the_admin_address_is_bounded() -> Result<()> {
     let (server, admin) = with_admin("echo", &[], &["--quiet"])?;
@@ -164,9 +163,8 @@ fn the_admin_address_is_bounded() -> Result<()> {
         .map(|_| Client::connect(address))
         .collect::<Result<_>>()?;
     served(&server)?;
-    std::thread::sleep(Duration::from_millis(100));
     drop(slow);
-    soon("it answers", || {
+    eventually("the admin address answers", || {
         Ok(get(&admin, "/healthz")?.0.contains("200"))
     })
 }

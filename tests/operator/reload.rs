@@ -1,5 +1,5 @@
-//! Drain and reload: nothing accepted is lost, and nothing is refused that the limits
-//! allow.
+//! Stopping and reloading: no accepted connection is lost, and none is refused that the
+//! limits allow.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -7,16 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
+use halfopen_tests::patience::eventually;
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command};
 use rustix::process::Signal;
 
 use super::host::{
-    BINARIES, connect_from, copy_of, echo, folder, is_refused, is_served, served, soon,
+    BINARIES, LONG_GRACE, connect_from, copy_of, echo, folder, is_refused, is_served, served,
 };
 
 fn start(component: &Path, flags: &[&str]) -> Result<Server> {
@@ -25,7 +25,7 @@ fn start(component: &Path, flags: &[&str]) -> Result<Server> {
     Server::start(serve, 1)
 }
 
-/// Replaces a file as package managers do, at once.
+/// Replaces a file atomically, as package managers do.
 fn replace(file: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     let new = file.with_extension("new");
     fs::write(&new, content)?;
@@ -47,7 +47,10 @@ fn new_connections_go_to_the_new_version_and_old_ones_finish_on_the_old() -> Res
     let server = start(&component, &[])?;
     let mut old = served(&server)?;
     replace(&component, fs::read(guest_path("digest"))?)?;
-    ensure!(!is_digest(server.address())?, "it has changed unasked");
+    ensure!(
+        !is_digest(server.address())?,
+        "the component was reloaded without a signal"
+    );
     server.signal(Signal::HUP)?;
     server.logged("reloaded; 1 connections go on")?;
     ensure!(is_digest(server.address())?);
@@ -59,7 +62,7 @@ fn new_connections_go_to_the_new_version_and_old_ones_finish_on_the_old() -> Res
 }
 
 #[test]
-fn a_change_is_noticed_where_that_is_asked_for() -> Result<()> {
+fn a_changed_file_is_reloaded_with_watch() -> Result<()> {
     let folder = folder()?;
     let component = copy_of("echo", &folder)?;
     let server = start(&component, &["--watch"])?;
@@ -71,7 +74,7 @@ fn a_change_is_noticed_where_that_is_asked_for() -> Result<()> {
 }
 
 #[test]
-fn a_broken_version_changes_nothing_and_is_told() -> Result<()> {
+fn a_broken_version_is_reported_and_changes_nothing() -> Result<()> {
     let folder = folder()?;
     let component = copy_of("echo", &folder)?;
     let server = start(&component, &[])?;
@@ -115,7 +118,7 @@ fn a_configuration_is_read_again() -> Result<()> {
     ensure!(refused()?);
     is_served(&mut old)?;
 
-    // The address stays the one that was chosen at first.
+    // A mistake in the file is reported, and the last good version goes on.
     replace(&file, config("idle-timeout = \"soon\"\n"))?;
     server.signal(Signal::HUP)?;
     let line = server.logged_line("not reloaded")?;
@@ -125,13 +128,13 @@ fn a_configuration_is_read_again() -> Result<()> {
 }
 
 /// Clients that connect, exchange and close, again and again.
-struct Load {
+struct Clients {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<Result<()>>>,
 }
 
-impl Load {
+impl Clients {
     fn on(address: SocketAddr) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let done = Arc::<AtomicUsize>::default();
@@ -151,7 +154,7 @@ impl Load {
                 })
             })
             .collect();
-        Load {
+        Clients {
             stop,
             done,
             threads,
@@ -161,26 +164,26 @@ impl Load {
     fn end(self) -> Result<usize> {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
-            thread.join().expect("no panic")?;
+            thread.join().expect("a client does not panic")?;
         }
         Ok(self.done.load(Ordering::Relaxed))
     }
 }
 
 #[test]
-fn a_reload_under_load_loses_no_byte_and_refuses_nobody() -> Result<()> {
+fn a_reload_under_load_loses_no_byte_and_refuses_no_connection() -> Result<()> {
     for isolation in ["connection", "shared"] {
         let server = echo(&["--isolation", isolation])?;
-        let load = Load::on(server.address());
+        let clients = Clients::on(server.address());
         for _ in 0..5 {
-            let before = load.done.load(Ordering::Relaxed);
+            let before = clients.done.load(Ordering::Relaxed);
             server.signal(Signal::HUP)?;
-            soon("clients are served meanwhile", || {
-                Ok(load.done.load(Ordering::Relaxed) > before + 20)
+            eventually("clients are served meanwhile", || {
+                Ok(clients.done.load(Ordering::Relaxed) > before + 20)
             })?;
         }
         server.logged("reloaded;")?;
-        let done = load.end()?;
+        let done = clients.end()?;
         println!("{isolation}: {done} connections over 5 reloads, none lost, none refused");
         let stopped = server.stop(Signal::TERM)?;
         ensure!(stopped.status.success(), "{stopped:?}");
@@ -188,10 +191,10 @@ fn a_reload_under_load_loses_no_byte_and_refuses_nobody() -> Result<()> {
     Ok(())
 }
 
-/// What has been accepted finishes; new connections are refused by the system, at once.
+/// Accepted connections finish. The kernel refuses new ones at once.
 #[test]
 fn to_stop_under_load_loses_no_byte() -> Result<()> {
-    let server = echo(&["--grace", "30"])?;
+    let server = echo(&LONG_GRACE)?;
     let address = server.address();
     let clients: Vec<_> = (0..16)
         .map(|seed| {
@@ -200,22 +203,22 @@ fn to_stop_under_load_loses_no_byte() -> Result<()> {
         })
         .collect::<Result<_>>()?;
     server.signal(Signal::TERM)?;
-    soon("nobody is accepted", || {
+    eventually("no connection is accepted", || {
         Ok(Client::connect(address).is_err())
     })?;
     for client in clients {
-        client.join().expect("no panic")?;
+        client.join().expect("a client does not panic")?;
     }
     let stopped = server.wait()?;
     ensure!(stopped.status.success(), "{stopped:?}");
-    let told = stopped.stderr.join("\n");
-    ensure!(told.contains("stopping; "), "{told}");
-    ensure!(!told.contains("did not finish"), "{told}");
+    let log = stopped.stderr.join("\n");
+    ensure!(log.contains("stopping; "), "{log}");
+    ensure!(!log.contains("did not finish"), "{log}");
     Ok(())
 }
 
 #[test]
-fn those_that_do_not_finish_in_time_are_counted() -> Result<()> {
+fn connections_that_do_not_finish_in_time_are_counted() -> Result<()> {
     let server = echo(&["--grace", "0.3"])?;
     let mut clients = [served(&server)?, served(&server)?];
     server.signal(Signal::TERM)?;
@@ -224,25 +227,24 @@ fn those_that_do_not_finish_in_time_are_counted() -> Result<()> {
     }
     let stopped = server.wait()?;
     ensure!(stopped.status.success(), "{stopped:?}");
-    let told = stopped.stderr.join("\n");
+    let log = stopped.stderr.join("\n");
     ensure!(
-        told.contains("2 of 2 connections did not finish within 0.3 s and were reset"),
-        "{told}"
+        log.contains("2 of 2 connections did not finish within 0.3 s and were reset"),
+        "{log}"
     );
     Ok(())
 }
 
-/// An older version drains with the newer one.
+/// Connections of an older version have the grace time as well.
 #[test]
 fn old_versions_stop_as_well() -> Result<()> {
-    let server = echo(&["--grace", "30"])?;
+    let server = echo(&LONG_GRACE)?;
     let mut old = served(&server)?;
     server.signal(Signal::HUP)?;
     server.logged("reloaded;")?;
     let mut new = served(&server)?;
     server.signal(Signal::TERM)?;
     server.logged("stopping; 2 connections")?;
-    thread::sleep(Duration::from_millis(100));
     is_served(&mut old)?;
     is_served(&mut new)?;
     drop((old, new));

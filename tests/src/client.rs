@@ -1,4 +1,4 @@
-//! A client, which notes everything that it sees.
+//! A client: one connection to a server under test, with a timeout on every wait.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use socket2::SockRef;
 
-use crate::server::PATIENCE;
+use crate::patience::PATIENCE;
 
-/// A connection from the client's side.
+/// The client's end of a connection.
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
 }
 
-/// How the server ended its direction.
+/// The way in which the server ended its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// End of file.
@@ -26,10 +26,11 @@ pub enum End {
 }
 
 impl Client {
-    /// Connects.
+    /// Connects to a server.
     ///
     /// # Errors
-    /// If that fails.
+    ///
+    /// If the connection is refused, or not made in time.
     pub fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .with_context(|| format!("cannot connect to {address}"))?;
@@ -39,62 +40,82 @@ impl Client {
         Ok(Client { stream })
     }
 
-    /// Our address.
+    /// Returns the client's own address.
     ///
     /// # Errors
-    /// If the system cannot tell.
+    ///
+    /// If getsockname(2) fails.
     pub fn address(&self) -> Result<SocketAddr> {
         Ok(self.stream.local_addr()?)
     }
 
-    /// Sends.
+    /// Sends all of these bytes.
     ///
     /// # Errors
+    ///
     /// If the connection has ended.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.write_all(bytes).context("cannot send")
     }
 
-    /// Sends our FIN.
+    /// Sends FIN.
     ///
     /// # Errors
+    ///
     /// If the connection has ended.
     pub fn fin(&mut self) -> Result<()> {
-        self.stream.shutdown(Shutdown::Write).context("cannot end")
+        self.stream
+            .shutdown(Shutdown::Write)
+            .context("cannot send FIN")
     }
 
-    /// Resets.
+    /// Sends RST, by closing without lingering.
     ///
     /// # Errors
-    /// If the system does not let us.
+    ///
+    /// If setsockopt(2) fails.
     pub fn reset(self) -> Result<()> {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
         Ok(())
     }
 
-    /// The same connection, for another thread.
+    /// Returns a second handle to the same connection, for another thread.
     ///
     /// # Errors
-    /// If the system does not let us.
+    ///
+    /// If dup(2) fails.
     pub fn try_clone(&self) -> Result<Self> {
         Ok(Client {
             stream: self.stream.try_clone()?,
         })
     }
 
-    /// Resets, though clones of this are still open.
+    /// Sends RST at once, even while clones of this handle are open.
     ///
     /// # Errors
-    /// If the system does not let us.
+    ///
+    /// If connect(2) to AF_UNSPEC fails.
     pub fn reset_now(&self) -> Result<()> {
         rustix::net::connect_unspec(&self.stream)?;
         Ok(())
     }
 
-    /// Receives exactly so many bytes, or what comes before the end.
+    /// Waits until something has arrived, and leaves it unread.
     ///
     /// # Errors
-    /// If nothing comes.
+    ///
+    /// If nothing arrives, or the connection ends.
+    pub fn arrives(&self) -> Result<()> {
+        let peeked = self.stream.peek(&mut [0]).context("nothing arrives")?;
+        ensure!(peeked > 0, "the server sent FIN and no data");
+        Ok(())
+    }
+
+    /// Receives `length` bytes, or fewer if the server ends its direction before.
+    ///
+    /// # Errors
+    ///
+    /// If neither comes in time.
     pub fn receive(&mut self, length: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         let mut filled = 0;
@@ -105,7 +126,7 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
                 Err(error) => {
                     return Err(error)
-                        .with_context(|| format!("waiting for {length} bytes, got {filled}"));
+                        .with_context(|| format!("only {filled} of {length} bytes came"));
                 }
             }
         }
@@ -113,24 +134,26 @@ impl Client {
         Ok(bytes)
     }
 
-    /// Receives all until the end, and how that came.
+    /// Receives until the server ends its direction, and returns the bytes and the way in
+    /// which it ended.
     ///
     /// # Errors
-    /// If it does not come.
+    ///
+    /// If the end does not come in time.
     pub fn end(&mut self) -> Result<(Vec<u8>, End)> {
         let mut bytes = Vec::new();
         match self.stream.read_to_end(&mut bytes) {
             Ok(_) => Ok((bytes, End::Fin)),
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok((bytes, End::Rst)),
-            Err(error) => Err(error)
-                .with_context(|| format!("waiting for the end after {} bytes", bytes.len())),
+            Err(error) => Err(error).with_context(|| format!("no end after {} bytes", bytes.len())),
         }
     }
 
-    /// Makes sure that nothing comes for a while.
+    /// Checks that neither data nor an end comes for this long.
     ///
     /// # Errors
-    /// If something does.
+    ///
+    /// If something comes.
     pub fn silence(&mut self, time: Duration) -> Result<()> {
         self.stream.set_read_timeout(Some(time))?;
         let read = self.stream.peek(&mut [0]);
@@ -139,17 +162,18 @@ impl Client {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 Ok(())
             }
-            Ok(0) => bail!("the server ended its direction"),
-            Ok(_) => bail!("something came"),
+            Ok(0) => bail!("the server sent FIN"),
+            Ok(_) => bail!("the server sent something"),
             Err(error) => Err(error).context("the connection failed"),
         }
     }
 
-    /// Sends so many bytes and FIN, and receives meanwhile, until the server's FIN;
-    /// all of them have to come back.
+    /// Sends `length` bytes and FIN, and receives at the same time. The same bytes and the
+    /// server's FIN must come back.
     ///
     /// # Errors
-    /// If they do not.
+    ///
+    /// If anything else comes back.
     pub fn exchange(&mut self, length: usize, seed: u64) -> Result<()> {
         let mut sending = self.stream.try_clone()?;
         let sender = thread::spawn(move || -> Result<()> {
@@ -160,18 +184,18 @@ impl Client {
                 left -= bytes.len();
                 sending.write_all(&bytes).context("cannot send")?;
             }
-            sending.shutdown(Shutdown::Write).context("cannot end")
+            sending.shutdown(Shutdown::Write).context("cannot send FIN")
         });
         let received = self.expect_noise(length, seed);
         sender.join().expect("sending does not panic")?;
         received?;
         let (rest, end) = self.end()?;
-        ensure!(rest.is_empty(), "{} bytes too many", rest.len());
-        ensure!(end == End::Fin, "a reset after all had come");
+        ensure!(rest.is_empty(), "{} bytes more than were sent", rest.len());
+        ensure!(end == End::Fin, "RST after all bytes");
         Ok(())
     }
 
-    /// Receives the same bytes as [`Client::exchange`] sends.
+    /// Receives the bytes that [`Client::exchange`] sends with this seed.
     fn expect_noise(&mut self, length: usize, seed: u64) -> Result<()> {
         let mut noise = Noise::new(seed);
         let mut left = length;
@@ -188,10 +212,11 @@ impl Client {
         Ok(())
     }
 
-    /// Sends, without receiving, until the server takes no more for a while; how many
-    /// bytes it took.
+    /// Sends without receiving, until the server has taken nothing for a second. Returns how
+    /// many bytes it took.
     ///
     /// # Errors
+    ///
     /// If the connection fails, or the server takes more than `limit`.
     pub fn fill(&mut self, seed: u64, limit: usize) -> Result<usize> {
         let stall = Duration::from_secs(1);
@@ -209,7 +234,10 @@ impl Client {
                     sent += written;
                     bytes.drain(..written);
                     last = Instant::now();
-                    ensure!(sent <= limit, "no backpressure: {sent} bytes taken");
+                    ensure!(
+                        sent <= limit,
+                        "no backpressure: the server took {sent} bytes"
+                    );
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     thread::sleep(Duration::from_millis(5));
@@ -221,25 +249,27 @@ impl Client {
         Ok(sent)
     }
 
-    /// Receives what [`Client::fill`] sent, and ends.
+    /// Sends FIN, and receives the bytes that [`Client::fill`] sent with this seed.
     ///
     /// # Errors
-    /// If it does not come back.
+    ///
+    /// If anything else comes back.
     pub fn drain(&mut self, seed: u64, length: usize) -> Result<()> {
         self.fin()?;
         let (received, end) = self.end()?;
-        ensure!(end == End::Fin, "a reset after {} bytes", received.len());
+        ensure!(end == End::Fin, "RST after {} bytes", received.len());
         let expected = Noise::new(seed).bytes(length.next_multiple_of(64 * 1024));
         ensure!(
             received == expected[..length],
-            "of {length} bytes, {} came back",
+            "{length} bytes were sent, and {} came back, or others",
             received.len()
         );
         Ok(())
     }
 }
 
-/// Bytes that look random and are the same every time; none of them is a `q`.
+/// Pseudo-random bytes, the same for the same seed, without the letter `q`, which has a
+/// meaning for the echo.
 struct Noise(u64);
 
 impl Noise {
@@ -247,8 +277,8 @@ impl Noise {
         Noise(seed.wrapping_mul(2).wrapping_add(1))
     }
 
-    /// The next ones. Asked for by multiples of eight, they are the same however many
-    /// are asked for at a time.
+    /// Returns the next bytes. As long as every length is a multiple of eight, the sequence
+    /// does not depend on the lengths.
     fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(length.next_multiple_of(8));
         while bytes.len() < length {
@@ -267,13 +297,13 @@ impl Noise {
     }
 }
 
-/// Clients that connect and reset, again and again, from several threads.
+/// Clients that connect and reset, one after another, on several threads.
 #[derive(Debug)]
 pub struct Flood(Vec<JoinHandle<Result<()>>>);
 
 impl Flood {
-    /// Four threads, each with so many connections one after another; every other one
-    /// leaves data that nobody has read.
+    /// Starts four threads, each of which opens and resets this many connections. Before
+    /// every other reset a client sends data, which the server may not have read by then.
     #[must_use]
     pub fn of_resets(address: SocketAddr, each: usize) -> Self {
         let flood = move || {
@@ -289,18 +319,18 @@ impl Flood {
         Flood((0..4).map(|_| thread::spawn(flood)).collect())
     }
 
-    /// Waits until it is over.
+    /// Waits until all connections have been reset.
     ///
     /// # Errors
     ///
-    /// If one could not connect, send or reset.
+    /// If a client could not connect, send or reset.
     ///
     /// # Panics
     ///
-    /// If one of the threads has.
+    /// If a thread has panicked.
     pub fn wait(self) -> Result<()> {
         for thread in self.0 {
-            thread.join().expect("no panic")?;
+            thread.join().expect("a client does not panic")?;
         }
         Ok(())
     }

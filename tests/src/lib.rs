@@ -1,7 +1,10 @@
-//! The conformance suite: scenarios that a client plays against a server, and the ways
-//! to run that server.
+//! The conformance suite: scenarios that a client plays against a server, and the runners,
+//! which are the ways to run that server.
 
 pub mod client;
+pub mod each;
+pub mod memory;
+pub mod patience;
 pub mod runner;
 pub mod scenario;
 pub mod scenarios;

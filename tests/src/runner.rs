@@ -1,4 +1,4 @@
-//! The ways to run a server.
+//! The runners: the ways to run a server.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,28 +10,30 @@ use crate::server::{Server, command};
 /// The binaries that the suite runs.
 #[derive(Clone, Debug)]
 pub struct Binaries {
-    /// Our host.
+    /// The `halfopen` command.
     pub halfopen: PathBuf,
-    /// The stock command line.
+    /// The stock `wasmtime` command line.
     pub wasmtime: PathBuf,
-    /// A program that embeds our library.
+    /// The example that embeds the library.
     pub embed: PathBuf,
-    /// Node, for `tests/node/host.mjs`, if it is installed.
+    /// Node as `tests/node` pins it, for `tests/node/host.mjs`, if it is installed.
     pub node: Option<PathBuf>,
 }
 
 impl Binaries {
-    /// Those that lie around a test's own executable.
+    /// Finds the binaries of the profile that this test was built with. `wasmtime` is the
+    /// value of `env!("CARGO_BIN_EXE_wasmtime")`.
     ///
     /// # Panics
-    /// If one is not there: nothing is skipped.
+    ///
+    /// If a binary that the workspace builds is missing: nothing is skipped.
     #[must_use]
     pub fn find(wasmtime: &str) -> Self {
         let test = std::env::current_exe().expect("this process has an executable");
         let target = test
             .ancestors()
             .nth(2)
-            .expect("tests lie in a folder of the target folder");
+            .expect("a test's executable lies in a folder of the target folder");
         let binaries = Binaries {
             halfopen: target.join("halfopen"),
             wasmtime: wasmtime.into(),
@@ -50,15 +52,30 @@ impl Binaries {
     }
 }
 
-/// A way to run a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runner {
-    /// `halfopen serve`, or `run` for a program: the primitives natively, one instance
-    /// per connection.
+/// Declares the runners once: the enumeration, and [`Runner::ALL`] from the same list.
+macro_rules! runners {
+    ($($(#[doc = $doc:literal])+ $runner:ident,)+) => {
+        /// A way to run a server.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Runner {
+            $($(#[doc = $doc])+ $runner,)+
+        }
+
+        impl Runner {
+            /// Every runner, in the order of the matrix. Each of them runs services.
+            pub const ALL: &[Runner] = &[$(Runner::$runner),+];
+        }
+    };
+}
+
+runners! {
+    /// `halfopen serve`, or `halfopen run` for a program: the primitives natively, one
+    /// instance per connection.
     NativeConnection,
-    /// The same with one instance for all.
+    /// `halfopen serve` with one instance for all connections.
     NativeShared,
-    /// The same with two that share them, each on a thread of its own.
+    /// `halfopen serve` with two instances that share the connections, each on its own
+    /// thread.
     NativeWorkers,
     /// The composed component under `halfopen run`, on wasmtime-wasi.
     Composed,
@@ -70,54 +87,163 @@ pub enum Runner {
     NodeHost,
 }
 
+/// What is true of a runner, whatever it runs. A test that leaves runners out says which by
+/// these properties, so that a new runner takes part in every test that fits it.
+#[derive(Clone, Copy, Debug)]
+pub struct Properties {
+    /// The runner's name in the output.
+    pub name: &'static str,
+    /// The program that hosts the component.
+    pub host: Host,
+    /// The implementation of the primitives.
+    pub primitives: Primitives,
+    /// The instances that serve the connections.
+    pub instances: Instances,
+    /// Whether the runner also runs programs, which listen themselves.
+    pub programs: bool,
+}
+
+/// The program that hosts a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// The `halfopen` binary.
+    Halfopen,
+    /// The stock `wasmtime` command line.
+    Wasmtime,
+    /// `host/examples/embed.rs`.
+    Embedding,
+    /// Node, with jco.
+    Node,
+}
+
+/// An implementation of the primitives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Primitives {
+    /// The `halfopen` library, on the operating system's sockets.
+    Native,
+    /// `guest/parts/adapter`, composed into the component, on `wasi:sockets`.
+    Wasi,
+    /// `tests/node/connection.mjs`, on `node:net`.
+    Node,
+}
+
+/// The instances of a component that serve the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instances {
+    /// Each connection has an instance of its own.
+    PerConnection,
+    /// This many instances get the connections in turns. More than one are workers, each
+    /// with a thread of its own.
+    Shared(usize),
+}
+
 impl Runner {
-    /// Those for a service.
-    pub const SERVICE: [Runner; 7] = [
-        Runner::NativeConnection,
-        Runner::NativeShared,
-        Runner::NativeWorkers,
-        Runner::Composed,
-        Runner::Wasmtime,
-        Runner::Embedded,
-        Runner::NodeHost,
-    ];
-
-    /// Those for a program, which listens itself.
-    pub const PROGRAM: [Runner; 3] = [Runner::NativeShared, Runner::Composed, Runner::Wasmtime];
-
-    /// Its name in the output.
+    /// Returns what is true of this runner.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn properties(self) -> Properties {
+        let native = |name, instances, programs| Properties {
+            name,
+            host: Host::Halfopen,
+            primitives: Primitives::Native,
+            instances,
+            programs,
+        };
         match self {
-            Runner::NativeConnection => "native-connection",
-            Runner::NativeShared => "native-shared",
-            Runner::NativeWorkers => "native-workers",
-            Runner::Composed => "halfopen-run",
-            Runner::Wasmtime => "wasmtime-run",
-            Runner::Embedded => "embedded",
-            Runner::NodeHost => "node-jco",
+            Runner::NativeConnection => {
+                native("native-connection", Instances::PerConnection, false)
+            }
+            Runner::NativeShared => native("native-shared", Instances::Shared(1), true),
+            Runner::NativeWorkers => native("native-workers", Instances::Shared(2), false),
+            Runner::Composed => Properties {
+                name: "halfopen-run",
+                host: Host::Halfopen,
+                primitives: Primitives::Wasi,
+                instances: Instances::Shared(1),
+                programs: true,
+            },
+            Runner::Wasmtime => Properties {
+                name: "wasmtime-run",
+                host: Host::Wasmtime,
+                primitives: Primitives::Wasi,
+                instances: Instances::Shared(1),
+                programs: true,
+            },
+            Runner::Embedded => Properties {
+                name: "embedded",
+                host: Host::Embedding,
+                primitives: Primitives::Native,
+                instances: Instances::PerConnection,
+                programs: false,
+            },
+            Runner::NodeHost => Properties {
+                name: "node-jco",
+                host: Host::Node,
+                primitives: Primitives::Node,
+                instances: Instances::Shared(1),
+                programs: false,
+            },
         }
     }
 
-    /// Whether the primitives are those of halfopen's own host.
+    /// Returns the runner's name in the output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.properties().name
+    }
+
+    /// Whether the primitives are those of the `halfopen` library.
     #[must_use]
     pub fn is_native(self) -> bool {
-        matches!(
-            self,
-            Runner::NativeConnection
-                | Runner::NativeShared
-                | Runner::NativeWorkers
-                | Runner::Embedded
-        )
+        self.properties().primitives == Primitives::Native
     }
 
-    /// Whether it is installed, where that is not the build's matter.
+    /// Whether the service is composed into a program that runs on `wasi:sockets`.
     #[must_use]
-    pub fn is_there(self, binaries: &Binaries) -> bool {
-        self != Runner::NodeHost || binaries.node.is_some()
+    pub fn is_composed(self) -> bool {
+        self.properties().primitives == Primitives::Wasi
     }
 
-    /// The command that serves a service on `listen`.
+    /// Whether this is `halfopen serve`, with its flags for limits and policy.
+    #[must_use]
+    pub fn is_serve(self) -> bool {
+        self.is_native() && self.properties().host == Host::Halfopen
+    }
+
+    /// Whether this is a command line of its own: `halfopen serve`, or a composed program.
+    /// The embedding example and Node take neither grants nor limits.
+    #[must_use]
+    pub fn is_command(self) -> bool {
+        self.is_serve() || self.is_composed()
+    }
+
+    /// Whether the code under test is the project's own from the socket up, so that its
+    /// laws hold on this runner without exception. On Node they do not: after the peer's
+    /// FIN, Node sees a reset only by writing.
+    #[must_use]
+    pub fn is_exact(self) -> bool {
+        self.properties().host != Host::Node
+    }
+
+    /// Whether the runner runs programs, which listen themselves.
+    #[must_use]
+    pub fn runs_programs(self) -> bool {
+        self.properties().programs
+    }
+
+    /// Whether every runner takes part; for cases that leave none out.
+    #[must_use]
+    pub fn is_any(self) -> bool {
+        true
+    }
+
+    /// Whether the runner can be started here. Only Node may be missing: everything else is
+    /// built with the tests.
+    #[must_use]
+    pub fn is_installed(self, binaries: &Binaries) -> bool {
+        self.properties().host != Host::Node || binaries.node.is_some()
+    }
+
+    /// Returns the command that serves a service on `listen`.
     #[must_use]
     pub fn service(
         self,
@@ -129,7 +255,8 @@ impl Runner {
         self.service_with(binaries, guest, listen, &[], arguments)
     }
 
-    /// The same, with flags for `halfopen`, where that is the host.
+    /// Returns the command that serves a service on `listen`, with flags for `halfopen`
+    /// where that is the host.
     #[must_use]
     pub fn service_with(
         self,
@@ -142,20 +269,9 @@ impl Runner {
         let listens = || listen.iter().flat_map(|address| ["--listen", address]);
         let own = guest_path(guest);
         let standalone = guest_path(&format!("{guest}-standalone"));
-        let mut command = match self {
-            Runner::NativeConnection | Runner::NativeShared | Runner::NativeWorkers => {
-                let isolation: &[&str] = match self {
-                    Runner::NativeShared => &["--isolation", "shared"],
-                    Runner::NativeWorkers => &["--isolation", "shared", "--workers", "2"],
-                    _ => &["--isolation", "connection"],
-                };
-                let mut command = command(&binaries.halfopen, ["serve"]);
-                command.args(isolation);
-                command.args(flags);
-                command.arg(own).args(listens()).arg("--");
-                command
-            }
-            Runner::Composed => {
+        let properties = self.properties();
+        let mut command = match (properties.host, properties.primitives) {
+            (Host::Halfopen, Primitives::Wasi) => {
                 let mut command = command(&binaries.halfopen, ["run"]);
                 command.args(flags);
                 for address in listen {
@@ -164,17 +280,31 @@ impl Runner {
                 command.arg(standalone).args(listens()).arg("--");
                 command
             }
-            Runner::Wasmtime => {
+            (Host::Halfopen, _) => {
+                let mut command = command(&binaries.halfopen, ["serve"]);
+                match properties.instances {
+                    Instances::PerConnection => command.args(["--isolation", "connection"]),
+                    Instances::Shared(1) => command.args(["--isolation", "shared"]),
+                    Instances::Shared(workers) => {
+                        command.args(["--isolation", "shared", "--workers"]);
+                        command.arg(workers.to_string())
+                    }
+                };
+                command.args(flags);
+                command.arg(own).args(listens()).arg("--");
+                command
+            }
+            (Host::Wasmtime, _) => {
                 let mut command = command(&binaries.wasmtime, ["run", "-S", "inherit-network"]);
                 command.arg(standalone).args(listens()).arg("--");
                 command
             }
-            Runner::Embedded => {
+            (Host::Embedding, _) => {
                 let mut command = Command::new(&binaries.embed);
                 command.arg(own).args(listen);
                 command
             }
-            Runner::NodeHost => {
+            (Host::Node, _) => {
                 let node = binaries.node.as_deref().unwrap_or(Path::new("node"));
                 let mut command = Command::new(node);
                 command.arg(root().join("tests/node/host.mjs"));
@@ -186,7 +316,7 @@ impl Runner {
         command
     }
 
-    /// The command that runs a program.
+    /// Returns the command that runs a program, which may listen on loopback.
     #[must_use]
     pub fn program(self, binaries: &Binaries, guest: &str, arguments: &[&str]) -> Command {
         self.program_with(
@@ -197,8 +327,8 @@ impl Runner {
         )
     }
 
-    /// The same, with other flags for `halfopen`. The stock command line is granted the
-    /// network if there are any.
+    /// Returns the command that runs a program, with these flags for `halfopen`. If there
+    /// are any, the stock command line is granted the network.
     #[must_use]
     pub fn program_with(
         self,
@@ -209,8 +339,8 @@ impl Runner {
     ) -> Command {
         let own = guest_path(guest);
         let standalone = guest_path(&format!("{guest}-standalone"));
-        let mut command = match self {
-            Runner::Wasmtime => {
+        let mut command = match self.properties().host {
+            Host::Wasmtime => {
                 let mut command = command(&binaries.wasmtime, ["run"]);
                 if !flags.is_empty() {
                     command.args(["-S", "inherit-network"]);
@@ -218,10 +348,10 @@ impl Runner {
                 command.arg(standalone);
                 command
             }
-            runner => {
+            _ => {
                 let mut command = command(&binaries.halfopen, ["run"]);
                 command.args(flags);
-                command.arg(if runner.is_native() { own } else { standalone });
+                command.arg(if self.is_native() { own } else { standalone });
                 command
             }
         };
@@ -232,20 +362,27 @@ impl Runner {
     /// Starts a service on a free port.
     ///
     /// # Errors
-    /// If it does not start.
+    ///
+    /// If the server does not start.
     pub fn start(self, binaries: &Binaries, guest: &str, arguments: &[&str]) -> Result<Server> {
         let command = self.service(binaries, guest, &["127.0.0.1:0"], arguments);
         Server::start(command, 1)
     }
 }
 
-/// A shipped component.
+/// Returns the path of a component: a shipped one, or one of `tests/guests`.
 #[must_use]
 pub fn guest_path(name: &str) -> PathBuf {
-    root().join(format!("guest/dist/{name}.wasm"))
+    let file = format!("{name}.wasm");
+    let shipped = root().join("guest/dist").join(&file);
+    if shipped.exists() {
+        shipped
+    } else {
+        root().join("tests/guests/dist").join(file)
+    }
 }
 
-/// The top folder of the project.
+/// Returns the top folder of the project.
 #[must_use]
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,4 +1,4 @@
-//! A scenario: what a client does, and what has to come of it.
+//! Scenarios: what clients do, and what must come of it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,96 +8,101 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::client::{Client, End};
-use crate::runner::{Binaries, Runner};
+use crate::runner::{Binaries, Primitives, Runner};
 use crate::server::Server;
 use crate::wire::{Capture, can_capture, check};
+
+/// The time in which something that must not happen could happen.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// One scenario.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// Its name.
+    /// The name, which is also the name of its trials.
     pub name: &'static str,
-    /// The rules of `wit/SEMANTICS.md` that it proves.
+    /// The rules of `wit/SEMANTICS.md` that the scenario proves.
     pub rules: &'static [&'static str],
-    /// The service.
+    /// The service under test, by the name of its component.
     pub guest: &'static str,
-    /// The service's arguments.
+    /// The arguments of the service.
     pub arguments: &'static [&'static str],
-    /// What is done.
+    /// What the clients do and what must come of it.
     pub play: Play,
-    /// What Node's program does with the same script.
+    /// The behaviour of the same program for Node.
     pub node: Node,
-    /// What is different on `wasi:sockets`, and why.
+    /// The difference on `wasi:sockets`, if there is one.
     pub wasi: Option<Other>,
-    /// What is different where Node is the host, and why.
+    /// The difference where Node is the host, if there is one.
     pub node_host: Option<Other>,
 }
 
-/// Why something is different, and what is done and expected then.
+/// A difference: the reason for it, and what is played instead.
 pub type Other = (&'static str, Play);
 
-/// What is done.
+/// What clients do, and what must come of it.
 #[derive(Clone, Copy, Debug)]
 pub enum Play {
-    /// A client's script, and the lines that the server then has printed. In the
-    /// lines, `{1}` is the address and port of the first client as Node prints them.
+    /// A script, and the lines that the server must have printed at its end. In the lines,
+    /// `{1}` stands for the address and port of client 1 as Node prints them.
     Script(&'static [Step], &'static [&'static str]),
-    /// Anything else.
+    /// Code, for what a script cannot express.
     Code(fn(&Stage<'_>) -> Result<()>),
 }
 
-/// What Node's program does.
+/// The behaviour of the same program for Node, under the same script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// The same: bytes, order, FIN and RST, printed lines.
+    /// The same bytes, in the same order, with the same ends and printed lines.
     Same,
-    /// Something else, for the reason given, and that is asserted as well.
+    /// Something else, for this reason. A test checks that it is something else.
     Differs(&'static str),
-    /// There is no such program for Node.
+    /// Node has no such program, or the scenario is not a script.
     None,
 }
 
-/// A step of a script. The number is that of the client, which connects at its first
-/// step.
+/// A step of a script. The first number is the client that takes the step.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// Connects.
     Connect(u8),
-    /// Sends.
+    /// Sends these bytes.
     Send(u8, &'static [u8]),
-    /// Sends so many times this byte.
+    /// Sends a byte this many times.
     SendMany(u8, u8, usize),
     /// Receives these bytes.
     Receive(u8, &'static [u8]),
-    /// Receives so many times this byte.
+    /// Receives a byte this many times.
     ReceiveMany(u8, u8, usize),
+    /// Waits until something has arrived, and leaves it unread.
+    Arrives(u8),
     /// Sends FIN.
     Fin(u8),
-    /// Receives nothing more but the server's FIN.
+    /// Receives the server's FIN, and no byte before it.
     End(u8),
-    /// Receives nothing more but a reset.
+    /// Receives a RST, and no byte before it.
     EndReset(u8),
-    /// Receives anything, and then the server's FIN.
+    /// Receives any bytes, and then the server's FIN.
     RestEnd(u8),
-    /// Receives anything, and then a reset.
+    /// Receives any bytes, and then a RST.
     RestReset(u8),
     /// Sends RST.
     Reset(u8),
-    /// On the wire, the server sends FIN, and RST soon after it. Which of them a socket
-    /// sees depends on when it looks.
+    /// On the wire, the server sends FIN, and later RST. Which of the two a socket reports
+    /// depends on when it is read, so only the packets are checked.
     FinThenReset(u8),
-    /// Closes as programs do: FIN, or RST if something was not received.
+    /// Closes the socket, as programs do: FIN, or RST if received data is unread.
     Close(u8),
-    /// Nothing comes for a moment, and nothing ends.
+    /// Receives neither data nor an end for a moment.
     Silence(u8),
-    /// Lets the server get on for a moment: so that two sends are two chunks.
+    /// Gives the server a moment, in which it must do nothing that a later step would see.
+    /// A server that is slower than this passes as well.
     Pause,
-    /// Waits until the server has printed so many lines in all.
+    /// Waits until the server has printed this many lines in all.
     Printed(usize),
 }
 
 impl Step {
-    /// The client that takes it, if it is one's.
+    /// Returns the client that takes this step, if a client does.
     #[must_use]
     pub fn client(&self) -> Option<u8> {
         match *self {
@@ -106,6 +111,7 @@ impl Step {
             | Step::SendMany(client, ..)
             | Step::Receive(client, _)
             | Step::ReceiveMany(client, ..)
+            | Step::Arrives(client)
             | Step::Fin(client)
             | Step::End(client)
             | Step::EndReset(client)
@@ -120,18 +126,18 @@ impl Step {
     }
 }
 
-/// What is to hand while a scenario is played.
+/// What the code of a scenario may use.
 #[derive(Debug)]
 pub struct Stage<'a> {
-    /// How the server runs.
+    /// The runner that the server runs on.
     pub runner: Runner,
-    /// To run something else.
+    /// The binaries, to start further servers.
     pub binaries: &'a Binaries,
-    /// The server.
+    /// The server under test.
     pub server: &'a Server,
 }
 
-/// What was seen: one line for each thing.
+/// What the clients saw, one line for each observation.
 pub type Transcript = Vec<String>;
 
 fn ended(end: End) -> String {
@@ -147,26 +153,27 @@ fn connected(clients: &mut HashMap<u8, Client>, number: u8) -> Result<&mut Clien
         .with_context(|| format!("client {number} is not connected"))
 }
 
-/// A script that was played.
+/// The result of playing a script.
 #[derive(Debug)]
 pub struct Played {
     /// What the clients saw.
     pub seen: Transcript,
-    /// Where they connected from.
+    /// The clients' own addresses.
     pub addresses: HashMap<u8, SocketAddr>,
-    /// Those that are still connected.
+    /// The clients that are still connected.
     pub clients: HashMap<u8, Client>,
 }
 
-/// Plays a script, and notes what happens, whether it is as expected or not.
+/// Plays a script, and records what the clients see, expected or not.
 ///
 /// # Errors
-/// If nothing happens at all for a long time.
+///
+/// If a client waits in vain.
 pub fn play(server: &Server, script: &[Step]) -> Result<Played> {
     let mut clients: HashMap<u8, Client> = HashMap::new();
     let mut addresses = HashMap::new();
     let mut seen = Transcript::new();
-    let mut note = |client: u8, text: String| seen.push(format!("client {client} {text}"));
+    let mut record = |client: u8, text: String| seen.push(format!("client {client} {text}"));
     for step in script {
         if let Step::Connect(number) = *step {
             let client = Client::connect(server.address())?;
@@ -178,35 +185,36 @@ pub fn play(server: &Server, script: &[Step]) -> Result<Played> {
             Step::Connect(_) | Step::FinThenReset(_) => {}
             Step::Send(number, bytes) => {
                 if connected(&mut clients, number)?.send(bytes).is_err() {
-                    note(number, "cannot send".to_owned());
+                    record(number, "cannot send".to_owned());
                 }
             }
             Step::SendMany(number, byte, count) => {
                 let bytes = vec![byte; count];
                 if connected(&mut clients, number)?.send(&bytes).is_err() {
-                    note(number, "cannot send".to_owned());
+                    record(number, "cannot send".to_owned());
                 }
             }
             Step::Receive(number, expected) => {
                 let bytes = connected(&mut clients, number)?.receive(expected.len())?;
-                note(number, format!("receives {}", bytes.escape_ascii()));
+                record(number, format!("receives {}", bytes.escape_ascii()));
             }
             Step::ReceiveMany(number, byte, count) => {
                 let bytes = connected(&mut clients, number)?.receive(count)?;
                 let right = bytes.iter().filter(|&&got| got == byte).count();
-                note(number, format!("receives {right} times {byte:02x}"));
+                record(number, format!("receives {right} times {byte:02x}"));
             }
+            Step::Arrives(number) => connected(&mut clients, number)?.arrives()?,
             Step::Fin(number) => drop(connected(&mut clients, number)?.fin()),
             Step::End(number) | Step::EndReset(number) => {
                 let (rest, end) = connected(&mut clients, number)?.end()?;
                 if !rest.is_empty() {
-                    note(number, format!("receives {} bytes more", rest.len()));
+                    record(number, format!("receives {} bytes more", rest.len()));
                 }
-                note(number, ended(end));
+                record(number, ended(end));
             }
             Step::RestEnd(number) | Step::RestReset(number) => {
                 let (_, end) = connected(&mut clients, number)?.end()?;
-                note(number, ended(end));
+                record(number, ended(end));
             }
             Step::Close(number) => drop(clients.remove(&number)),
             Step::Reset(number) => {
@@ -214,13 +222,11 @@ pub fn play(server: &Server, script: &[Step]) -> Result<Played> {
                     client.reset()?;
                 }
             }
-            Step::Silence(number) => {
-                match connected(&mut clients, number)?.silence(Duration::from_millis(300)) {
-                    Ok(()) => note(number, "receives nothing".to_owned()),
-                    Err(error) => note(number, format!("is disturbed: {error}")),
-                }
-            }
-            Step::Pause => thread::sleep(Duration::from_millis(150)),
+            Step::Silence(number) => match connected(&mut clients, number)?.silence(MOMENT) {
+                Ok(()) => record(number, "receives nothing".to_owned()),
+                Err(error) => record(number, format!("is disturbed: {error}")),
+            },
+            Step::Pause => thread::sleep(MOMENT / 2),
             Step::Printed(lines) => drop(server.printed(lines)),
         }
     }
@@ -231,7 +237,7 @@ pub fn play(server: &Server, script: &[Step]) -> Result<Played> {
     })
 }
 
-/// What a script expects to be seen.
+/// Returns what the clients of a script must see.
 #[must_use]
 pub fn expected(script: &[Step]) -> Transcript {
     script
@@ -254,7 +260,7 @@ pub fn expected(script: &[Step]) -> Transcript {
         .collect()
 }
 
-/// Replaces the clients' addresses, as Node prints them, by `{1}` and so on.
+/// Replaces each client's address, as Node prints it, by `{1}` and so on.
 #[must_use]
 pub fn anonymous(lines: Vec<String>, addresses: &HashMap<u8, SocketAddr>) -> Vec<String> {
     lines
@@ -270,23 +276,21 @@ pub fn anonymous(lines: Vec<String>, addresses: &HashMap<u8, SocketAddr>) -> Vec
 }
 
 impl Scenario {
-    /// What is different on this way of running, if anything is.
+    /// Returns the difference on a runner, if there is one.
     #[must_use]
     pub fn other(&self, runner: Runner) -> Option<Other> {
-        match runner {
-            Runner::Composed | Runner::Wasmtime => self.wasi,
-            Runner::NodeHost => self.node_host,
-            Runner::NativeConnection
-            | Runner::NativeShared
-            | Runner::NativeWorkers
-            | Runner::Embedded => None,
+        match runner.properties().primitives {
+            Primitives::Native => None,
+            Primitives::Wasi => self.wasi,
+            Primitives::Node => self.node_host,
         }
     }
 
-    /// Plays it on one way of running.
+    /// Plays the scenario on a runner.
     ///
     /// # Errors
-    /// If anything is not as it has to be.
+    ///
+    /// If anything comes of it that must not.
     pub fn run(&self, runner: Runner, binaries: &Binaries) -> Result<()> {
         let server = runner.start(binaries, self.guest, self.arguments)?;
         let play_here = self.other(runner).map_or(self.play, |(_, play)| play);
@@ -304,8 +308,8 @@ impl Scenario {
                 let wanted = expected(script);
                 let seen = &played.seen;
                 ensure!(*seen == wanted, "expected {wanted:#?}\nseen {seen:#?}");
-                // All that is still to come.
                 server.printed(lines.len());
+                // A line that must not come has a moment to come.
                 thread::sleep(Duration::from_millis(50));
                 let printed = anonymous(server.printed(0), &played.addresses);
                 ensure!(
@@ -313,11 +317,12 @@ impl Scenario {
                     "expected {lines:#?}\nprinted {printed:#?}"
                 );
                 if let Some(capture) = capture {
-                    let wires = capture.stop()?;
-                    for (&client, address) in &played.addresses {
-                        let wire = wires.get(&address.port()).copied().unwrap_or_default();
-                        check(script, client, wire)?;
-                    }
+                    capture.finish(|wires| {
+                        played.addresses.iter().try_for_each(|(&client, address)| {
+                            let wire = wires.get(&address.port()).copied();
+                            check(script, client, wire.unwrap_or_default())
+                        })
+                    })?;
                 }
                 Ok(())
             }

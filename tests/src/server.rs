@@ -1,4 +1,4 @@
-//! A server in a process of its own.
+//! A server under test, in a process of its own.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,38 +12,37 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-/// How long a server may take for anything: to start, to print, to stop. Generous,
-/// because the machine may be busy; nothing waits so long that works.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::patience::{PATIENCE, POLL, eventually};
 
-/// A server, which is killed when this is dropped.
+/// A server process. It is killed on drop.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
     stdout: Lines,
     stderr: Lines,
-    /// Where it listens, as it said in its first lines.
+    /// The addresses that the server listens on, from its first lines.
     pub addresses: Vec<SocketAddr>,
-    /// How long to wait for what it prints.
+    /// The longest wait for a printed line. (default: [`PATIENCE`])
     pub patience: Duration,
 }
 
-/// What a server that has stopped left behind.
+/// The outcome of a server process that has ended.
 #[derive(Debug)]
 pub struct Stopped {
-    /// How it ended.
+    /// The exit status.
     pub status: ExitStatus,
-    /// What it printed, after the addresses.
+    /// The lines on standard output, after the addresses.
     pub stdout: Vec<String>,
-    /// What it logged.
+    /// The lines on standard error.
     pub stderr: Vec<String>,
 }
 
 impl Server {
-    /// Starts it, and waits until it has said on how many addresses it listens.
+    /// Starts a server, and waits until it has printed this many addresses.
     ///
     /// # Errors
-    /// If it cannot be started, or says something else, or stops.
+    ///
+    /// If the process cannot be started, prints something else first, or ends.
     pub fn start(mut command: Command, addresses: usize) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         command
@@ -80,52 +79,102 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens.
+    /// Returns the first address that the server listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
     }
 
-    /// Its process.
+    /// Returns the process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Kibibytes of memory that it has now (proc_pid_status(5), VmRSS).
+    /// Returns the resident memory in KiB (VmRSS in proc_pid_status(5)).
     ///
     /// # Errors
-    /// If it has gone.
+    ///
+    /// If the process has ended.
     pub fn resident(&self) -> Result<usize> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
-            .context("no VmRSS")?;
-        let kibibytes = line.split_whitespace().next().context("no figure")?;
+            .context("no VmRSS: the process has ended")?;
+        let kibibytes = line.split_whitespace().next().context("VmRSS is empty")?;
         Ok(kibibytes.parse()?)
     }
 
-    /// Waits until it has printed that many lines after the addresses, or for as long
-    /// as it may take.
+    /// Returns the number of open descriptors.
+    ///
+    /// # Errors
+    ///
+    /// If the process has ended.
+    pub fn descriptors(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.id()))?.count())
+    }
+
+    /// Waits until no more descriptors are open than there were before.
+    ///
+    /// # Errors
+    ///
+    /// If more of them stay open.
+    pub fn closes_to(&self, before: usize) -> Result<()> {
+        let mut now = before;
+        eventually("the descriptors are closed", || {
+            now = self.descriptors()?;
+            Ok(now <= before)
+        })
+        .with_context(|| {
+            let open = self.open_files().join(", ");
+            format!("{before} descriptors were open before, and {now} are now: {open}")
+        })
+    }
+
+    /// Describes each open file: its path or kind, and for a TCP socket its line in
+    /// `/proc/net/tcp` (proc(5)), which has the addresses and the state.
+    fn open_files(&self) -> Vec<String> {
+        let sockets = fs::read_to_string(format!("/proc/{}/net/tcp", self.id()));
+        let sockets = sockets.unwrap_or_default();
+        let folder = fs::read_dir(format!("/proc/{}/fd", self.id()));
+        let links = folder.into_iter().flatten().flatten();
+        let describe = |link: std::path::PathBuf| {
+            let name = link.to_string_lossy().into_owned();
+            let inode = name.strip_prefix("socket:[")?.strip_suffix(']')?;
+            let line = sockets
+                .lines()
+                .find(|line| line.split_whitespace().nth(9) == Some(inode))?;
+            Some(format!("{name} {}", line.trim()))
+        };
+        links
+            .filter_map(|entry| fs::read_link(entry.path()).ok())
+            .map(|link| describe(link.clone()).unwrap_or_else(|| link.display().to_string()))
+            .collect()
+    }
+
+    /// Waits until this many lines have been printed after the addresses, for at most
+    /// [`Server::patience`]. Returns all lines so far.
     pub fn printed(&self, lines: usize) -> Vec<String> {
         let skipped = self.addresses.len();
         self.stdout.wait_for(skipped + lines, self.patience);
         self.stdout.get().split_off(skipped)
     }
 
-    /// Waits until it has logged a line that contains `text`.
+    /// Waits until a line that contains `text` has been logged.
     ///
     /// # Errors
-    /// If it does not.
+    ///
+    /// If no such line comes.
     pub fn logged(&self, text: &str) -> Result<()> {
         self.logged_line(text).map(drop)
     }
 
-    /// The first line that it has logged and that contains `text`; waits for one.
+    /// Waits until a line that contains `text` has been logged, and returns the first one.
     ///
     /// # Errors
-    /// If none comes.
+    ///
+    /// If no such line comes.
     pub fn logged_line(&self, text: &str) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -133,49 +182,59 @@ impl Server {
             if let Some(line) = lines.into_iter().find(|line| line.contains(text)) {
                 return Ok(line);
             }
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(POLL);
         }
         bail!("`{text}` was not logged: {:?}", self.stderr.get())
     }
 
-    /// Sends a signal. After SIGSTOP all its threads stand still when this returns: the
-    /// signal alone lets those go on that have not seen it yet.
+    /// Sends a signal. For SIGSTOP, waits until the process has stopped: kill(2) returns
+    /// before every thread has seen the signal.
     ///
     /// # Errors
-    /// If it cannot be sent.
+    ///
+    /// If the signal cannot be sent.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let id = i32::try_from(self.child.id())?;
-        let process = Pid::from_raw(id).context("no process")?;
+        let process = Pid::from_raw(id).context("a process has no id")?;
         kill_process(process, signal)?;
         if signal == Signal::STOP {
-            let (_, status) =
-                waitpid(Some(process), WaitOptions::UNTRACED)?.context("nothing waited for")?;
-            ensure!(status.stopped(), "it ended instead of stopping: {status:?}");
+            let (_, status) = waitpid(Some(process), WaitOptions::UNTRACED)?
+                .context("waitpid returned nothing")?;
+            ensure!(
+                status.stopped(),
+                "the server ended instead of stopping: {status:?}"
+            );
         }
         Ok(())
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Sends a signal, and waits until the process has ended.
     ///
     /// # Errors
-    /// If it does not.
+    ///
+    /// If the process does not end.
     pub fn stop(self, signal: Signal) -> Result<Stopped> {
         self.signal(signal)?;
         self.wait()
     }
 
-    /// Waits until it has stopped by itself.
+    /// Waits until the process has ended by itself.
     ///
     /// # Errors
-    /// If it does not.
+    ///
+    /// If the process does not end.
     pub fn wait(mut self) -> Result<Stopped> {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait()? {
                 break status;
             }
-            ensure!(Instant::now() < deadline, "the server does not stop");
-            thread::sleep(Duration::from_millis(5));
+            ensure!(
+                Instant::now() < deadline,
+                "the server does not end: {:?}",
+                self.stderr.get()
+            );
+            thread::sleep(POLL);
         };
         self.stdout.join();
         self.stderr.join();
@@ -189,22 +248,23 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have stopped already.
+        // Both fail if the process has been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Runs a command that is expected to stop by itself, soon.
+/// Runs a command until it ends by itself.
 ///
 /// # Errors
-/// If it cannot be started, or does not stop.
+///
+/// If the command cannot be started, or does not end.
 pub fn run(mut command: Command) -> Result<Stopped> {
     command.env("RUST_BACKTRACE", "0");
     Server::start(command, 0)?.wait()
 }
 
-/// Lines that a process prints, as they come.
+/// The lines of one of a process's streams, collected by a thread.
 #[derive(Debug)]
 struct Lines {
     shared: Arc<(Mutex<Collected>, Condvar)>,
@@ -257,7 +317,7 @@ impl Lines {
     }
 }
 
-/// A command with arguments.
+/// Makes a command with arguments.
 #[must_use]
 pub fn command<S: AsRef<OsStr>>(
     program: impl AsRef<OsStr>,

@@ -1,18 +1,18 @@
-//! The tools of others that tests use.
+//! Tools that tests use and that may not be installed.
 
 use std::env;
 use std::io::{Write, stderr};
 
 use anyhow::{Result, ensure};
 
-/// Whether what needs this tool has to be left out, for it is not there.
+/// Whether `what` has to be skipped because `tool` is not on the PATH. A skip is printed.
 ///
-/// It says so to a terminal past the test harness, which keeps what passing tests print to
-/// itself.
+/// The line goes to standard error directly, past the test harness, which does not show what
+/// passing tests print.
 ///
 /// # Errors
 ///
-/// With `CI` set nothing may be left out.
+/// If the tool is missing and `CI` is set: there, nothing may be skipped.
 pub fn is_missing(tool: &str, what: &str) -> Result<bool> {
     let path = env::var_os("PATH").unwrap_or_default();
     if env::split_paths(&path).any(|folder| folder.join(tool).exists()) {

@@ -1,47 +1,57 @@
-//! What went over the wire, seen by `tcpdump` on the loopback interface: not what a
-//! socket made of it.
+//! The packets of a connection, captured by `tcpdump` on the loopback interface. A socket
+//! hides what a packet shows: whether FIN came after the last byte, and whether a RST came
+//! at all.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
+use crate::patience::eventually;
 use crate::scenario::Step;
 use crate::server::{Server, command};
 
-/// A capture that is going on.
+/// The time in which a packet may follow the last event that a socket sees, such as the RST
+/// after a FIN. Only a check that fails waits so long.
+const LATE: Duration = Duration::from_secs(60);
+
+/// A running capture.
 #[derive(Debug)]
 pub struct Capture {
     tcpdump: Server,
     server: SocketAddr,
+    /// A socket that sends to itself. `tcpdump` prints packets in their order, so once a
+    /// datagram is printed, everything before it is printed as well.
+    fence: UdpSocket,
+    fences: usize,
 }
 
-/// What one end of a connection sent.
+/// The packets that one end of a connection sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Bytes of data.
+    /// The number of data bytes.
     pub bytes: u64,
-    /// Where in its bytes its FIN came, if one did.
+    /// The number of data bytes before FIN, if FIN was sent.
     pub fin: Option<u64>,
-    /// Whether it sent RST.
+    /// Whether RST was sent.
     pub rst: bool,
 }
 
-/// What the two ends of a connection sent.
+/// The packets that both ends of a connection sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wire {
-    /// The client.
+    /// From the client.
     pub client: Sent,
-    /// The server.
+    /// From the server.
     pub server: Sent,
 }
 
-/// Whether packets can be captured here: it takes `tcpdump`, and the right to.
+/// Whether packets can be captured here, which takes `tcpdump` and root.
 #[must_use]
 pub fn can_capture() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
@@ -52,12 +62,15 @@ pub fn can_capture() -> bool {
 }
 
 impl Capture {
-    /// Captures what comes to and from a server.
+    /// Starts to capture the packets to and from a server.
     ///
     /// # Errors
-    /// If it does not begin.
+    ///
+    /// If the capture does not begin.
     pub fn start(server: SocketAddr) -> Result<Self> {
-        let filter = format!("tcp port {}", server.port());
+        let fence = UdpSocket::bind("127.0.0.1:0")?;
+        let (tcp, udp) = (server.port(), fence.local_addr()?.port());
+        let filter = format!("tcp port {tcp} or udp dst port {udp}");
         let tcpdump = command(
             "tcpdump",
             [
@@ -75,32 +88,53 @@ impl Capture {
         );
         let tcpdump = Server::start(tcpdump, 0)?;
         tcpdump.logged("listening on")?;
-        Ok(Capture { tcpdump, server })
+        Ok(Capture {
+            tcpdump,
+            server,
+            fence,
+            fences: 0,
+        })
     }
 
-    /// Ends it; what each client's connection saw, by the client's port.
+    /// Waits until the packets so far pass a check, and ends the capture. The check gets the
+    /// packets of each connection by the client's port.
     ///
     /// # Errors
-    /// If it cannot be ended, or has missed something.
-    pub fn stop(self) -> Result<HashMap<u16, Wire>> {
-        // What was sent last may not be through yet.
-        let mut before = self.tcpdump.printed(0).len();
-        loop {
+    ///
+    /// If the check still fails after all late packets must have come, or if packets were
+    /// lost.
+    pub fn finish(mut self, check: impl Fn(&HashMap<u16, Wire>) -> Result<()>) -> Result<()> {
+        // A packet that must not come has a moment to come.
+        thread::sleep(Duration::from_millis(50));
+        let deadline = Instant::now() + LATE;
+        let mut checked = check(&self.wires()?);
+        while checked.is_err() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(50));
-            let now = self.tcpdump.printed(0).len();
-            if now == before {
-                break;
-            }
-            before = now;
+            checked = check(&self.wires()?);
         }
         let stopped = self.tcpdump.stop(Signal::INT)?;
         let dropped = stopped
             .stderr
             .iter()
             .any(|line| line.ends_with("packets dropped by kernel") && !line.starts_with("0 "));
-        ensure!(!dropped, "the capture is not whole: {:?}", stopped.stderr);
+        ensure!(!dropped, "packets were lost: {:?}", stopped.stderr);
+        checked
+    }
+
+    /// Returns all packets that were sent before this call, by the client's port.
+    fn wires(&mut self) -> Result<HashMap<u16, Wire>> {
+        let fence = self.fence.local_addr()?;
+        self.fence.send_to(b"fence", fence)?;
+        self.fences += 1;
+        let printed = format!(" > {}.{}: ", fence.ip(), fence.port());
+        let mut lines = Vec::new();
+        eventually("tcpdump has printed all packets", || {
+            lines = self.tcpdump.printed(0);
+            let fences = lines.iter().filter(|line| line.contains(&printed)).count();
+            Ok(fences >= self.fences)
+        })?;
         let mut wires: HashMap<u16, Wire> = HashMap::new();
-        for line in &stopped.stdout {
+        for line in &lines {
             let Some(packet) = Packet::parse(line) else {
                 continue;
             };
@@ -127,19 +161,21 @@ impl Sent {
     }
 }
 
-/// A line of tcpdump's.
+/// One packet, from a line of `tcpdump`.
 struct Packet {
     from: u16,
     to: u16,
     syn: bool,
     fin: bool,
     rst: bool,
-    /// The sequence number after its last byte, counted from 1 at the first.
+    /// The relative sequence number after the packet's last byte. The first byte of the
+    /// connection has number 1.
     end: u64,
 }
 
 impl Packet {
-    /// `12:00:00.0 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [P.], seq 1:3, ack 1, …`
+    /// Parses a line such as
+    /// `12:00:00.0 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [P.], seq 1:3, ack 1, …`.
     fn parse(line: &str) -> Option<Self> {
         let (_, rest) = line.split_once(" > ")?;
         let from = line.split_once(" > ")?.0.rsplit_once('.')?.1.parse().ok()?;
@@ -161,10 +197,11 @@ impl Packet {
     }
 }
 
-/// Makes sure that a client's connection looked as its script says.
+/// Checks that the packets of a client's connection are those of its script.
 ///
 /// # Errors
-/// If it did not.
+///
+/// If they are not.
 pub fn check(script: &[Step], client: u8, wire: Wire) -> Result<()> {
     let expected = Expected::of(script, client);
     let Wire {
@@ -193,7 +230,7 @@ pub fn check(script: &[Step], client: u8, wire: Wire) -> Result<()> {
         // Rule W1.
         ensure!(
             at == server.bytes,
-            "FIN is not behind the last byte: {server:?}"
+            "FIN is not after the last byte: {server:?}"
         );
     }
     ensure!(
@@ -203,7 +240,7 @@ pub fn check(script: &[Step], client: u8, wire: Wire) -> Result<()> {
     Ok(())
 }
 
-/// What a script says of the wire; nothing where it leaves it open.
+/// The packets that a script requires. `None` where it leaves them open.
 #[derive(Debug)]
 struct Expected {
     sent: Option<u64>,
@@ -246,7 +283,7 @@ impl Expected {
                     expected.rst = true;
                     expected.received = None;
                 }
-                // What was on its way is not known.
+                // How much was on its way to the client is open.
                 Step::Reset(_) => expected.received = None,
                 Step::Close(_) => {
                     expected.received = None;
@@ -256,7 +293,7 @@ impl Expected {
             }
         }
         if expected.rst {
-            // A reset may come before the rest of what the client sends.
+            // A RST may come before the client has sent everything.
             expected.sent = None;
         }
         expected

@@ -1,4 +1,4 @@
-//! From what the compiler gives to what is shipped.
+//! From compiled modules to components.
 
 use std::collections::BTreeMap;
 
@@ -6,43 +6,46 @@ use anyhow::{Context, Result, bail};
 use halfopen_compose::{Parts, compose};
 use wit_component::ComponentEncoder;
 
-use crate::guests::GUESTS;
+use crate::guests::{GUESTS, Set};
 
-/// The shipped files and their content, by name.
+/// The components of one set, by file name.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// Makes components of the compiled guests, which `compiled` gives by crate name, and
-/// composes those that are shipped standalone.
+/// Makes a component of each compiled guest, and a standalone component of each guest
+/// that is not a part.
+///
+/// `compiled` returns the compiler's output for a crate, given the crate's name.
 ///
 /// # Errors
-/// If one is no component and cannot be made one, or does not compose.
-pub fn assemble(compiled: impl Fn(&str) -> Result<Vec<u8>>) -> Result<Files> {
-    let mut files = Files::new();
+/// If an output cannot be read, is not WebAssembly, or does not compose.
+pub fn assemble(compiled: impl Fn(&str) -> Result<Vec<u8>>) -> Result<BTreeMap<Set, Files>> {
+    let mut components = BTreeMap::new();
     for guest in GUESTS {
         let package = guest.package();
         let component = compiled(&package).and_then(componentize);
         let component = component.with_context(|| format!("cannot make `{package}`"))?;
-        files.insert(format!("{}.wasm", guest.name), component);
+        components.insert(guest.name, component);
     }
-    let composed = GUESTS
-        .iter()
-        .filter(|guest| guest.standalone)
-        .map(|guest| {
-            let parts = Parts {
-                adapter: &files["adapter.wasm"],
-                acceptor: &files["acceptor.wasm"],
-            };
-            let component = compose(&files[&format!("{}.wasm", guest.name)], &parts)
+    let parts = Parts {
+        adapter: &components["adapter"],
+        acceptor: &components["acceptor"],
+    };
+    let mut sets = BTreeMap::<Set, Files>::new();
+    for guest in GUESTS {
+        let component = &components[guest.name];
+        let files = sets.entry(guest.set()).or_default();
+        if let Some(name) = guest.standalone() {
+            let standalone = compose(component, &parts)
                 .with_context(|| format!("cannot compose `{}`", guest.name))?;
-            Ok((format!("{}-standalone.wasm", guest.name), component))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    files.extend(composed);
-    Ok(files)
+            files.insert(name, standalone);
+        }
+        files.insert(guest.component(), component.clone());
+    }
+    Ok(sets)
 }
 
-/// A core module with the types of its imports and exports becomes a component; a
-/// component stays as it is.
+/// Encodes a core module that carries the types of its imports and exports as a
+/// component; returns a component as it is.
 fn componentize(bytes: Vec<u8>) -> Result<Vec<u8>> {
     match bytes.get(4..8) {
         Some([0x0d, 0, 1, 0]) => Ok(bytes),
@@ -50,6 +53,6 @@ fn componentize(bytes: Vec<u8>) -> Result<Vec<u8>> {
             .validate(true)
             .module(&bytes)?
             .encode(),
-        _ => bail!("the compiler gave no WebAssembly"),
+        _ => bail!("the compiler's output is not WebAssembly"),
     }
 }

@@ -1,44 +1,67 @@
-//! Which components are shipped.
+//! The table of guests.
 
-/// A guest, which is built as `guest/dist/NAME.wasm`.
+use std::fmt;
+
+/// A guest: a crate that is compiled for WebAssembly and made a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guest {
-    /// Its name; its crate is `halfopen-NAME`, in `guest/NAME`.
+    /// The name of its component, without `.wasm`.
     pub name: &'static str,
-    /// Whether it is also composed, as `guest/dist/NAME-standalone.wasm`.
-    pub standalone: bool,
+    /// What the component is for.
+    pub role: Role,
 }
 
-/// All of them; `broadcast`, `cases`, `hostile`, `raw` and `strain` are for the tests.
+/// What a guest is for, which decides where its crate lies and where its component goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A piece that standalone components are composed of.
+    Part,
+    /// An example, which ships.
+    Example,
+    /// A guest of the tests, which never ships.
+    Test,
+}
+
+/// The components that lie together in one folder and have one manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Set {
+    /// The parts and the examples, which ship.
+    Shipped,
+    /// The guests of the tests.
+    Tests,
+}
+
+/// All guests.
 pub const GUESTS: [Guest; 14] = [
     part("acceptor"),
     part("adapter"),
-    whole("broadcast"),
-    whole("cases"),
-    whole("digest"),
-    whole("echo"),
-    whole("hostile"),
-    whole("lines"),
-    whole("pass"),
-    whole("primitives"),
-    whole("proxy"),
-    whole("raw"),
-    whole("strain"),
-    whole("whoami"),
+    example("digest"),
+    example("echo"),
+    example("lines"),
+    example("pass"),
+    example("primitives"),
+    example("proxy"),
+    example("whoami"),
+    test("broadcast"),
+    test("cases"),
+    test("hostile"),
+    test("raw"),
+    test("strain"),
 ];
 
 const fn part(name: &'static str) -> Guest {
-    Guest {
-        name,
-        standalone: false,
-    }
+    let role = Role::Part;
+    Guest { name, role }
 }
 
-const fn whole(name: &'static str) -> Guest {
-    Guest {
-        name,
-        standalone: true,
-    }
+const fn example(name: &'static str) -> Guest {
+    let role = Role::Example;
+    Guest { name, role }
+}
+
+const fn test(name: &'static str) -> Guest {
+    let role = Role::Test;
+    Guest { name, role }
 }
 
 impl Guest {
@@ -46,5 +69,65 @@ impl Guest {
     #[must_use]
     pub fn package(&self) -> String {
         format!("halfopen-{}", self.name)
+    }
+
+    /// The folder of its crate, from the top folder of the project.
+    #[must_use]
+    pub fn folder(&self) -> String {
+        let parent = match self.role {
+            Role::Part => "guest/parts",
+            Role::Example => "guest/examples",
+            Role::Test => "tests/guests",
+        };
+        format!("{parent}/{}", self.name)
+    }
+
+    /// The set that its components belong to.
+    #[must_use]
+    pub fn set(&self) -> Set {
+        match self.role {
+            Role::Part | Role::Example => Set::Shipped,
+            Role::Test => Set::Tests,
+        }
+    }
+
+    /// The file name of its component.
+    #[must_use]
+    pub fn component(&self) -> String {
+        format!("{}.wasm", self.name)
+    }
+
+    /// The file name of its composition with the parts; `None` for a part.
+    #[must_use]
+    pub fn standalone(&self) -> Option<String> {
+        (self.role != Role::Part).then(|| format!("{}-standalone.wasm", self.name))
+    }
+}
+
+impl Set {
+    /// Both sets.
+    pub const ALL: [Set; 2] = [Set::Shipped, Set::Tests];
+
+    /// The folder of its components, from the top folder of the project.
+    #[must_use]
+    pub fn folder(self) -> &'static str {
+        match self {
+            Set::Shipped => "guest/dist",
+            Set::Tests => "tests/guests/dist",
+        }
+    }
+
+    /// The guests that its components are made from: its own, and the parts that these
+    /// are composed with.
+    pub fn sources(self) -> impl Iterator<Item = &'static Guest> {
+        GUESTS
+            .iter()
+            .filter(move |guest| guest.set() == self || guest.role == Role::Part)
+    }
+}
+
+impl fmt::Display for Set {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.folder())
     }
 }

@@ -5,21 +5,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 
-use crate::guests::GUESTS;
+use crate::guests::{GUESTS, Role};
+use crate::profile;
+use crate::workspace::Workspace;
 
-/// What the shipped components are compiled for: nothing but the interfaces that they
-/// name. (`wasm32-wasip2` works as well, but its standard library brings thirteen WASI
-/// 0.2 imports along, whether they are used or not.)
+/// The target of the committed components, which import only the interfaces that their
+/// sources name. (The standard library of `wasm32-wasip2` adds thirteen WASI 0.2 imports
+/// to every component, used or not.)
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Where the target's standard library comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where the compiler and the target's standard library come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Toolchain {
-    /// The pinned toolchain, whose target rustup provides.
+    /// The pinned toolchain, with the target that rustup provides
     Rustup,
-    /// Debian's packages `rustc-web`, `cargo-web`, `rust-web-src` and `lld-22`: the
-    /// standard library is compiled as well.
+    /// Debian's rustc-web, cargo-web, rust-web-src and lld-22; builds the standard
+    /// library as well
     Debian,
 }
 
@@ -27,7 +30,7 @@ const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
 impl Toolchain {
-    /// The one that can be had for `target`; rustup's is fetched if need be.
+    /// Finds a toolchain for `target`, having rustup install the target if necessary.
     ///
     /// # Errors
     /// If there is none.
@@ -52,10 +55,10 @@ impl Toolchain {
         )
     }
 
-    /// What the compiler says it is.
+    /// The version line that the compiler prints.
     ///
     /// # Errors
-    /// If it cannot be run.
+    /// If the compiler cannot be run.
     pub fn version(&self) -> Result<String> {
         output(self.rustc().arg("--version"))
     }
@@ -63,14 +66,17 @@ impl Toolchain {
     /// Compiles all guests into the folder `target_dir`.
     ///
     /// # Errors
-    /// If that fails.
+    /// If they do not compile.
     pub fn compile(&self, root: &Path, target: &str, target_dir: &Path) -> Result<Compiled> {
-        // Apart, because the adapter needs a feature of wit-bindgen that costs the others
-        // two operations for each event, and that they have their own way around.
-        for group in [true, false] {
+        let flags = self.flags(root)?.join("\x1f");
+        let config = write_overrides(root, target_dir)?;
+        // Two builds: the adapter needs a feature of wit-bindgen which would cost the
+        // other guests two operations per event, and which the SDK replaces by its own
+        // means. In one build, cargo would enable it for all of them.
+        for parts in [false, true] {
             let packages = GUESTS
                 .iter()
-                .filter(|guest| guest.standalone == group)
+                .filter(|guest| (guest.role == Role::Part) == parts)
                 .flat_map(|guest| ["--package".to_owned(), guest.package()]);
             let mut cargo = self.cargo();
             cargo
@@ -79,9 +85,11 @@ impl Toolchain {
                 .args(["--target", target])
                 .arg("--target-dir")
                 .arg(target_dir)
+                .arg("--config")
+                .arg(&config)
                 .args(packages)
-                .env("CARGO_ENCODED_RUSTFLAGS", self.flags(root)?.join("\x1f"));
-            // A guest does not depend on how the host is built.
+                .env("CARGO_ENCODED_RUSTFLAGS", &flags);
+            // The environment may say how to build the host; that must not reach a guest.
             for name in ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
                 cargo.env_remove(name);
             }
@@ -99,8 +107,8 @@ impl Toolchain {
             Self::Debian => {
                 let mut cargo = Command::new(DEBIAN_CARGO);
                 cargo.env("RUSTC", DEBIAN_RUSTC);
-                // To compile the standard library is unstable; with exactly this
-                // compiler it is known to work.
+                // Building the standard library is an unstable feature, which is known to
+                // work with this compiler.
                 cargo.env("RUSTC_BOOTSTRAP", "1");
                 cargo.args(["-Z", "build-std=std,panic_abort"]);
                 cargo.env_remove("RUSTUP_TOOLCHAIN");
@@ -109,7 +117,8 @@ impl Toolchain {
         }
     }
 
-    /// Paths of this machine must not get into the components.
+    /// The compiler's flags, which among other things keep paths of this machine out of
+    /// the components.
     fn flags(&self, root: &Path) -> Result<Vec<String>> {
         let cargo_home = match std::env::var_os("CARGO_HOME") {
             Some(home) => PathBuf::from(home),
@@ -118,13 +127,14 @@ impl Toolchain {
             }
         };
         let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
-        // The last one that fits counts.
+        // If several prefixes match a path, rustc applies the last.
         let mut flags = vec![
-            // Part of WebAssembly since 2.0; what searches and hashes is several times as
+            // Part of WebAssembly since 2.0; searching and hashing are several times as
             // fast with it.
             "-Ctarget-feature=+simd128".to_owned(),
-            // Room from the start, so that a service that needs little never grows its
-            // memory: the host would have to make that accessible, and take it back.
+            // A heap from the start, so that a small service never grows its memory:
+            // growing costs the host a call to make pages accessible, and another to take
+            // them back.
             "-Clink-arg=--initial-heap=262144".to_owned(),
             remap(&self.sysroot()?, "/rust"),
             remap(&cargo_home, "/cargo"),
@@ -148,22 +158,34 @@ impl Toolchain {
     }
 }
 
-/// Where the compiled guests are.
+/// Writes the settings that keep the overrides of other profiles out of the guests, and
+/// returns the path of the file.
+fn write_overrides(root: &Path, folder: &Path) -> Result<PathBuf> {
+    let overrides = profile::overrides(&Workspace::read(root)?.manifest)?;
+    let path = folder.join("overrides.toml");
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&path, overrides))
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(path)
+}
+
+/// The folder of the compiled guests.
 #[derive(Clone, Debug)]
 pub struct Compiled(PathBuf);
 
 impl Compiled {
-    /// The content of one, by the name of its crate.
+    /// Reads the compiler's output for a crate.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the file cannot be read.
     pub fn read(&self, package: &str) -> Result<Vec<u8>> {
         let path = self.0.join(format!("{}.wasm", package.replace('-', "_")));
         std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
     }
 }
 
-/// The newest of Debian's linkers for WebAssembly, which comes apart from the compiler.
+/// The newest of Debian's linkers for WebAssembly; their packages are separate from the
+/// compiler's.
 fn debian_linker() -> Result<PathBuf> {
     let version = |path: &Path| -> Option<u32> {
         path.file_name()?

@@ -1,27 +1,31 @@
-//! The components in `guest/dist` are those that the sources give, and import nothing
-//! beyond what they need. Needs no wasm target: the manifest says what they were made
-//! from.
+//! The committed components match the sources, and import nothing beyond what they need.
+//! Needs no WebAssembly target: the manifests record what the components were made from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use halfopen_guest_build::guests::GUESTS;
-use halfopen_guest_build::manifest::{Component, Manifest, dependencies, inputs};
-use halfopen_guest_build::{dist, root};
+use halfopen_guest_build::guests::{GUESTS, Set};
+use halfopen_guest_build::inputs::Inputs;
+use halfopen_guest_build::manifest::{Component, Manifest};
+use halfopen_guest_build::root;
 
-const REBUILD: &str = "run `cargo guests` and commit guest/dist";
+fn manifest(set: Set) -> Manifest {
+    Manifest::read(&root().join(set.folder())).expect("a set has a manifest")
+}
 
 #[test]
-fn the_sources_are_those_of_the_manifest() {
-    let manifest = Manifest::read(&dist()).unwrap();
-    let now = inputs(&root()).unwrap();
-    let changed: BTreeSet<_> = differing(&manifest.inputs, &now);
-    assert!(changed.is_empty(), "changed since: {changed:?}; {REBUILD}");
-    assert_eq!(
-        manifest.dependencies,
-        dependencies(&root()).unwrap(),
-        "the guests' dependencies have changed since; {REBUILD}"
-    );
+fn the_sources_are_those_of_the_manifests() {
+    for set in Set::ALL {
+        let built = manifest(set).inputs;
+        let now = Inputs::of(&root(), set).unwrap();
+        let rebuild = format!("run `cargo guests` and commit {set}");
+        let changed = differing(&built.sources, &now.sources);
+        assert!(changed.is_empty(), "changed since: {changed:?}; {rebuild}");
+        assert_eq!(
+            built.dependencies, now.dependencies,
+            "the guests' dependencies have changed since; {rebuild}"
+        );
+    }
 }
 
 fn differing<'a>(
@@ -35,38 +39,79 @@ fn differing<'a>(
 }
 
 #[test]
-fn the_components_are_those_of_the_manifest() {
-    let manifest = Manifest::read(&dist()).unwrap();
-    for (name, expected) in &manifest.components {
-        let bytes = fs::read(dist().join(name)).unwrap();
-        assert_eq!(
-            Component::of(&bytes).unwrap(),
-            *expected,
-            "{name}; {REBUILD}"
-        );
+fn the_components_are_those_of_the_manifests() {
+    for set in Set::ALL {
+        let folder = root().join(set.folder());
+        let manifest = manifest(set);
+        for (name, expected) in &manifest.components {
+            let bytes = fs::read(folder.join(name)).unwrap();
+            assert_eq!(
+                Component::of(&bytes).unwrap(),
+                *expected,
+                "{set}/{name}; run `cargo guests` and commit {set}"
+            );
+        }
+        let mut files: BTreeSet<String> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert!(files.remove("manifest.json"));
+        let listed: BTreeSet<String> = manifest.components.into_keys().collect();
+        assert_eq!(files, listed);
+        let wanted: BTreeSet<String> = GUESTS
+            .iter()
+            .filter(|guest| guest.set() == set)
+            .flat_map(|guest| [Some(guest.component()), guest.standalone()])
+            .flatten()
+            .collect();
+        assert_eq!(listed, wanted);
     }
-    let mut files: BTreeSet<String> = fs::read_dir(dist())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert!(files.remove("manifest.json"));
-    let listed: BTreeSet<String> = manifest.components.into_keys().collect();
-    assert_eq!(files, listed);
-    let wanted: BTreeSet<String> = GUESTS
-        .iter()
-        .flat_map(|guest| {
-            let standalone = guest
-                .standalone
-                .then(|| format!("{}-standalone.wasm", guest.name));
-            [Some(format!("{}.wasm", guest.name)), standalone]
-        })
-        .flatten()
-        .collect();
-    assert_eq!(listed, wanted);
 }
 
-/// What each may import. The `types` interfaces have no functions: an interface that
-/// uses a type of theirs brings them along.
+#[test]
+fn a_guest_lies_in_the_folder_of_its_role() {
+    for guest in GUESTS {
+        let text = fs::read_to_string(root().join(guest.folder()).join("Cargo.toml")).unwrap();
+        assert!(text.contains(&format!("name = \"{}\"", guest.package())));
+    }
+}
+
+/// What a manifest covers follows from the dependencies of the crates, without a list.
+#[test]
+fn the_inputs_are_what_a_set_is_made_from() {
+    let of = |set| Inputs::of(&root(), set).unwrap().sources;
+    let (shipped, tests) = (of(Set::Shipped), of(Set::Tests));
+    for inputs in [&shipped, &tests] {
+        for path in [
+            "Cargo.toml [profile.guest]",
+            "Cargo.toml [workspace.dependencies] wit-bindgen",
+            "guest/build/src/toolchain.rs",
+            "guest/parts/adapter/Cargo.toml",
+            "guest/parts/shared/src/listening.rs",
+            "guest/sdk/src/task/mod.rs",
+            "host/compose/src/lib.rs",
+            "host/model/src/lib.rs",
+            "rust-toolchain.toml",
+            "wit/connections.wit",
+        ] {
+            assert!(inputs.contains_key(path), "{path}");
+        }
+        for path in ["Cargo.toml", "guest/sdk/README.md", "wit/SEMANTICS.md"] {
+            assert!(!inputs.contains_key(path), "{path}");
+        }
+    }
+    for (path, is_shipped) in [
+        ("Cargo.toml [workspace.dependencies] tokio-util", true),
+        ("guest/examples/echo/src/lib.rs", true),
+        ("tests/guests/raw/src/lib.rs", false),
+    ] {
+        assert_eq!(shipped.contains_key(path), is_shipped, "{path}");
+        assert_eq!(tests.contains_key(path), !is_shipped, "{path}");
+    }
+}
+
+/// The imports that each component may have. The `types` interfaces have no functions;
+/// they come with any interface that uses a type of theirs.
 #[test]
 fn no_component_imports_more_than_it_needs() {
     const PRINTING: [&str; 3] = [
@@ -88,8 +133,8 @@ fn no_component_imports_more_than_it_needs() {
     const LISTENERS: &str = "halfopen:tcp/listeners@0.1.0";
     const OUTBOUND: &str = "halfopen:tcp/outbound@0.1.0";
 
-    let manifest = Manifest::read(&dist()).unwrap();
-    for (name, component) in &manifest.components {
+    let components = Set::ALL.map(|set| manifest(set).components);
+    for (name, component) in components.into_iter().flatten() {
         let may: Vec<&str> = match name.as_str() {
             "acceptor.wasm" => [
                 &CLOCK[..],

@@ -1,8 +1,8 @@
-//! What `wit-bindgen` makes of the contract: everything a guest may import, once, and
-//! the two exports.
+//! The code that `wit-bindgen` generates: all interfaces that a guest may import, and the
+//! two that it may export.
 //!
-//! What a component does not use is not imported by it: the linker drops the functions,
-//! and with them the interfaces.
+//! A component imports only the interfaces that it uses: the linker drops the functions
+//! that nothing calls.
 
 #![allow(
     missing_docs,

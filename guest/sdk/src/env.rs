@@ -1,19 +1,19 @@
-//! Arguments and environment, as far as the host grants them.
+//! The arguments and environment variables that the host grants.
 
 use std::sync::OnceLock;
 
 use crate::bindings::imports::wasi::cli::environment;
 
-/// The arguments, without the program's name.
+/// Returns the arguments, without the program's name.
 #[must_use]
 pub fn args() -> Vec<String> {
-    // They do not change, and a service may ask for each connection.
+    // The arguments never change, and a service may call this for each connection.
     static ARGS: OnceLock<Vec<String>> = OnceLock::new();
     let args = ARGS.get_or_init(environment::get_arguments);
     args.iter().skip(1).cloned().collect()
 }
 
-/// The value of an environment variable, if the host grants one.
+/// Returns the value of an environment variable; `None` if the host does not grant it.
 #[must_use]
 pub fn var(name: &str) -> Option<String> {
     environment::get_environment()

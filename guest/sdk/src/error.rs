@@ -1,25 +1,25 @@
-//! Why a socket operation failed.
+//! Errors of socket operations.
 
 use std::{error, fmt, io};
 
 pub use crate::bindings::imports::halfopen::tcp::types::ErrorCode;
 
-/// Why a socket operation failed: an [`ErrorCode`] of the contract, with words for
-/// people.
+/// The reason why a socket operation failed: an [`ErrorCode`] of the contract, with a
+/// message for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     code: ErrorCode,
 }
 
 impl Error {
-    /// The contract's code.
+    /// Returns the contract's code.
     #[must_use]
     pub fn code(&self) -> &ErrorCode {
         &self.code
     }
 
-    /// The name that POSIX and Node use, such as `ECONNRESET`; for an error without
-    /// one, `EIO`.
+    /// Returns the name that POSIX and Node use, such as `ECONNRESET`; `EIO` for an error
+    /// that has no name there.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self.code {

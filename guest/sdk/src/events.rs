@@ -1,51 +1,51 @@
-//! Connections, callback style: events come, as from a Node socket.
+//! Connections, callback style: events as of a Node socket.
 
-use std::net::SocketAddr;
 use std::pin::pin;
-use std::rc::Rc;
 
 use futures::future::{self, Either};
 use futures::stream::{Stream, StreamExt};
 
-use crate::core::Core;
 use crate::machine::Machine;
-use crate::{Connection, Error, Tls, task};
+use crate::{Connection, Error, Socket, task};
 
-/// What happens on one connection. Each method does nothing unless it is written.
+/// The callbacks of one connection. Each does nothing by default.
 ///
-/// They come in this order: any number of `data`, `end` at most once, `error` at most
-/// once, and `close`, always. Meanwhile nothing else of this connection happens; what
-/// is written is sent once the method has returned.
+/// They are called in this order: `data` any number of times, `end` at most once, `error`
+/// at most once, and `close` always. During a call nothing else happens on this
+/// connection; data that the callback writes is sent once the callback has returned.
 pub trait Events {
-    /// Bytes came. How many come at once has no meaning: TCP is a stream of bytes.
+    /// Called when data has arrived. The size of a chunk has no meaning: TCP is a stream
+    /// of bytes.
     fn data(&mut self, socket: &Socket, chunk: Vec<u8>) {
         _ = (socket, chunk);
     }
 
-    /// The peer's FIN: it will send no more. Unless half-open connections are
-    /// allowed, the socket ends by itself after this.
+    /// Called at the peer's FIN: the peer will send no more. Unless half-open connections
+    /// are allowed, the socket then ends by itself.
     fn end(&mut self, socket: &Socket) {
         _ = socket;
     }
 
-    /// The connection has failed.
+    /// Called when the connection has failed.
     fn error(&mut self, socket: &Socket, error: &Error) {
         _ = (socket, error);
     }
 
-    /// The connection is over; `had_error` tells whether by an error.
+    /// Called when the connection is over; `had_error` is true if it failed.
     fn close(&mut self, socket: &Socket, had_error: bool) {
         _ = (socket, had_error);
     }
 }
 
-/// How a connection is to behave.
+/// Options of a connection in callback style.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Whether the connection stays open for sending after the peer's FIN. If not,
-    /// it ends by itself then: what was written is sent, and FIN after it. If so,
-    /// only [`Socket::end`] and [`Socket::destroy`] end it. Off unless set.
+    /// Whether the connection stays open for sending after the peer's FIN (default:
+    /// false).
+    ///
+    /// If false, the socket ends after the peer's FIN: written data is sent, and FIN after
+    /// it. If true, only [`Socket::end`] and [`Socket::destroy`] end it.
     pub allow_half_open: bool,
 }
 
@@ -58,100 +58,9 @@ impl Options {
     }
 }
 
-/// What can be done with a connection from within its events, or from anywhere else:
-/// clones are the same socket. Nothing is wrong to call at any time.
-#[derive(Clone)]
-pub struct Socket {
-    core: Rc<Core>,
-}
-
-impl std::fmt::Debug for Socket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Socket")
-            .field("peer_addr", &self.peer_addr())
-            .field("unsent", &self.unsent())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Socket {
-    /// Sends `data` after what was written before. False, and nothing is sent, if the
-    /// socket was ended or destroyed or has failed.
-    ///
-    /// While more than 64 KiB wait to be sent, no further `data` comes.
-    pub fn write(&self, data: impl Into<Vec<u8>>) -> bool {
-        let data = data.into();
-        self.core.change(|machine| machine.write(data))
-    }
-
-    /// Ends our direction: FIN goes out after everything that was written. What the
-    /// peer still sends keeps coming.
-    pub fn end(&self) {
-        self.core.change(Machine::end);
-    }
-
-    /// Closes at once; of the events only `close` comes still. If the host does not at
-    /// once take all that was written, the peer gets a reset instead of FIN, so that it
-    /// cannot take a part for the whole.
-    pub fn destroy(&self) {
-        self.core.destroy();
-    }
-
-    /// Aborts: the peer gets RST where the host can send one.
-    pub fn reset(&self) {
-        self.core.reset();
-    }
-
-    /// Lets no `data` come, until [`Socket::resume`], nor an `end` that is behind data.
-    /// The peer is held up once the buffers on the way are full.
-    pub fn pause(&self) {
-        self.core.change(|machine| machine.pause(true));
-    }
-
-    /// Lets them come again.
-    pub fn resume(&self) {
-        self.core.change(|machine| machine.pause(false));
-    }
-
-    /// Whether [`Socket::write`] takes anything.
-    #[must_use]
-    pub fn is_writable(&self) -> bool {
-        self.core.look(Machine::can_write)
-    }
-
-    /// How many bytes were written and are not yet with the host.
-    #[must_use]
-    pub fn unsent(&self) -> usize {
-        self.core.look(Machine::unsent)
-    }
-
-    /// The address of our end.
-    ///
-    /// # Errors
-    /// If the connection is closed.
-    pub fn local_addr(&self) -> Result<SocketAddr, Error> {
-        self.core.local_addr()
-    }
-
-    /// The address of the peer. Once asked for, it is known after the connection's end
-    /// as well.
-    ///
-    /// # Errors
-    /// If the connection is closed, or the peer had gone before it was accepted.
-    pub fn peer_addr(&self) -> Result<SocketAddr, Error> {
-        self.core.peer_addr()
-    }
-
-    /// The peer's TLS session, if the host knows of one and the connection is open.
-    #[must_use]
-    pub fn tls(&self) -> Option<Tls> {
-        self.core.tls()
-    }
-}
-
 impl Connection {
-    /// Serves the connection callback style, until it is over: `open` makes what takes
-    /// its events.
+    /// Serves the connection in callback style until it is over. `open` returns the value
+    /// whose callbacks are called.
     ///
     /// ```no_run
     /// use halfopen_guest::{Connection, Events, Options, Socket};
@@ -189,7 +98,8 @@ impl Connection {
     }
 }
 
-/// Reports what comes, until its end, or until the connection is over.
+/// Calls `data` and `end` for the chunks that arrive, until the receiving direction ends
+/// or the connection is over.
 async fn receive(
     socket: &Socket,
     chunks: &mut (impl Stream<Item = Result<Vec<u8>, Error>> + Unpin),
@@ -207,7 +117,7 @@ async fn receive(
         };
         match next {
             Some(Ok(chunk)) => {
-                // While paused, one chunk waits here; nothing is lost.
+                // While the socket is paused, one chunk waits here; nothing is lost.
                 core.until(|machine| !machine.is_paused() || machine.stopped())
                     .await;
                 if core.look(Machine::stopped) {
@@ -215,7 +125,7 @@ async fn receive(
                 }
                 events.data(socket, chunk);
             }
-            // The connection's error is known to it already.
+            // The machine has already recorded the error.
             Some(Err(_)) => return,
             None => {
                 events.end(socket);

@@ -1,8 +1,8 @@
 //! Write TCP servers as WebAssembly components.
 //!
 //! A **service** handles connections that its host accepts; a **program** listens,
-//! accepts and connects itself. Both are sandboxed components that `halfopen` runs,
-//! and any WASI 0.3 host once they are composed.
+//! accepts and connects by itself. Both are sandboxed components. `halfopen` runs them as
+//! they are; once composed (`halfopen compose`), they run on any WASI 0.3 host.
 //!
 //! # Await style
 //!
@@ -27,29 +27,31 @@
 //!
 //! # Callback style
 //!
-//! [`Connection::serve`] calls an [`Events`] as things happen, as Node does with the
-//! events of a socket; see there.
+//! [`Connection::serve`] calls the methods of an [`Events`] implementation when data
+//! arrives, when the peer ends its direction, and when the connection fails or closes, as
+//! Node does with the events of a `net.Socket`.
 //!
-//! # What holds for both
+//! # In both styles
 //!
-//! - The two directions end apart from each other: FIN by FIN, and `allow_half_open`
-//!   where the callback style would end them together.
-//! - Backpressure is on. At most 64 KiB per connection wait to be sent, plus what one
-//!   callback writes; while more does, nothing is read. Reading takes one buffer of
-//!   4 KiB to 64 KiB.
-//! - Whatever is called after a connection has ended, failed or been reset gives an
-//!   error value at most, never a trap.
-//! - Both directions report the same error, the first one.
-//! - [`log!`] prints lines and never waits; panics print their message and where they
-//!   happened.
+//! - The two directions of a connection end independently, each with its own FIN. In
+//!   callback style, [`Options::allow_half_open`] keeps the sending direction open after
+//!   the peer's FIN; by default the socket then ends too.
+//! - Backpressure is automatic. At most 64 KiB per connection wait to be sent, plus the
+//!   data that one callback writes; while more waits, nothing is read. Reading takes one
+//!   buffer of 4 KiB to 64 KiB.
+//! - A call on a connection that has ended, failed or been reset returns an error value at
+//!   most; it never traps.
+//! - Both directions report the same error: the first.
+//! - [`log!`] prints a line and never waits. A panic prints its message and location.
 //!
 //! # Building
 //!
-//! A library with `crate-type = ["cdylib"]`, built with
-//! `cargo build --target wasm32-wasip2`, is a component. The states and rules behind
-//! all this are in `wit/SEMANTICS.md`.
+//! A library crate with `crate-type = ["cdylib"]`, built with
+//! `cargo build --release --target wasm32-wasip2`, is a component. The `README.md` of this
+//! crate starts from an empty folder and has a cookbook; `wit/SEMANTICS.md` lists the
+//! states and rules of a connection.
 
-// The generated code names this crate as those who use it do.
+// The generated code refers to this crate by name, as a user's code does.
 extern crate self as halfopen_guest;
 
 #[cfg(all(target_family = "wasm", target_os = "unknown", feature = "allocator"))]
@@ -68,6 +70,7 @@ mod events;
 mod listener;
 mod machine;
 pub mod print;
+mod socket;
 #[doc(hidden)]
 pub mod start;
 mod task;
@@ -75,16 +78,18 @@ pub mod time;
 
 pub use connection::{Connection, KeepAlive, ReadHalf, Tls, WriteHalf, splice};
 pub use error::{Error, ErrorCode};
-pub use events::{Events, Options, Socket};
+pub use events::{Events, Options};
 pub use listener::Listener;
+pub use socket::Socket;
 pub use task::{spawn, yield_now};
 
 pub use futures;
 #[doc(hidden)]
 pub use wit_bindgen;
 
-/// Prints one line on standard output, formatted as by [`format!`]. It is queued and
-/// never waits; see [`mod@print`].
+/// Prints one line on standard output, formatted as by [`format!`].
+///
+/// The line is queued, so the macro never waits; see [`mod@print`].
 #[macro_export]
 macro_rules! log {
     ($($arguments:tt)*) => {
@@ -92,7 +97,7 @@ macro_rules! log {
     };
 }
 
-/// Prints one line on standard error; otherwise like [`log!`].
+/// Prints one line on standard error; otherwise works like [`log!`].
 #[macro_export]
 macro_rules! log_error {
     ($($arguments:tt)*) => {
@@ -100,11 +105,11 @@ macro_rules! log_error {
     };
 }
 
-/// Makes the component a service, which handles each connection by an
-/// `async fn(Connection) -> Result<(), E>`, where `E` can be displayed.
+/// Makes the component a service that handles each connection with an
+/// `async fn(Connection) -> Result<(), E>`, where `E` implements `Display`.
 ///
-/// An error goes to the host's log, and resets the connection if it is still open. A
-/// panic is a trap: it ends the instance, with all connections that it has.
+/// An error is written to the host's log, and resets the connection if it is still open.
+/// A panic traps: it ends the instance and all its connections.
 #[macro_export]
 macro_rules! service {
     ($handle:expr) => {
@@ -129,10 +134,10 @@ macro_rules! service {
     };
 }
 
-/// Makes the component a program, whose main function is an
-/// `async fn() -> Result<(), E>`, where `E` can be displayed.
+/// Makes the component a program whose main function is an
+/// `async fn() -> Result<(), E>`, where `E` implements `Display`.
 ///
-/// An error is printed on standard error, and the program fails.
+/// An error is printed on standard error, and the program exits with a failure.
 #[macro_export]
 macro_rules! program {
     ($main:expr) => {
@@ -154,3 +159,8 @@ macro_rules! program {
         };
     };
 }
+
+/// The examples of the README, which `cargo test` compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

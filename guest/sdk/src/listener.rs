@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use crate::bindings::imports::halfopen::tcp::listeners;
 use crate::{Connection, Error};
 
-/// A listening socket. Dropped, it closes: the port is free, and connections that
-/// were accepted live on.
+/// A listening socket.
+///
+/// Dropping it closes it: the port is free again, connections that wait to be accepted are
+/// reset, and accepted connections stay open.
 ///
 /// ```no_run
 /// # use halfopen_guest::Listener;
@@ -29,37 +31,41 @@ impl std::fmt::Debug for Listener {
 }
 
 impl Listener {
-    /// Binds to `address` and listens; port 0 takes any free one.
+    /// Binds to `address` and listens; with port 0, the host chooses a free port.
     ///
     /// # Errors
-    /// `access-denied`, `address-in-use`, `address-not-bindable`; `invalid-argument`
-    /// for an address that cannot be listened on.
+    /// `access-denied` if the host does not grant the address; `address-in-use`;
+    /// `address-not-bindable`; `invalid-argument` for an address that nothing can listen
+    /// on, such as a multicast address.
     pub fn bind(address: SocketAddr) -> Result<Self, Error> {
         listen(address, None)
     }
 
-    /// Like [`Listener::bind`], with how many connections may wait to be accepted
-    /// (listen(2)); at least 1.
+    /// Like [`Listener::bind`], and sets the number of connections that may wait to be
+    /// accepted (listen(2)); at least 1. The default is 511, or less where the system
+    /// caps it.
     ///
     /// # Errors
-    /// Those of [`Listener::bind`]; `invalid-argument` if `backlog` is 0.
+    /// The errors of [`Listener::bind`]; `invalid-argument` if `backlog` is 0.
     pub fn bind_with_backlog(address: SocketAddr, backlog: u32) -> Result<Self, Error> {
         listen(address, Some(backlog))
     }
 
-    /// The address that it listens on, with the port that was chosen.
+    /// Returns the bound address, with the port that the host chose for port 0.
     ///
     /// # Errors
-    /// If the host cannot tell.
+    /// If the host cannot determine the address.
     pub fn local_addr(&self) -> Result<SocketAddr, Error> {
         Ok(self.handle.local_address()?.into())
     }
 
-    /// Waits for the next connection. What concerns one connection only, or passes by
-    /// itself, is waited out by the host.
+    /// Waits for the next connection.
+    ///
+    /// The host retries after an error that concerns a single connection or that passes
+    /// by itself, such as a lack of descriptors.
     ///
     /// # Errors
-    /// If the listener has failed for good.
+    /// `invalid-state` if the listener has failed for good.
     pub async fn accept(&self) -> Result<Connection, Error> {
         Ok(Connection::new(self.handle.accept().await?))
     }

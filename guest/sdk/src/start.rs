@@ -1,4 +1,5 @@
-//! What the macros call.
+//! The functions that the macros [`service!`](crate::service) and
+//! [`program!`](crate::program) call.
 
 use std::fmt::Display;
 use std::panic;
@@ -7,10 +8,10 @@ use std::sync::Once;
 use crate::bindings::imports::halfopen::tcp::connections;
 use crate::{Connection, print, task};
 
-/// Calls a service's handler.
+/// Calls a service's handler for one connection.
 ///
 /// # Errors
-/// The handler's, as text.
+/// The handler's error, as text.
 pub async fn service<F, E>(
     connection: connections::Connection,
     handle: impl FnOnce(Connection) -> F + 'static,
@@ -24,8 +25,8 @@ where
     let open = connection.downgrade();
     task::call(async move {
         handle(connection).await.map_err(|error| {
-            // The handler has let go of it, and its end is due; but the peer must not
-            // take a failure for an end (rule C4).
+            // The handler has dropped the connection, so FIN is due; but the peer must not
+            // take a failure for a regular end (rule C4).
             if let Some(connection) = open.upgrade() {
                 connection.reset();
             }
@@ -35,10 +36,10 @@ where
     .await
 }
 
-/// Calls a program's main function.
+/// Calls a program's main function, and prints its error.
 ///
 /// # Errors
-/// If that fails.
+/// If the main function fails.
 pub async fn program<F, E>(main: impl FnOnce() -> F + 'static) -> Result<(), ()>
 where
     F: Future<Output = Result<(), E>>,

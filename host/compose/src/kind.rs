@@ -1,22 +1,31 @@
-//! What a component is, by what it imports and exports.
+//! The kind of a component, which its imports and exports determine.
 
 use std::fmt;
 
-use wit_component::DecodedWasm;
-use wit_parser::{WorldItem, WorldKey};
+use wasmparser::{
+    BinaryReaderError, ComponentExternalKind, ComponentTypeRef, Encoding, Parser, Payload,
+    Validator, WasmFeatures,
+};
 
-use crate::{Error, HANDLER};
+use crate::{Error, one_line};
 
-/// How a component can be used.
+/// The interface that a service exports.
+pub const HANDLER: &str = "halfopen:tcp/handler@0.1.0";
+
+/// The custom section of an encoded WIT package, which is a component by its binary format,
+/// and cannot be run.
+const WIT_PACKAGE: &str = "wit-component-encoding";
+
+/// The kind of a component, which determines how it can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Exports `halfopen:tcp/handler`: the runtime accepts and calls it.
+    /// Exports `halfopen:tcp/handler`: a server accepts connections and calls it.
     Service,
-    /// Exports `wasi:cli/run` and imports the primitives.
+    /// Exports `wasi:cli/run` and imports the primitives: it listens and connects itself.
     Program,
-    /// Exports `wasi:cli/run` and imports nothing but WASI.
+    /// Exports `wasi:cli/run` and imports WASI alone.
     Command,
-    /// Anything else.
+    /// Any other component.
     Other,
 }
 
@@ -31,43 +40,75 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The names of what a component imports and exports, as in
-/// `wasi:cli/run@0.3.0`, each list sorted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The names of a component's imports and exports, such as `wasi:cli/run@0.3.0`.
+///
+/// Both lists are sorted. Types that stand alone, outside of an interface, are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interfaces {
-    /// What it needs.
+    /// The names of the imports.
     pub imports: Vec<String>,
-    /// What it offers.
+    /// The names of the exports.
     pub exports: Vec<String>,
 }
 
 impl Interfaces {
-    /// Reads them from a binary component.
+    /// Validates a binary component and reads its imports and exports.
     ///
     /// # Errors
-    /// If it is none.
+    /// [`Error::Invalid`], if the bytes are damaged, a core module or a WIT package.
     pub fn of(component: &[u8]) -> Result<Self, Error> {
-        let decoded = wit_component::decode(component)
-            .map_err(|error| Error::Invalid(crate::one_line(&error)))?;
-        let DecodedWasm::Component(resolve, world) = decoded else {
-            return Err(Error::Invalid("a WIT package, not a component".to_owned()));
-        };
-        let world = &resolve.worlds[world];
-        let names = |items: &mut dyn Iterator<Item = (&WorldKey, &WorldItem)>| {
-            let mut names: Vec<String> = items
-                .filter(|(_, item)| !matches!(item, WorldItem::Type { .. }))
-                .map(|(key, _)| resolve.name_world_key(key))
-                .collect();
-            names.sort();
-            names
-        };
-        Ok(Interfaces {
-            imports: names(&mut world.imports.iter()),
-            exports: names(&mut world.exports.iter()),
-        })
+        Validator::new_with_features(WasmFeatures::all())
+            .validate_all(component)
+            .map_err(invalid)?;
+        let mut interfaces = Interfaces::default();
+        // The number of nested modules and components that enclose the payload: only the
+        // outermost component's sections count.
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(component) {
+            match payload.map_err(invalid)? {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                payload if depth == 0 => interfaces.add(payload)?,
+                _ => {}
+            }
+        }
+        interfaces.imports.sort();
+        interfaces.exports.sort();
+        Ok(interfaces)
     }
 
-    /// What kind of component has these.
+    /// Adds the names in a section of the outermost component.
+    fn add(&mut self, payload: Payload<'_>) -> Result<(), Error> {
+        match payload {
+            Payload::Version {
+                encoding: Encoding::Module,
+                ..
+            } => return Err(Error::Invalid("a core module".to_owned())),
+            Payload::CustomSection(section) if section.name() == WIT_PACKAGE => {
+                return Err(Error::Invalid("a WIT package, not a component".to_owned()));
+            }
+            Payload::ComponentImportSection(section) => {
+                for import in section {
+                    let import = import.map_err(invalid)?;
+                    if !matches!(import.ty, ComponentTypeRef::Type(_)) {
+                        self.imports.push(import.name.name.to_owned());
+                    }
+                }
+            }
+            Payload::ComponentExportSection(section) => {
+                for export in section {
+                    let export = export.map_err(invalid)?;
+                    if export.kind != ComponentExternalKind::Type {
+                        self.exports.push(export.name.name.to_owned());
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Returns the kind of a component with these imports and exports.
     #[must_use]
     pub fn kind(&self) -> Kind {
         let exports = |prefix: &str| self.exports.iter().any(|name| name.starts_with(prefix));
@@ -75,30 +116,31 @@ impl Interfaces {
             Kind::Service
         } else if !exports("wasi:cli/run@0.3.0") && !exports("wasi:cli/run@0.2.") {
             Kind::Other
-        } else if self.missing().is_some() {
+        } else if self.primitive().is_some() {
             Kind::Program
         } else {
             Kind::Command
         }
     }
 
-    /// The exports, as a list for people.
+    /// Lists the exports for an error message.
     #[must_use]
     pub fn exports_listed(&self) -> String {
         match &self.exports[..] {
             [] => "nothing".to_owned(),
-            names => names
-                .iter()
-                .map(|name| format!("`{name}`"))
-                .collect::<Vec<_>>()
-                .join(", "),
+            names => format!("`{}`", names.join("`, `")),
         }
     }
 
-    /// An import of halfopen's, if there is one.
-    pub(crate) fn missing(&self) -> Option<&str> {
+    /// An import that a plain WASI host does not have: one of the package `halfopen:tcp`,
+    /// except its types, which have no functions to provide.
+    pub(crate) fn primitive(&self) -> Option<&str> {
         self.imports.iter().map(String::as_str).find(|name| {
             name.starts_with("halfopen:tcp/") && !name.starts_with("halfopen:tcp/types@")
         })
     }
+}
+
+fn invalid(error: BinaryReaderError) -> Error {
+    Error::Invalid(one_line(&error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! The shipped components, composed and refused.
+//! Composes the shipped components, and checks what is refused.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 
@@ -26,7 +26,7 @@ fn kind(bytes: &[u8]) -> Kind {
 }
 
 #[test]
-fn kinds_are_told_apart() {
+fn the_shipped_components_have_their_kinds() {
     assert_eq!(kind(&shipped("echo.wasm")), Kind::Service);
     assert_eq!(kind(&shipped("primitives.wasm")), Kind::Program);
     assert_eq!(kind(&shipped("echo-standalone.wasm")), Kind::Command);
@@ -34,12 +34,12 @@ fn kinds_are_told_apart() {
 }
 
 #[test]
-fn services_and_programs_become_commands_that_need_wasi_alone() {
+fn services_and_programs_become_commands_that_import_only_wasi() {
     for name in ["echo.wasm", "digest.wasm", "lines.wasm", "primitives.wasm"] {
         let whole = composed(name).unwrap();
         assert_eq!(kind(&whole), Kind::Command, "{name}");
         for import in Interfaces::of(&whole).unwrap().imports {
-            // The types have no functions; they are there for their shape.
+            // An import of the types has no functions: it only names the types.
             let allowed = import.starts_with("wasi:") || import == "halfopen:tcp/types@0.1.0";
             assert!(allowed, "{name} imports {import}");
         }
@@ -47,7 +47,7 @@ fn services_and_programs_become_commands_that_need_wasi_alone() {
 }
 
 #[test]
-fn composing_gives_the_same_bytes_each_time() {
+fn composing_a_service_gives_the_shipped_bytes() {
     assert_eq!(
         composed("echo.wasm").unwrap(),
         shipped("echo-standalone.wasm")
@@ -55,7 +55,7 @@ fn composing_gives_the_same_bytes_each_time() {
 }
 
 #[test]
-fn what_cannot_be_composed_is_refused_with_the_reason() {
+fn a_component_that_cannot_be_composed_is_refused_with_the_reason() {
     let message = |name| composed(name).unwrap_err().to_string();
     assert!(matches!(
         composed("echo-standalone.wasm"),
@@ -65,7 +65,7 @@ fn what_cannot_be_composed_is_refused_with_the_reason() {
     let garbage = Interfaces::of(b"garbage").unwrap_err();
     assert!(matches!(garbage, Error::Invalid(_)), "{garbage}");
     assert_eq!(garbage.to_string().lines().count(), 1);
-    // The parts in each other's place.
+    // Adapter and acceptor exchanged.
     let (adapter, acceptor) = (shipped("adapter.wasm"), shipped("acceptor.wasm"));
     let parts = Parts {
         adapter: &acceptor,

@@ -1,321 +1,274 @@
-//! What can be said of a server before it runs.
+//! Sets up a server.
 
+use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use wasmtime::Engine;
 
-use super::accepting::Front;
+use super::Server;
+use super::dispatch::Isolation;
+use super::gate::proxy_protocol::ProxyProtocol;
+use super::gate::{self, AtLimit, Gate, Peers};
+use super::instances::Instances;
 use super::observer::{Observer, Observers};
-use super::{Isolation, Server, Shared};
-use crate::admission::{Admission, AtLimit, Peers};
-use crate::bindings::HostWorldPre;
-use crate::engine::EngineOptions;
-use crate::error::LoadError;
-use crate::load::{self, Source};
-use crate::output::Output;
-use crate::policy::Policy;
-use crate::proxy_protocol::ProxyProtocol;
-use crate::store::{Grants, linker};
-use crate::tcp::{Registry, Timeouts};
-use crate::tls::Tls;
+use super::tasks::Tasks;
+use crate::runtime::component::Kind;
+use crate::runtime::{Defaults, Grants, LoadError, Loading, Source, Stdio};
+use crate::tcp::Timeouts;
+use crate::tcp::bindings::HostWorldPre;
 
-const HANDLER: &str = "halfopen:tcp/handler@0.1.0";
+/// The grants of a service where [`Grants`] do not say.
+const DEFAULTS: Defaults = Defaults {
+    name: "service",
+    stdio: Stdio::Shared,
+    max_compute: Duration::from_secs(10),
+    max_output: NonZeroU32::new(1 << 20),
+    max_handles: HANDLES,
+};
+
+/// The handles of an instance: wasmtime's own limit.
+const HANDLES: usize = 100_000;
+
+/// The handles of a shared instance for each connection, if that is more.
+const HANDLES_PER_CONNECTION: usize = 64;
+
+/// How many more instances there are than connections: some instances are still being
+/// dropped while the next ones start.
+const SPARE_INSTANCES: usize = 64;
 
 /// Sets up a [`Server`].
 #[derive(Clone)]
 pub struct ServerBuilder {
+    grants: Grants,
+    loading: Loading,
     isolation: Isolation,
     workers: Option<NonZeroUsize>,
-    grants: Grants,
-    max_connections: usize,
-    at_limit: AtLimit,
-    peers: Peers,
-    max_per_peer: Option<NonZeroU32>,
-    max_rate_per_peer: Option<NonZeroU32>,
+    gate: gate::Settings,
     timeouts: Timeouts,
     observers: Observers,
-    proxy: Option<ProxyProtocol>,
-    tls: Option<Tls>,
     grace: Duration,
-    engine: EngineOptions,
-    allow_precompiled: bool,
 }
 
 impl Default for ServerBuilder {
     fn default() -> Self {
         ServerBuilder {
+            grants: Grants::new(),
+            loading: Loading::default(),
             isolation: Isolation::default(),
             workers: None,
-            grants: Grants {
-                max_compute: Duration::from_secs(10),
-                max_output: NonZeroU32::new(1 << 20),
-                ..Grants::new("service")
+            gate: gate::Settings {
+                max_connections: 4096,
+                at_limit: AtLimit::default(),
+                peers: Peers::everyone(),
+                max_per_peer: None,
+                max_rate_per_peer: None,
+                proxy: None,
+                tls: None,
+                handshake_timeout: Duration::from_secs(10),
             },
-            max_connections: 4096,
-            at_limit: AtLimit::default(),
-            peers: Peers::everyone(),
-            max_per_peer: None,
-            max_rate_per_peer: None,
             timeouts: Timeouts::default(),
             observers: Observers::default(),
-            proxy: None,
-            tls: None,
             grace: Duration::from_secs(10),
-            engine: EngineOptions::default(),
-            allow_precompiled: false,
         }
     }
 }
 
+impl Server {
+    /// Returns a builder for a server that grants its service nothing but its connections.
+    #[must_use]
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+}
+
 impl ServerBuilder {
-    /// One instance per connection (at first), or one for all.
+    /// Sets what the service may use (default: nothing but its connections).
+    #[must_use]
+    pub fn grants(mut self, grants: Grants) -> Self {
+        self.grants = grants;
+        self
+    }
+
+    /// Sets how connections share instances (default: each has its own).
     #[must_use]
     pub fn isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = isolation;
         self
     }
 
-    /// Spreads the connections of [`Isolation::Shared`] over so many instances, each on a
-    /// thread of its own; a new connection goes to the one that has fewest.
+    /// Spreads the connections of [`Isolation::Shared`] over this many instances, each on a
+    /// thread of its own (default: one instance on the runtime's threads, so that there is
+    /// one state). A new connection goes to the instance with the fewest.
     ///
-    /// Without it there is one instance, and the service's state is one. It has no effect
-    /// with an instance for each connection: these use the runtime's threads.
+    /// This has no effect with [`Isolation::Connection`].
     #[must_use]
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
         self.workers = Some(workers);
         self
     }
 
-    /// The name under which the service runs, its argument 0; `service` at first.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.grants.args[0] = name.into();
-        self
-    }
-
-    /// Adds to the service's arguments.
-    #[must_use]
-    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.grants.args.extend(args.into_iter().map(Into::into));
-        self
-    }
-
-    /// Adds to the service's environment, which is empty at first.
-    #[must_use]
-    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.grants.env.push((name.into(), value.into()));
-        self
-    }
-
-    /// What the service may do on the network by itself; nothing at first.
-    #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.grants.policy = policy;
-        self
-    }
-
-    /// Where the service's standard output goes; nowhere at first.
-    #[must_use]
-    pub fn stdout(mut self, output: Output) -> Self {
-        self.grants.stdout = Some(output);
-        self
-    }
-
-    /// Where the service's standard error goes; nowhere at first.
-    #[must_use]
-    pub fn stderr(mut self, output: Output) -> Self {
-        self.grants.stderr = Some(output);
-        self
-    }
-
-    /// How much linear memory an instance may have, in bytes; 256 MiB at first.
-    #[must_use]
-    pub fn max_memory(mut self, bytes: usize) -> Self {
-        self.grants.max_memory = bytes;
-        self
-    }
-
-    /// How long the service may compute without waiting for anything or moving data;
-    /// then it traps. Meanwhile it gives way every 10 ms. 10 s at first, and zero is no
-    /// limit.
-    #[must_use]
-    pub fn max_compute(mut self, time: Duration) -> Self {
-        self.grants.max_compute = time;
-        self
-    }
-
-    /// How many bytes an instance may print in a second, on each of its streams; what is
-    /// more is thrown away, and a line says how much. 1 MiB at first, and `None` is no
-    /// limit.
-    #[must_use]
-    pub fn max_output(mut self, bytes_per_second: Option<NonZeroU32>) -> Self {
-        self.grants.max_output = bytes_per_second;
-        self
-    }
-
-    /// How many connections may be open at once. At least 1, and 4,096 at first.
+    /// Sets how many connections may be open at once, at least 1 (default: 4,096).
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.max_connections = connections.clamp(1, Semaphore::MAX_PERMITS);
+        self.gate.max_connections = connections.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// What becomes of further ones: at first they wait in the backlog.
+    /// Sets what becomes of connections beyond the limit (default: they wait in the
+    /// backlog).
     #[must_use]
     pub fn at_limit(mut self, at_limit: AtLimit) -> Self {
-        self.at_limit = at_limit;
+        self.gate.at_limit = at_limit;
         self
     }
 
-    /// Who is served; everyone at first. Others are reset as soon as they are accepted.
+    /// Sets which peers are served (default: everyone). Connections of others are reset as
+    /// soon as they are accepted.
     #[must_use]
     pub fn peers(mut self, peers: Peers) -> Self {
-        self.peers = peers;
+        self.gate.peers = peers;
         self
     }
 
-    /// How many connections one peer may have at once, an IPv4 address or an IPv6 network
-    /// of 64 bits; further ones are reset as soon as they are accepted. No limit at first:
-    /// many people may be behind one address.
+    /// Sets how many connections one peer may have at once (default: no limit, because many
+    /// people may share one address). Further ones are reset as soon as they are accepted.
+    ///
+    /// A peer is an IPv4 address or an IPv6 network of 64 bits.
     #[must_use]
     pub fn max_connections_per_peer(mut self, connections: NonZeroU32) -> Self {
-        self.max_per_peer = Some(connections);
+        self.gate.max_per_peer = Some(connections);
         self
     }
 
-    /// How many connections one peer may open in a second, and as many at once after a
-    /// pause; further ones are reset as soon as they are accepted. No limit at first.
+    /// Sets how many connections one peer may open per second, with as many at once after a
+    /// pause (default: no limit). Further ones are reset as soon as they are accepted.
     #[must_use]
     pub fn max_rate_per_peer(mut self, connections: NonZeroU32) -> Self {
-        self.max_rate_per_peer = Some(connections);
+        self.gate.max_rate_per_peer = Some(connections);
         self
     }
 
-    /// How long things may take on a connection.
+    /// Sets how long things may take on a connection (default: [`Timeouts::default`]).
     #[must_use]
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
     }
 
-    /// Serves behind load balancers that tell whom they forward.
+    /// Serves only connections of load balancers, which name the peers that they forward
+    /// (default: off).
     #[must_use]
     pub fn proxy_protocol(mut self, proxy: ProxyProtocol) -> Self {
-        self.proxy = Some(proxy);
+        self.gate.proxy = Some(proxy);
         self
     }
 
-    /// Serves TLS; the service sees what is within it.
+    /// Serves TLS (default: off). The service sees the bytes within it.
+    ///
+    /// [`TlsFiles`](crate::tls::TlsFiles) makes a configuration from PEM files.
     #[must_use]
-    pub fn tls(mut self, tls: Tls) -> Self {
-        self.tls = Some(tls);
+    pub fn tls(mut self, config: Arc<ServerConfig>) -> Self {
+        self.gate.tls = Some(config);
         self
     }
 
-    /// Has somebody told of what happens; may be called several times.
+    /// Sets how long a TLS handshake may take (default: 10 s).
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.gate.handshake_timeout = timeout;
+        self
+    }
+
+    /// Adds an observer of what happens.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observers.add(observer);
         self
     }
 
-    /// How long live connections may take to finish once the server is to stop;
-    /// those left then are reset. 10 s at first.
+    /// Sets how long live connections may take to finish when the server stops (default:
+    /// 10 s). Connections that are left then are reset.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Whether compiled code is kept on disk, so that a second start is fast; it
-    /// is at first.
+    /// Sets whether compiled code is kept on disk, so that a second start is fast
+    /// (default: true).
     #[must_use]
     pub fn cache(mut self, cache: bool) -> Self {
-        self.engine.cache = cache;
+        self.loading.cache = cache;
         self
     }
 
-    /// Whether native code that was compiled before is taken; not at first, because
-    /// such a file is trusted like the host itself.
+    /// Sets whether precompiled native code is accepted (default: false). Such a file is
+    /// trusted like the host itself.
     #[must_use]
     pub fn allow_precompiled(mut self, allow: bool) -> Self {
-        self.allow_precompiled = allow;
+        self.loading.allow_precompiled = allow;
         self
     }
 
-    /// Loads the service and prepares its instances.
+    /// Runs the service in an engine of the embedder's, with the embedder's settings for
+    /// caching and pooling (default: an engine of [`EngineOptions`](crate::EngineOptions)
+    /// with a pool for `max_connections` instances).
+    ///
+    /// The engine needs [`wasm_component_model_async`] and, to interrupt a service that
+    /// computes, [`epoch_interruption`] and an epoch every [`EPOCH`](crate::EPOCH).
+    ///
+    /// [`wasm_component_model_async`]: wasmtime::Config::wasm_component_model_async
+    /// [`epoch_interruption`]: wasmtime::Config::epoch_interruption
+    #[must_use]
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.loading.engine = Some(engine);
+        self
+    }
+
+    /// Loads the service, and prepares its instances.
     ///
     /// # Errors
-    /// If it cannot be loaded, is no service, or needs what this host does not
-    /// provide.
-    pub fn build(mut self, service: impl Into<Source>) -> Result<Server, LoadError> {
-        let service = service.into();
-        if self.isolation == Isolation::Connection {
-            self.engine.needs = service.needs()?;
-            // A few more than there are connections: some instances are still
-            // going away while the next ones come.
-            let instances = self.max_connections.saturating_add(64);
-            self.engine.pooled_instances = u32::try_from(instances).unwrap_or(u32::MAX);
-        }
-        if self.isolation == Isolation::Shared {
-            self.grants.for_connections(self.max_connections);
-        }
-        let tls = match &self.tls {
-            Some(tls) => Some((tls.load()?, tls.timeout())),
-            None => None,
+    /// If the component cannot be loaded, is not a service, or needs what this host does
+    /// not provide; or if a granted directory cannot be read.
+    pub fn build(self, service: impl Into<Source>) -> Result<Server, LoadError> {
+        let connections = self.gate.max_connections;
+        let (pooled, max_handles) = match self.isolation {
+            Isolation::Connection => (connections.saturating_add(SPARE_INSTANCES), HANDLES),
+            Isolation::Shared => {
+                let handles = connections.saturating_mul(HANDLES_PER_CONNECTION);
+                (0, handles.max(HANDLES))
+            }
         };
-        let engine = self.engine.build()?;
-        let component = service.load(&engine, self.allow_precompiled)?;
-        let exports = load::exports(&engine, &component);
-        if !exports.iter().any(|name| name == HANDLER) {
-            return Err(LoadError::WrongWorld {
-                expected: "`serve` takes a service, which exports `halfopen:tcp/handler@0.1.0`",
-                found: load::listed(&exports),
-            });
-        }
-        let linker = linker(&engine).map_err(LoadError::Engine)?;
-        let pre = load::link(&linker, &component)?;
-        let pre = HostWorldPre::new(pre).map_err(|e| LoadError::Invalid(load::one_line(&e)))?;
+        let grants = self.grants.resolve(Defaults {
+            max_handles,
+            ..DEFAULTS
+        })?;
+        let pooled = u32::try_from(pooled).unwrap_or(u32::MAX);
+        let loaded = self.loading.load(&service.into(), Kind::Service, pooled)?;
+        let pre = HostWorldPre::new(loaded.pre)
+            .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+        let observers = Arc::new(self.observers);
+        let tasks = Tasks::default();
+        let instances =
+            Instances::new(loaded.engine, pre, grants, observers.clone(), tasks.clone());
         Ok(Server {
-            shared: Arc::new(Shared {
-                engine,
-                pre,
-                grants: Arc::new(self.grants),
-                isolation: self.isolation,
-                workers: self.workers,
-                permits: Arc::new(Semaphore::new(self.max_connections)),
-                at_limit: self.at_limit,
-                admission: Arc::new(Admission::new(
-                    self.peers,
-                    self.max_per_peer,
-                    self.max_rate_per_peer,
-                )),
-                timeouts: self.timeouts,
-                observers: Arc::new(self.observers),
-                arriving: Arc::default(),
-                instances: Arc::default(),
-                front: Front {
-                    proxy: self.proxy,
-                    tls,
-                },
-                unshared: Arc::default(),
-                grace: self.grace,
-                connections: Registry::default(),
-                accepted: AtomicU64::new(0),
-                killed: CancellationToken::new(),
-                tasks: TaskTracker::new(),
-            }),
+            gate: Arc::new(Gate::new(self.gate, observers, tasks.clone())),
+            instances: Arc::new(instances),
+            isolation: self.isolation,
+            workers: self.workers,
+            timeouts: self.timeouts,
+            tasks,
+            grace: self.grace,
         })
     }
 }
 
-impl std::fmt::Debug for ServerBuilder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerBuilder")
             .field("isolation", &self.isolation)
             .field("grants", &self.grants)

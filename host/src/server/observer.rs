@@ -1,30 +1,31 @@
-//! What a server tells of what happens in it, and how it stands.
+//! What a server reports while it serves.
 
 use std::fmt;
 use std::io;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
-use crate::tcp::{Report, Traffic};
+use super::report::Report;
+use crate::tcp::Traffic;
 
-/// Is told what happens in a server: on the threads that serve, which wait for it to
-/// return.
+/// Receives the events of a server.
 ///
-/// A closure that takes a [`Report`] is one that wants to hear of ends only.
+/// The server calls an observer on the threads that serve, and waits for it to return.
+/// A closure that takes a [`Report`] is an observer of [`closed`](Self::closed) alone.
 pub trait Observer: Send + Sync {
-    /// A connection is handed to the service.
+    /// Called when a connection is handed to the service.
     fn accepted(&self) {}
 
-    /// A connection has ended, or was refused.
+    /// Called when a connection has closed for good, or was refused.
     fn closed(&self, report: &Report) {
         _ = report;
     }
 
-    /// An instance of the service has trapped.
+    /// Called when an instance of the service has trapped.
     fn trapped(&self) {}
 
-    /// A connection could not be accepted. The server goes on; a lack of descriptors it
-    /// waits out.
+    /// Called when accept(2) has failed. The server goes on; it waits for descriptors if
+    /// there are none left.
     fn accept_failed(&self, error: &io::Error) {
         _ = error;
     }
@@ -36,19 +37,19 @@ impl<F: Fn(&Report) + Send + Sync> Observer for F {
     }
 }
 
-/// All that are to be told.
+/// All observers of a server.
 #[derive(Clone, Default)]
-pub(crate) struct Observers(Vec<Arc<dyn Observer>>);
+pub(super) struct Observers(Vec<Arc<dyn Observer>>);
 
 impl Observers {
-    pub(crate) fn add(&mut self, observer: impl Observer + 'static) {
+    pub(super) fn add(&mut self, observer: impl Observer + 'static) {
         self.0.push(Arc::new(observer));
     }
 
-    /// Tells each of them.
-    pub(crate) fn tell(&self, of: impl Fn(&dyn Observer)) {
+    /// Reports an event to each observer.
+    pub(super) fn notify(&self, event: impl Fn(&dyn Observer)) {
         for observer in &self.0 {
-            of(&**observer);
+            event(&**observer);
         }
     }
 }
@@ -59,22 +60,22 @@ impl fmt::Debug for Observers {
     }
 }
 
-/// How a server stands at one moment.
+/// A server's state at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Connections that no service has yet: their PROXY protocol header or their TLS
-    /// handshake is waited for.
+    /// Connections that are not yet admitted: the server waits for their PROXY protocol
+    /// header or their TLS handshake.
     pub arriving: usize,
     /// Connections with both directions open.
     pub open: usize,
     /// Connections of which one direction has ended.
     pub half_open: usize,
-    /// Connections that the service has done with, and that are being closed.
+    /// Connections that the service has finished with, and that are being closed.
     pub closing: usize,
     /// Bytes that the open connections have received.
     pub received: u64,
-    /// Bytes that they have sent.
+    /// Bytes that the open connections have sent.
     pub sent: u64,
     /// Instances of the service.
     pub instances: usize,

@@ -4,34 +4,46 @@ use std::sync::Arc;
 
 use super::Socket;
 
-/// A connection as the guest holds it: the socket, and which of its directions
-/// have been taken. Each can be taken once.
+/// A connection as the guest holds it: the socket, and which of its directions the guest
+/// has taken. Each direction can be taken once.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) socket: Arc<Socket>,
-    pub(super) receiving_taken: bool,
-    pub(super) sending_taken: bool,
+    receiving_taken: bool,
+    sending_taken: bool,
 }
 
 impl Connection {
-    pub(crate) fn socket(&self) -> Arc<Socket> {
-        self.socket.clone()
-    }
-
-    pub(crate) fn from_socket(socket: Arc<Socket>) -> Self {
+    pub(super) fn new(socket: Arc<Socket>) -> Self {
         Connection {
             socket,
             receiving_taken: false,
             sending_taken: false,
         }
     }
+
+    pub(crate) fn socket(&self) -> Arc<Socket> {
+        self.socket.clone()
+    }
+
+    /// Takes the receiving direction; `None` if it is taken already.
+    pub(super) fn take_receiving(&mut self) -> Option<Arc<Socket>> {
+        let taken = std::mem::replace(&mut self.receiving_taken, true);
+        (!taken).then(|| self.socket.clone())
+    }
+
+    /// Takes the sending direction; `None` if it is taken already.
+    pub(super) fn take_sending(&mut self) -> Option<Arc<Socket>> {
+        let taken = std::mem::replace(&mut self.sending_taken, true);
+        (!taken).then(|| self.socket.clone())
+    }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         if !self.sending_taken {
-            // Nobody can write any more, so the peer may know (rule C1). An error
-            // here is seen by whoever still reads.
+            // The guest can no longer write, so its data has ended (rule C1). If that fails,
+            // the receiving direction reports the error.
             let _ = self.socket.finish_sending();
         }
     }

@@ -1,5 +1,6 @@
 //! What a store needs to offer the primitives: context, builder, view, linker.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,28 +9,25 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-use crate::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
-use crate::policy::Policy;
-
-use super::life::Ending;
+use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
 use super::listener::no_delay;
-use super::registry::Registry;
-use super::{Connection, Place, Socket, Stream};
+use super::{Attachment, Connection, Denied, Ending, Policy, Registry, Socket, Stream};
 
-/// The state of the primitives in one store: what its guest may do, and which
-/// connections it has.
-#[derive(Debug, Default)]
+/// The state of the primitives in one store: what its guest may do, and which connections
+/// it has.
+#[derive(Debug)]
 pub struct TcpCtx {
-    pub(super) policy: Policy,
-    /// Those of this store.
-    own: Registry,
-    /// Those of the server that the store belongs to, if it does.
-    server: Option<Registry>,
-    /// Cancelled when listeners are to close.
-    pub(super) stopping: CancellationToken,
+    policy: Policy,
+    on_denied: OnDenied,
+    /// The connections of this store.
+    connections: Registry,
+    /// A registry that the connections are entered into as well.
+    outer: Option<Registry>,
+    /// Cancelled when the guest's listeners have to close.
+    stopping: CancellationToken,
 }
 
-/// Reaches the connections of a store while its guest runs.
+/// Controls the connections and listeners of a store while its guest runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     connections: Registry,
@@ -37,36 +35,36 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Closes the guest's listeners; calls of `accept` then wait for ever.
+    /// Closes the guest's listeners. Calls of `accept` then never return.
     pub(crate) fn stop_accepting(&self) {
         self.stopping.cancel();
     }
 
-    /// Waits until no connection is open, or closing.
+    /// Waits until no connection is left, including those being closed.
     pub(crate) async fn empty(&self) {
         self.connections.empty().await;
     }
 
-    /// Resets what has not ended.
+    /// Resets every connection that has not ended.
     pub(crate) fn abort_all(&self) {
         self.connections.abort_all(&Ending::Trapped);
     }
 
-    /// Resets what has not ended, and cuts gentle closes short.
+    /// Resets every connection that has not ended, and cuts gentle closes short.
     pub(crate) fn shut_down(&self) {
         self.connections.shut_down();
     }
 }
 
 impl TcpCtx {
-    /// A builder whose result denies everything but what the host hands over.
+    /// Returns a builder for a context that grants nothing by default.
     #[must_use]
     pub fn builder() -> TcpCtxBuilder {
         TcpCtxBuilder::default()
     }
 
-    /// A handle to a connected socket, such as one that was just accepted, to be
-    /// pushed into the store's resource table and handed to its guest.
+    /// Makes a handle from a connected stream, such as an accepted one. Push the handle
+    /// into the store's resource table to pass it to the guest.
     ///
     /// Switches TCP_NODELAY on.
     ///
@@ -75,79 +73,142 @@ impl TcpCtx {
     #[must_use]
     pub fn connection(&self, stream: TcpStream) -> Connection {
         no_delay(&stream);
-        let socket = self.open(Stream::Plain(stream), None, None);
-        Connection::from_socket(socket.expect("a tokio stream is watched already"))
+        self.open(Stream::Plain(stream), None, None)
+            .expect("a tokio stream is already registered")
     }
 
     /// Resets every connection of this store that has not ended (rule C4).
     ///
-    /// To be called when a guest has trapped, before its store is dropped. A store
-    /// that is simply dropped ends the connections with FIN, and their peers might
-    /// take what they got for all there was.
+    /// Call this when a guest has trapped, before its store is dropped. Dropping the store
+    /// alone ends the connections with FIN, and their peers may mistake a truncated reply
+    /// for a complete one.
     pub fn abort_all(&self) {
-        self.own.abort_all(&Ending::Trapped);
+        self.connections.abort_all(&Ending::Trapped);
     }
 
-    /// How often this store's connections have moved data.
+    /// How often data was transferred between the guest and its connections.
     pub(crate) fn moved(&self) -> u64 {
-        self.own.moved()
+        self.connections.moved()
     }
 
     pub(crate) fn handle(&self) -> Handle {
         Handle {
-            connections: self.own.clone(),
+            connections: self.connections.clone(),
             stopping: self.stopping.clone(),
         }
     }
 
+    /// Takes over a connected stream, in the current tokio runtime.
+    ///
+    /// # Errors
+    /// If the runtime cannot register the stream. The attachment is then dropped, after
+    /// the stream is closed.
     pub(crate) fn open(
         &self,
         stream: Stream,
         remote: Option<SocketAddr>,
-        place: Option<Place>,
-    ) -> io::Result<Arc<Socket>> {
-        match &self.server {
-            Some(server) => Socket::open(stream, remote, &[&self.own, server], place),
-            None => Socket::open(stream, remote, &[&self.own], place),
-        }
+        attachment: Option<Attachment>,
+    ) -> io::Result<Connection> {
+        let outer = self.outer.as_ref();
+        let socket = Socket::open(stream, remote, &self.connections, outer, attachment)?;
+        Ok(Connection::new(socket))
+    }
+
+    pub(super) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Reports that the policy denied the guest something.
+    pub(super) fn denied(&self, denied: &Denied) {
+        self.on_denied.call(denied);
+    }
+
+    /// Cancelled when the guest's listeners have to close.
+    pub(super) fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
     }
 }
 
-/// Builds a [`TcpCtx`]. At first a guest may neither listen nor connect; the
-/// connections that the host hands to it are always its to use.
+impl Default for TcpCtx {
+    fn default() -> Self {
+        TcpCtx::builder().build()
+    }
+}
+
+/// Builds a [`TcpCtx`].
+///
+/// By default, the guest may neither listen nor connect. It may always use the connections
+/// that the host passes to it. A builder can be cloned and built once for each store.
 #[derive(Clone, Debug, Default)]
 pub struct TcpCtxBuilder {
     policy: Policy,
-    server: Option<Registry>,
+    on_denied: OnDenied,
+    outer: Option<Registry>,
 }
 
 impl TcpCtxBuilder {
-    /// Which addresses the guest may listen on and connect to.
+    /// Sets the addresses that the guest may listen on and connect to. Default:
+    /// [`Policy::deny_all`].
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Enters the connections into the list of a server as well.
-    pub(crate) fn server(mut self, registry: Registry) -> Self {
-        self.server = Some(registry);
+    /// Calls `report` when the policy denies the guest an address; the guest sees
+    /// `access-denied`. Default: logs a warning.
+    ///
+    /// `report` runs in the guest's call, and must not block.
+    #[must_use]
+    pub fn on_denied(mut self, report: impl Fn(&Denied) + Send + Sync + 'static) -> Self {
+        self.on_denied = OnDenied(Some(Arc::new(report)));
         self
     }
 
-    /// The finished context.
+    /// Enters the connections into `outer` as well as into the store's own registry.
+    pub(crate) fn registry(mut self, outer: Registry) -> Self {
+        self.outer = Some(outer);
+        self
+    }
+
+    /// Builds the context.
     #[must_use]
     pub fn build(self) -> TcpCtx {
         TcpCtx {
             policy: self.policy,
-            own: Registry::default(),
-            server: self.server,
+            on_denied: self.on_denied,
+            connections: Registry::default(),
+            outer: self.outer,
             stopping: CancellationToken::new(),
         }
     }
 }
 
-/// The context together with the table that its resources live in.
+/// Reports what the policy denies; `None` logs it.
+#[derive(Clone, Default)]
+struct OnDenied(Option<Arc<Report>>);
+
+type Report = dyn Fn(&Denied) + Send + Sync;
+
+impl OnDenied {
+    fn call(&self, denied: &Denied) {
+        match &self.0 {
+            Some(report) => report(denied),
+            None => tracing::warn!("denied: {denied}"),
+        }
+    }
+}
+
+impl fmt::Debug for OnDenied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Some(_) => "OnDenied(..)",
+            None => "OnDenied(log)",
+        })
+    }
+}
+
+/// A [`TcpCtx`] and the resource table that holds its connections and listeners.
 #[derive(Debug)]
 pub struct TcpCtxView<'a> {
     /// The context of this store.
@@ -156,13 +217,13 @@ pub struct TcpCtxView<'a> {
     pub table: &'a mut ResourceTable,
 }
 
-/// Implemented by the data of a store whose guests use the primitives.
+/// Gives the primitives access to their state in a store's data.
 pub trait TcpView: Send {
-    /// The parts of the store's data that the primitives use.
+    /// Returns the parts of the store's data that the primitives use.
     fn tcp(&mut self) -> TcpCtxView<'_>;
 }
 
-/// Names [`TcpCtxView`] to wasmtime's bindings.
+/// Tells wasmtime's bindings that the primitives work on a [`TcpCtxView`].
 #[derive(Debug)]
 pub struct Tcp;
 
@@ -170,14 +231,14 @@ impl HasData for Tcp {
     type Data<'a> = TcpCtxView<'a>;
 }
 
-/// Adds `types`, `connections`, `options`, `peer`, `listeners` and `outbound` of
-/// `halfopen:tcp@0.1.0` to a linker.
+/// Adds the interfaces `types`, `connections`, `options`, `peer`, `listeners` and
+/// `outbound` of `halfopen:tcp@0.1.0` to a linker.
 ///
-/// The engine needs `wasm_component_model_async`, and what runs in its stores has
-/// to run within a tokio runtime.
+/// The engine's configuration needs `wasm_component_model_async`, and the guests have to
+/// run within a tokio runtime.
 ///
 /// # Errors
-/// If one of the interfaces is already there.
+/// If the linker already has one of the interfaces.
 pub fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     types::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     connections::add_to_linker::<_, Tcp>(linker, T::tcp)?;

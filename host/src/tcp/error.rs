@@ -1,12 +1,13 @@
-//! From the operating system's errors to those of `halfopen:tcp`.
+//! Conversion of the operating system's errors to error codes of `halfopen:tcp`.
 
 use std::io;
 
-pub use crate::bindings::halfopen::tcp::types::ErrorCode;
+pub use super::bindings::halfopen::tcp::types::ErrorCode;
 use rustix::io::Errno;
 
 impl ErrorCode {
-    /// What it is called in WIT, or the system's words.
+    /// The name of the error in WIT; for [`ErrorCode::Other`], the operating system's
+    /// message if there is one.
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
@@ -45,7 +46,8 @@ impl From<io::Error> for ErrorCode {
 }
 
 impl From<Errno> for ErrorCode {
-    /// The table of `wasi:sockets/types@0.3.0`, for each errno that TCP can give.
+    /// Converts by the table of `wasi:sockets/types@0.3.0`. Values of errno that TCP cannot
+    /// produce become [`ErrorCode::Other`].
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::ACCESS | Errno::PERM => ErrorCode::AccessDenied,
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_errno_of_tcp_has_its_code() {
+    fn each_errno_of_tcp_becomes_its_code() {
         let code = |errno: Errno| ErrorCode::from(io::Error::from(errno));
         assert!(matches!(code(Errno::CONNRESET), ErrorCode::ConnectionReset));
         assert!(matches!(code(Errno::PIPE), ErrorCode::ConnectionBroken));
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_errno_without_a_code_keeps_the_systems_words() {
+    fn any_other_errno_keeps_the_systems_message() {
         let ErrorCode::Other(Some(text)) = ErrorCode::from(Errno::MFILE) else {
             panic!("EMFILE must be `other`");
         };

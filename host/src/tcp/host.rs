@@ -1,5 +1,5 @@
-//! The primitives as `bindgen!` wants them. Here is only conversion: what they do
-//! stands in the modules beside this one.
+//! The primitives as `bindgen!` expects them: only conversions between WIT's types and the
+//! modules beside this one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,20 +8,21 @@ use std::time::Duration;
 
 use socket2::TcpKeepalive;
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
 use wasmtime::component::{Access, Accessor, FutureReader, Resource, StreamReader};
 
-use crate::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
-
 use super::address::{check_local, check_remote};
-use super::life::Ending;
-use super::listener::{accept, no_delay};
+use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
+use super::listener::no_delay;
 use super::pump::pump;
 use super::receive::Receiver;
 use super::send::Sender;
-use super::{Connection, ErrorCode, Listener, Socket, Stream, Tcp, TcpCtxView, bind};
+use super::{
+    Connection, Denied, Ending, ErrorCode, Listener, Socket, Stream, Tcp, TcpCtx, TcpCtxView,
+};
 
-type Ended = Result<(), ErrorCode>;
+/// The result of setting an option, and of the future of a direction.
+type UnitResult = Result<(), ErrorCode>;
 
 impl types::Host for TcpCtxView<'_> {}
 impl connections::Host for TcpCtxView<'_> {}
@@ -64,17 +65,15 @@ impl<T: Send + 'static> connections::HostConnectionWithStore<T> for Tcp {
     fn read(
         mut store: Access<T, Self>,
         connection: Resource<Connection>,
-    ) -> wasmtime::Result<(StreamReader<u8>, FutureReader<Ended>)> {
+    ) -> wasmtime::Result<(StreamReader<u8>, FutureReader<UnitResult>)> {
         let connection = store.get().table.get_mut(&connection)?;
-        if connection.receiving_taken {
+        let Some(socket) = connection.take_receiving() else {
             let stream = StreamReader::new(&mut store, std::iter::empty())?;
             return Ok((stream, failed(&mut store, ErrorCode::InvalidState)?));
-        }
-        connection.receiving_taken = true;
-        let socket = connection.socket.clone();
-        let (outcome, ended) = oneshot::channel();
-        let stream = StreamReader::new(&mut store, Receiver::new(socket.clone(), outcome))?;
-        let future = FutureReader::new(&mut store, outcome_of(socket, ended))?;
+        };
+        let (end, ended) = oneshot::channel();
+        let stream = StreamReader::new(&mut store, Receiver::new(socket.clone(), end))?;
+        let future = FutureReader::new(&mut store, end_of(socket, ended))?;
         Ok((stream, future))
     }
 
@@ -82,32 +81,30 @@ impl<T: Send + 'static> connections::HostConnectionWithStore<T> for Tcp {
         mut store: Access<T, Self>,
         connection: Resource<Connection>,
         mut data: StreamReader<u8>,
-    ) -> wasmtime::Result<FutureReader<Ended>> {
+    ) -> wasmtime::Result<FutureReader<UnitResult>> {
         let connection = store.get().table.get_mut(&connection)?;
-        if connection.sending_taken {
+        let Some(socket) = connection.take_sending() else {
             data.close(&mut store)?;
             return failed(&mut store, ErrorCode::InvalidState);
-        }
-        connection.sending_taken = true;
-        let socket = connection.socket.clone();
-        let (outcome, ended) = oneshot::channel();
-        let sender = Sender::new(socket.clone(), outcome);
+        };
+        let (end, ended) = oneshot::channel();
+        let sender = Sender::new(socket.clone(), end);
         match data.try_into::<Receiver>(&mut store) {
             Ok(receiver) => {
                 tokio::spawn(pump(receiver, sender));
             }
             Err(data) => data.pipe(&mut store, sender)?,
         }
-        FutureReader::new(&mut store, outcome_of(socket, ended))
+        FutureReader::new(&mut store, end_of(socket, ended))
     }
 }
 
-/// How a direction ended, or the error of a connection that failed meanwhile
-/// (rule C6).
-async fn outcome_of(
+/// Waits for the end of a direction, or for the failure of the connection, which may come
+/// first (rule C6).
+async fn end_of(
     socket: Arc<Socket>,
-    ended: oneshot::Receiver<Ended>,
-) -> wasmtime::Result<Ended> {
+    ended: oneshot::Receiver<UnitResult>,
+) -> wasmtime::Result<UnitResult> {
     tokio::select! {
         biased;
         ended = ended => Ok(ended.unwrap_or(Err(ErrorCode::ConnectionAborted))),
@@ -115,10 +112,11 @@ async fn outcome_of(
     }
 }
 
+/// A future that resolves to `error` at once.
 fn failed<T: Send + 'static>(
     store: &mut Access<T, Tcp>,
     error: ErrorCode,
-) -> wasmtime::Result<FutureReader<Ended>> {
+) -> wasmtime::Result<FutureReader<UnitResult>> {
     FutureReader::new(store, async move { wasmtime::error::Ok(Err(error)) })
 }
 
@@ -127,7 +125,7 @@ impl options::Host for TcpCtxView<'_> {
         &mut self,
         connection: Resource<Connection>,
         value: Option<options::KeepAlive>,
-    ) -> wasmtime::Result<Ended> {
+    ) -> wasmtime::Result<UnitResult> {
         let options = self.table.get(&connection)?.socket.options();
         let Some(value) = value else {
             return Ok(options.set_keepalive(false).map_err(ErrorCode::from));
@@ -148,7 +146,7 @@ impl options::Host for TcpCtxView<'_> {
         &mut self,
         connection: Resource<Connection>,
         value: bool,
-    ) -> wasmtime::Result<Ended> {
+    ) -> wasmtime::Result<UnitResult> {
         let options = self.table.get(&connection)?.socket.options();
         Ok(options.set_tcp_nodelay(value).map_err(ErrorCode::from))
     }
@@ -159,13 +157,13 @@ impl peer::Host for TcpCtxView<'_> {
         &mut self,
         connection: Resource<Connection>,
     ) -> wasmtime::Result<Option<peer::TlsSession>> {
-        Ok(self.table.get(&connection)?.socket.peer_tls().cloned())
+        Ok(self.table.get(&connection)?.socket.peer_session().cloned())
     }
 }
 
-/// Nanoseconds, rounded up to the seconds that TCP_KEEPIDLE counts in.
+/// Rounds nanoseconds up to whole seconds, the unit of TCP_KEEPIDLE and TCP_KEEPINTVL.
 fn whole_seconds(nanoseconds: u64) -> Duration {
-    Duration::from_secs(Duration::from_nanos(nanoseconds).as_secs_f64().ceil() as u64)
+    Duration::from_secs(nanoseconds.div_ceil(1_000_000_000))
 }
 
 impl listeners::Host for TcpCtxView<'_> {}
@@ -181,15 +179,11 @@ impl listeners::HostListener for TcpCtxView<'_> {
             Some(0) => Err(ErrorCode::InvalidArgument),
             _ => check_local(address),
         };
-        let bound = valid
-            .and_then(|()| self.ctx.policy.check_listen(address))
-            .and_then(|()| Ok(bind(address, options.backlog)?))
-            .and_then(|socket| Ok((socket.local_addr()?, socket)));
-        Ok(match bound {
-            Ok((address, socket)) => Ok(self.table.push(Listener {
-                address,
-                socket: Arc::new(Mutex::new(Some(socket))),
-            })?),
+        let listener = valid
+            .and_then(|()| may_listen(self.ctx, address))
+            .and_then(|()| Ok(Listener::bind(address, options.backlog)?));
+        Ok(match listener {
+            Ok(listener) => Ok(self.table.push(listener)?),
             Err(error) => Err(error),
         })
     }
@@ -198,7 +192,7 @@ impl listeners::HostListener for TcpCtxView<'_> {
         &mut self,
         listener: Resource<Listener>,
     ) -> wasmtime::Result<Result<types::IpSocketAddress, ErrorCode>> {
-        Ok(Ok(self.table.get(&listener)?.address.into()))
+        Ok(Ok(self.table.get(&listener)?.address().into()))
     }
 
     fn drop(&mut self, listener: Resource<Listener>) -> wasmtime::Result<()> {
@@ -212,29 +206,15 @@ impl<T: Send + 'static> listeners::HostListenerWithStore<T> for Tcp {
         accessor: &Accessor<T, Self>,
         listener: Resource<Listener>,
     ) -> wasmtime::Result<Result<Resource<Connection>, ErrorCode>> {
-        let (socket, stopping) = accessor.with(|mut store| -> wasmtime::Result<_> {
+        let (queue, stopping) = accessor.with(|mut store| -> wasmtime::Result<_> {
             let view = store.get();
-            let socket = view.table.get(&listener)?.socket.clone();
-            Ok((socket, view.ctx.stopping.clone()))
+            Ok((view.table.get(&listener)?.queue(), view.ctx.stopping()))
         })?;
-        let mut socket = socket.lock().await;
-        let accepted = match &*socket {
-            Some(listening) => tokio::select! {
-                accepted = accept(listening) => Some(accepted),
-                () = stopping.cancelled() => None,
-            },
-            None => None,
-        };
-        match accepted {
-            Some(Ok((stream, remote))) => push(accessor, stream, Some(remote)).map(Ok),
-            Some(Err(error)) => {
-                tracing::error!("a listener has failed, and accepts no more: {error}");
+        match queue.accept(stopping).await {
+            Ok((stream, remote)) => push(accessor, stream, remote).map(Ok),
+            Err(error) => {
+                tracing::error!("a listener has failed and accepts no more: {error}");
                 Ok(Err(ErrorCode::InvalidState))
-            }
-            None => {
-                // Told to stop accepting: to the guest it looks as if nobody came.
-                *socket = None;
-                std::future::pending().await
             }
         }
     }
@@ -249,14 +229,14 @@ impl<T: Send + 'static> outbound::HostWithStore<T> for Tcp {
     ) -> wasmtime::Result<Result<Resource<Connection>, ErrorCode>> {
         let address = SocketAddr::from(remote_address);
         let allowed = accessor.with(|mut store| {
-            check_remote(address).and_then(|()| store.get().ctx.policy.check_connect(address))
+            check_remote(address).and_then(|()| may_connect(store.get().ctx, address))
         });
         if let Err(error) = allowed {
             return Ok(Err(error));
         }
         match TcpStream::connect(address).await {
-            Ok(stream) => push(accessor, stream, Some(address)).map(Ok),
-            // No ephemeral port is left: EADDRNOTAVAIL says so of connect(2).
+            Ok(stream) => push(accessor, stream, address).map(Ok),
+            // connect(2) reports EADDRNOTAVAIL when all ephemeral ports are in use.
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                 Ok(Err(ErrorCode::AddressInUse))
             }
@@ -265,15 +245,31 @@ impl<T: Send + 'static> outbound::HostWithStore<T> for Tcp {
     }
 }
 
+fn may_listen(ctx: &TcpCtx, address: SocketAddr) -> UnitResult {
+    if ctx.policy().may_listen(address) {
+        return Ok(());
+    }
+    ctx.denied(&Denied::Listen(address));
+    Err(ErrorCode::AccessDenied)
+}
+
+fn may_connect(ctx: &TcpCtx, address: SocketAddr) -> UnitResult {
+    if ctx.policy().may_connect(address) {
+        return Ok(());
+    }
+    ctx.denied(&Denied::connect(address));
+    Err(ErrorCode::AccessDenied)
+}
+
 fn push<T: Send + 'static>(
     accessor: &Accessor<T, Tcp>,
     stream: TcpStream,
-    remote: Option<SocketAddr>,
+    remote: SocketAddr,
 ) -> wasmtime::Result<Resource<Connection>> {
     no_delay(&stream);
     accessor.with(|mut store| {
         let view = store.get();
-        let socket = view.ctx.open(Stream::Plain(stream), remote, None)?;
-        Ok(view.table.push(Connection::from_socket(socket))?)
+        let connection = view.ctx.open(Stream::Plain(stream), Some(remote), None)?;
+        Ok(view.table.push(connection)?)
     })
 }

@@ -1,4 +1,4 @@
-//! Listening sockets.
+//! Listening sockets, and accepting on them.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use halfopen_model::Backoff;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::SockRef;
@@ -13,27 +14,19 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
-/// The backlog where none is asked for: Node's. Linux caps it at
-/// `net.core.somaxconn`.
+/// The default backlog, which is Node's. Linux caps it at `net.core.somaxconn`.
 const BACKLOG: u32 = 511;
 
-/// A listening socket as the guest holds it.
-#[derive(Debug)]
-pub struct Listener {
-    pub(super) address: SocketAddr,
-    /// `None` once the host has closed it. The lock is fair, so accepts are served
-    /// in order (rule L6).
-    pub(super) socket: Arc<Mutex<Option<TcpListener>>>,
-}
-
-/// Binds and listens: SO_REUSEADDR on, IPv6 for IPv6 only (rules L1, L4, L8).
+/// Binds to `address` and listens, with SO_REUSEADDR on, and with IPv6 sockets restricted
+/// to IPv6 (rules L1, L4, L8).
 ///
-/// `backlog` is how many connections the system may queue ahead of accept; `None`
-/// is 511.
+/// `backlog` is the number of connections that the kernel may queue ahead of accept;
+/// `None` is 511.
 ///
 /// # Errors
-/// Those of socket(2), bind(2) and listen(2).
+/// The errors of socket(2), bind(2) and listen(2).
 ///
 /// # Panics
 /// Outside of a tokio runtime.
@@ -46,16 +39,16 @@ pub fn bind(address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener
             socket
         }
     };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(backlog.unwrap_or(BACKLOG).min(i32::MAX as u32))
+    listen(socket, address, backlog)
 }
 
-/// The same on every address of this machine, IPv6 and IPv4 with one socket (ipv6(7),
-/// IPV6_V6ONLY off); IPv4 alone where there is no IPv6.
+/// Listens on `port` of every local address, IPv6 and IPv4, with one socket (ipv6(7),
+/// IPV6_V6ONLY off). Without IPv6 support in the kernel, listens on IPv4 alone.
+///
+/// `backlog` is the same as for [`bind`].
 ///
 /// # Errors
-/// Those of socket(2), bind(2) and listen(2).
+/// The errors of socket(2), bind(2) and listen(2).
 ///
 /// # Panics
 /// Outside of a tokio runtime.
@@ -68,20 +61,24 @@ pub fn bind_dual_stack(port: u16, backlog: Option<u32>) -> io::Result<TcpListene
         Err(error) => return Err(error),
     };
     SockRef::from(&socket).set_only_v6(false)?;
+    listen(socket, (Ipv6Addr::UNSPECIFIED, port).into(), backlog)
+}
+
+fn listen(socket: TcpSocket, address: SocketAddr, backlog: Option<u32>) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
-    socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
+    socket.bind(address)?;
     socket.listen(backlog.unwrap_or(BACKLOG).min(i32::MAX as u32))
 }
 
-/// How long to wait before accepting again after `error`, the `failures`th in a
-/// row; `None` means that the listener itself has failed.
+/// Returns how long to wait before accepting again after `error`; `None` means that the
+/// listener itself has failed.
 ///
-/// Errors of the waiting connection itself are passed over at once (accept(2):
-/// Linux hands on errors that were pending on the new socket). A lack of
-/// descriptors or memory would fail again at once, so that one waits from 5 ms,
-/// doubling, up to 1 s (rule L5).
+/// Errors of the waiting connection return zero: accept(2) says that Linux passes on errors
+/// already pending on the new socket. A lack of descriptors or memory would recur at once,
+/// and returns the next delay of `backoff` (rule L5). Call [`Backoff::reset`] after a
+/// successful accept.
 #[must_use]
-pub fn accept_loop_delay(error: &io::Error, failures: u32) -> Option<Duration> {
+pub fn accept_loop_delay(error: &io::Error, backoff: &mut Backoff) -> Option<Duration> {
     let errno = Errno::from_io_error(error)?;
     match errno {
         Errno::CONNABORTED
@@ -99,51 +96,130 @@ pub fn accept_loop_delay(error: &io::Error, failures: u32) -> Option<Duration> {
         | Errno::PERM => Some(Duration::ZERO),
         #[cfg(target_os = "linux")]
         Errno::NONET => Some(Duration::ZERO),
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
-            Some(Duration::from_millis(5 << failures.min(8)).min(Duration::from_secs(1)))
-        }
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => Some(backoff.next_delay()),
         _ => None,
     }
 }
 
-/// Accepts the next connection, waiting out whatever passes by itself.
+/// Waits as long as [`accept_loop_delay`] says.
 ///
 /// # Errors
-/// Only if the listener can accept no more.
-pub(super) async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let mut failures = Failures::default();
+/// `error` itself, if the listener has failed.
+async fn wait_after(error: io::Error, backoff: &mut Backoff) -> io::Result<()> {
+    match accept_loop_delay(&error, backoff) {
+        Some(Duration::ZERO) => tracing::debug!("a connection failed in the backlog: {error}"),
+        Some(delay) => {
+            if backoff.failures() == 1 {
+                tracing::warn!(
+                    "cannot accept: {error}; waiting for connections to close \
+                     (raise the limit with `ulimit -n`)"
+                );
+            }
+            tokio::time::sleep(delay).await;
+        }
+        None => return Err(error),
+    }
+    Ok(())
+}
+
+/// A listening socket as the guest holds it.
+#[derive(Debug)]
+pub struct Listener {
+    address: SocketAddr,
+    queue: Queue,
+}
+
+/// The connections that wait for a guest's `accept`.
+///
+/// `None` once the host has closed the listener. The lock is fair, so calls of `accept`
+/// are served in order (rule L6).
+#[derive(Clone, Debug)]
+pub(super) struct Queue(Arc<Mutex<Option<TcpListener>>>);
+
+impl Listener {
+    /// Binds and listens; see [`bind`].
+    ///
+    /// # Errors
+    /// The errors of [`bind`] and of getsockname(2).
+    pub(super) fn bind(address: SocketAddr, backlog: Option<u32>) -> io::Result<Self> {
+        let socket = bind(address, backlog)?;
+        Ok(Listener {
+            address: socket.local_addr()?,
+            queue: Queue(Arc::new(Mutex::new(Some(socket)))),
+        })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn queue(&self) -> Queue {
+        self.queue.clone()
+    }
+}
+
+impl Queue {
+    /// Accepts the next connection, and waits out temporary failures. Once `stopping` is
+    /// cancelled, closes the listener and never returns: to the guest it looks as if no
+    /// peer connects.
+    ///
+    /// # Errors
+    /// If the listener has failed.
+    pub(super) async fn accept(
+        self,
+        stopping: CancellationToken,
+    ) -> io::Result<(TcpStream, SocketAddr)> {
+        let mut listener = self.0.lock().await;
+        if let Some(listening) = &*listener {
+            tokio::select! {
+                accepted = accept(listening) => return accepted,
+                () = stopping.cancelled() => {}
+            }
+        }
+        *listener = None;
+        drop(listener);
+        std::future::pending().await
+    }
+}
+
+async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut backoff = Backoff::default();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => return Ok((stream, canonical(peer))),
-            Err(error) => failures.wait_out(error).await?,
+            Err(error) => wait_after(error, &mut backoff).await?,
         }
     }
 }
 
-/// A listener whose connections no runtime watches before they are where they are served.
+/// A listener whose connections are not registered with any runtime, so that they can be
+/// served in a runtime other than the one that accepts.
 #[derive(Debug)]
 pub(crate) struct Acceptor(AsyncFd<std::net::TcpListener>);
 
 impl Acceptor {
-    /// Its connections have TCP_NODELAY on: Linux hands it down from the listener.
+    /// Switches TCP_NODELAY on, which accepted connections inherit on Linux.
     ///
     /// # Errors
-    /// If the runtime cannot watch it.
+    /// If the current runtime cannot register the listener.
     pub(crate) fn new(listener: TcpListener) -> io::Result<Self> {
         no_delay(&listener);
         let listener = listener.into_std()?;
         // SAFETY: a `std::net::TcpListener` has one descriptor, which stays open and the
         // same until it is dropped; nothing here replaces it.
-        #[allow(unsafe_code, reason = "tokio has no other way to watch a listener")]
-        let watched = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
-        Ok(Acceptor(watched?))
+        #[allow(
+            unsafe_code,
+            reason = "tokio has no other way to register a std listener"
+        )]
+        let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+        Ok(Acceptor(registered?))
     }
 
-    /// Accepts the next connection, waiting out whatever passes by itself; `failed` is
-    /// told of that.
+    /// Accepts the next connection, and waits out temporary failures, which are passed to
+    /// `failed`.
     ///
     /// # Errors
-    /// Only if the listener can accept no more.
+    /// If the listener has failed.
     pub(crate) async fn accept(
         &self,
         failed: impl Fn(&io::Error),
@@ -151,60 +227,35 @@ impl Acceptor {
         let accept = |listener: &std::net::TcpListener| {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             let (stream, peer) = acceptfrom_with(listener, flags)?;
-            // Without an address it had failed in the backlog.
+            // A connection without an address had already failed in the backlog.
             let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
             Ok((stream, SocketAddr::try_from(peer)?))
         };
-        let mut failures = Failures::default();
+        let mut backoff = Backoff::default();
         loop {
             match self.0.async_io(Interest::READABLE, accept).await {
                 Ok((stream, peer)) => return Ok((stream.into(), canonical(peer))),
                 Err(error) => {
                     failed(&error);
-                    failures.wait_out(error).await?;
+                    wait_after(error, &mut backoff).await?;
                 }
             }
         }
     }
 }
 
-/// Switches TCP_NODELAY on: an interactive protocol gains, and a bulk one does not lose,
-/// as whole buffers are written at once.
+/// Switches TCP_NODELAY on: interactive protocols gain from it, and bulk transfers do not
+/// lose, because whole buffers are written at once.
 pub(super) fn no_delay(socket: &impl AsFd) {
-    // Fails only if the peer has already gone.
+    // Fails only if the peer is already gone.
     let _ = SockRef::from(socket).set_tcp_nodelay(true);
 }
 
-/// As what it is, if it is an IPv4 address that a dual-stack socket shows as IPv6.
+/// Returns an IPv4-mapped IPv6 address, as dual-stack sockets report it, as IPv4.
 pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
         IpAddr::V6(_) => address,
-    }
-}
-
-/// Failures of accept in a row.
-#[derive(Default)]
-struct Failures(u32);
-
-impl Failures {
-    /// Waits for what passes by itself.
-    async fn wait_out(&mut self, error: io::Error) -> io::Result<()> {
-        match accept_loop_delay(&error, self.0) {
-            Some(Duration::ZERO) => tracing::debug!("a connection failed in the backlog: {error}"),
-            Some(delay) => {
-                if self.0 == 0 {
-                    tracing::warn!(
-                        "cannot accept: {error}; waiting for connections to close \
-                         (raise the limit with `ulimit -n`)"
-                    );
-                }
-                self.0 += 1;
-                tokio::time::sleep(delay).await;
-            }
-            None => return Err(error),
-        }
-        Ok(())
     }
 }
 
@@ -213,12 +264,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accept_backs_off_when_descriptors_run_out_and_only_then() {
-        let delay = |errno: Errno, n| accept_loop_delay(&io::Error::from(errno), n);
-        assert_eq!(delay(Errno::MFILE, 0), Some(Duration::from_millis(5)));
-        assert_eq!(delay(Errno::MFILE, 1), Some(Duration::from_millis(10)));
-        assert_eq!(delay(Errno::NFILE, 40), Some(Duration::from_secs(1)));
-        assert_eq!(delay(Errno::CONNABORTED, 9), Some(Duration::ZERO));
-        assert_eq!(delay(Errno::BADF, 0), None);
+    fn accept_backs_off_only_when_descriptors_run_out() {
+        let mut backoff = Backoff::default();
+        let mut delay = |errno: Errno| accept_loop_delay(&io::Error::from(errno), &mut backoff);
+        assert_eq!(delay(Errno::MFILE), Some(Duration::from_millis(5)));
+        assert_eq!(delay(Errno::CONNABORTED), Some(Duration::ZERO));
+        assert_eq!(delay(Errno::NFILE), Some(Duration::from_millis(10)));
+        assert_eq!(delay(Errno::BADF), None);
+        assert_eq!(backoff.failures(), 2);
     }
 }

@@ -1,9 +1,9 @@
 //! The socket primitives of `halfopen:tcp`, on operating-system sockets.
 //!
-//! Embeddable into any wasmtime embedder's own linker, the way the crates of
-//! wasmtime itself are: put a [`TcpCtx`] and a
-//! [`ResourceTable`](wasmtime::component::ResourceTable) into the store's data,
-//! implement [`TcpView`] for it, and call [`add_to_linker`].
+//! To add the primitives to the linker of your own wasmtime embedding, put a [`TcpCtx`] and
+//! a [`ResourceTable`](wasmtime::component::ResourceTable) into the store's data, implement
+//! [`TcpView`] for the data, and call [`add_to_linker`]: the same four steps as for
+//! `wasmtime-wasi`.
 //!
 //! ```
 //! use halfopen::tcp::{TcpCtx, TcpCtxView, TcpView};
@@ -31,30 +31,53 @@
 //! # }
 //! ```
 //!
-//! What every primitive does in every state is written in `wit/SEMANTICS.md`;
-//! comments here cite its rules.
+//! `wit/SEMANTICS.md` says what each primitive does in each state of a connection; comments
+//! here cite its rules by name, such as R2.
+//!
+//! # Layout
+//! - `host` converts between the generated [`bindings`] and the other modules, and `ctx`
+//!   holds the state of the primitives in a store.
+//! - `socket` is one connection. It combines the `state` of its directions, its
+//!   `transport` (plain or TLS), and its `closing`; the guest's streams are `receive` and
+//!   `send`, and `pump` joins the two of different connections without the guest.
+//! - `meter` measures a connection for its host, and `registry` is a set of connections.
+//!
+//! This module depends on no other module of the crate.
 
 mod address;
+pub mod bindings;
+mod closing;
 mod connection;
 mod ctx;
+mod ending;
 mod error;
 mod host;
-mod life;
 mod listener;
+mod meter;
+mod policy;
 mod pump;
 mod receive;
 mod registry;
-mod secure;
+mod rule;
 mod send;
 mod socket;
+mod state;
+mod timeouts;
+mod transport;
+mod turn;
 
-pub(crate) use crate::bindings::halfopen::tcp::peer::{TlsEnd, TlsSession as PeerTls};
+pub(crate) use bindings::halfopen::tcp::peer::{TlsEnd, TlsSession as PeerTls};
 pub use connection::Connection;
 pub use ctx::{Tcp, TcpCtx, TcpCtxBuilder, TcpCtxView, TcpView, add_to_linker};
+pub use ending::{Ending, Side};
 pub use error::ErrorCode;
-pub(crate) use life::Life;
-pub use life::{Ending, Limit, Report, Side, Timeouts};
+pub use halfopen_model::Backoff;
 pub(crate) use listener::Acceptor;
 pub use listener::{Listener, accept_loop_delay, bind, bind_dual_stack};
+pub(crate) use meter::Meter;
+pub use policy::{Denied, Policy};
 pub(crate) use registry::{Registry, Traffic};
-pub(crate) use socket::{Load, Place, Socket, Stream};
+pub use rule::{AddressRule, AddressRuleError};
+pub(crate) use socket::{Attachment, Socket};
+pub use timeouts::{Limit, Timeouts};
+pub(crate) use transport::Stream;

@@ -4,26 +4,25 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-use super::life::Ending;
 use super::receive::Receiver;
 use super::send::Sender;
-use super::{ErrorCode, Socket};
+use super::{Ending, ErrorCode, Socket};
 
-/// How much is moved at a time.
+/// The most bytes moved at a time.
 const BUFFER: usize = 256 * 1024;
 
 thread_local! {
-    /// Bytes pass through it within one poll, so that one serves all connections of a
-    /// thread.
-    static PASSAGE: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
+    /// Holds bytes only within one poll, so that all connections of a thread share it.
+    static SHARED_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
 }
 
-/// Sends everything that `receiver` receives, then FIN for FIN.
+/// Sends everything that `receiver` receives, and forwards FIN as FIN.
 ///
-/// A connection has memory of its own only while its sink takes less than was received.
+/// A connection allocates a buffer of its own only while its sink accepts less than was
+/// received.
 pub(super) async fn pump(receiver: Receiver, sender: Sender) {
     let Some((source, received)) = receiver.into_parts() else {
-        // It had ended before; dropping the sender passes that on.
+        // The source had ended before; dropping the sender forwards the end.
         return;
     };
     let Some(sink) = sender.socket().cloned() else {
@@ -31,64 +30,65 @@ pub(super) async fn pump(receiver: Receiver, sender: Sender) {
     };
     let mut rest = Vec::new();
     match poll_fn(|cx| poll_move(cx, &source, &sink, &mut rest)).await {
-        Moved::Ended => {
-            // Nobody may be interested.
+        Stop::Ended => {
+            // The guest may have dropped the future.
             let _ = received.send(Ok(()));
             drop(sender);
         }
-        Moved::SourceFailed(error) => {
-            // The end of what came is not the end of what was meant. The cause is told
-            // before its consequence.
+        Stop::SourceFailed(error) => {
+            // The data is truncated, so the sink must not see FIN. The source's error, the
+            // cause, is reported before the sink's.
             let _ = received.send(Err(error));
             sink.abort(Ending::Reset);
         }
-        Moved::SinkFailed(error) => {
-            // The receiving direction is given up, as if dropped.
+        Stop::SinkFailed(error) => {
+            // As if the guest had dropped the receiving direction.
             let _ = received.send(Ok(()));
             sender.fail(error);
         }
     }
 }
 
-/// How it came to an end.
-enum Moved {
+/// Why the pump stops.
+enum Stop {
     Ended,
     SourceFailed(ErrorCode),
     SinkFailed(ErrorCode),
 }
 
-/// Moves what there is, until one of them has to be waited for.
+/// Moves data until the source has none or the sink accepts none. `rest` is what was
+/// received and not yet sent.
 fn poll_move(
     cx: &mut Context<'_>,
     source: &Socket,
     sink: &Socket,
     rest: &mut Vec<u8>,
-) -> Poll<Moved> {
+) -> Poll<Stop> {
     loop {
         let mut sent = 0;
         while sent < rest.len() {
             match sink.poll_send(cx, &rest[sent..]) {
                 Poll::Ready(Ok(length)) => sent += length,
-                Poll::Ready(Err(error)) => return Poll::Ready(Moved::SinkFailed(error)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Stop::SinkFailed(error)),
                 Poll::Pending => {
                     rest.drain(..sent);
                     return Poll::Pending;
                 }
             }
         }
-        // Idle connections keep no memory.
+        // Idle connections hold no memory.
         *rest = Vec::new();
-        let moved = PASSAGE.with_borrow_mut(|buffer| {
+        let moved = SHARED_BUFFER.with_borrow_mut(|buffer| {
             let length = match ready!(source.poll_receive(cx, buffer)) {
-                Ok(0) => return Poll::Ready(Some(Moved::Ended)),
+                Ok(0) => return Poll::Ready(Some(Stop::Ended)),
                 Ok(length) => length,
-                Err(error) => return Poll::Ready(Some(Moved::SourceFailed(error))),
+                Err(error) => return Poll::Ready(Some(Stop::SourceFailed(error))),
             };
             let mut sent = 0;
             while sent < length {
                 match sink.poll_send(cx, &buffer[sent..length]) {
                     Poll::Ready(Ok(length)) => sent += length,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Moved::SinkFailed(error))),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Stop::SinkFailed(error))),
                     Poll::Pending => {
                         *rest = buffer[sent..length].to_vec();
                         return Poll::Pending;

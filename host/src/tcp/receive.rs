@@ -12,37 +12,38 @@ use wasmtime::{AsContextMut as _, StoreContextMut};
 
 use super::{ErrorCode, Socket};
 
-/// Room for one read where the reader is not a guest with a buffer of its own.
-/// As large as Node's reads.
+/// The size of a read whose reader is not a guest with a buffer of its own. Node reads as
+/// much at a time.
 pub(super) const CHUNK: usize = 64 * 1024;
 
-/// How a direction ended; sent once, and taken for a local abort if it is not.
-pub(super) type Outcome = oneshot::Sender<Result<(), ErrorCode>>;
+/// Reports how a direction ended, once. Dropped unused, it reports a local abort.
+pub(super) type EndSender = oneshot::Sender<Result<(), ErrorCode>>;
 
-/// Produces what the peer sends. Dropped early, it gives up the rest (rule R6).
-pub(super) struct Receiver(Option<(Arc<Socket>, Outcome)>);
+/// Produces the data that the peer sends; `None` once the direction has ended. Dropping it
+/// before gives up the rest of the data (rule R6).
+pub(super) struct Receiver(Option<(Arc<Socket>, EndSender)>);
 
 impl Receiver {
-    pub(super) fn new(socket: Arc<Socket>, outcome: Outcome) -> Self {
-        Receiver(Some((socket, outcome)))
+    pub(super) fn new(socket: Arc<Socket>, end: EndSender) -> Self {
+        Receiver(Some((socket, end)))
     }
 
-    /// The socket and the outcome still to be told, unless it has ended.
-    pub(super) fn into_parts(mut self) -> Option<(Arc<Socket>, Outcome)> {
+    /// Returns the socket and the sender of its end; `None` if the direction has ended.
+    pub(super) fn into_parts(mut self) -> Option<(Arc<Socket>, EndSender)> {
         self.0.take()
     }
 
     fn end(&mut self, result: Result<(), ErrorCode>) {
-        if let Some((_, outcome)) = self.0.take() {
-            // Nobody may be interested.
-            let _ = outcome.send(result);
+        if let Some((_, end)) = self.0.take() {
+            // The guest may have dropped the future.
+            let _ = end.send(result);
         }
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // Given up by the program: that is not an error, unless there was one before.
+        // Giving up the rest is not an error, unless the connection had failed before.
         if let Some((socket, _)) = &self.0 {
             let result = socket.failure().map_or(Ok(()), Err);
             self.end(result);
@@ -64,7 +65,7 @@ impl<D> StreamProducer<D> for Receiver {
         let Some((socket, _)) = &self.0 else {
             return Poll::Ready(Ok(StreamResult::Dropped));
         };
-        // A read of length 0 asks whether there is something to read (rule R7).
+        // A read of length 0 waits until there is something to read (rule R7).
         if destination.remaining(store.as_context_mut()) == Some(0) {
             return match socket.poll_readable(cx) {
                 Poll::Ready(()) => Poll::Ready(Ok(StreamResult::Completed)),
@@ -79,7 +80,7 @@ impl<D> StreamProducer<D> for Receiver {
                 Poll::Ready(Ok(StreamResult::Dropped))
             }
             Poll::Ready(Ok(length)) => {
-                socket.note_moved();
+                socket.count_transfer();
                 destination.mark_written(length);
                 Poll::Ready(Ok(StreamResult::Completed))
             }
@@ -92,8 +93,8 @@ impl<D> StreamProducer<D> for Receiver {
         }
     }
 
-    /// Lets `write` recover the socket behind a stream that the guest only passes
-    /// on, and move the bytes without it (rule W9).
+    /// Lets `write` recover the socket behind a stream that the guest only forwards, and
+    /// move the bytes without the guest (rule W9).
     fn try_into(me: Pin<Box<Self>>, ty: TypeId) -> Result<Box<dyn Any>, Pin<Box<Self>>> {
         if ty == TypeId::of::<Receiver>() {
             let me: Box<Self> = Pin::into_inner(me);

@@ -1,6 +1,8 @@
-//! Who is connected: to abort connections together, and to wait for their end.
+//! Sets of connections: to limit, count and abort them together, and to wait for their
+//! end.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -9,11 +11,22 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::Socket;
-use super::life::{Ending, Timeouts};
+use super::{Ending, Timeouts};
 
-/// A set of connections. A connection is in it from its opening until it is
-/// closed for good, the gentle close included.
+/// A connection as its registries see it.
+pub(super) trait Member: fmt::Debug + Send + Sync {
+    /// Adds the connection to `traffic`.
+    fn count(&self, traffic: &mut Traffic);
+
+    /// Resets the connection if it has not ended.
+    fn abort(&self, ending: Ending);
+
+    /// Resets the connection if it has reached one of `timeouts`.
+    fn enforce(&self, timeouts: &Timeouts, now: Instant);
+}
+
+/// A set of connections; clones share it. A connection is in the set from its opening
+/// until it has closed for good, the gentle close included.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry(Arc<Shared>);
 
@@ -21,29 +34,33 @@ pub(crate) struct Registry(Arc<Shared>);
 struct Shared {
     entries: Mutex<Entries>,
     emptied: Notify,
-    /// How often data was moved between a guest and its connections.
-    moved: AtomicU64,
+    /// How often data was transferred between a guest and the connections.
+    transfers: AtomicU64,
     shut_down: CancellationToken,
 }
 
 #[derive(Debug, Default)]
 struct Entries {
     next: u64,
-    sockets: HashMap<u64, Weak<Socket>>,
+    members: HashMap<u64, Weak<dyn Member>>,
 }
 
-/// What goes on on the connections of a registry.
+/// The connections of a registry at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
+    /// Connections with both directions open.
     pub(crate) open: usize,
+    /// Connections of which one direction has ended.
     pub(crate) half_open: usize,
+    /// Connections that nothing uses any more, and that are not yet closed.
     pub(crate) closing: usize,
-    /// Bytes of those that are not closing.
+    /// Bytes received on connections that are in use.
     pub(crate) received: u64,
+    /// Bytes sent on connections that are in use.
     pub(crate) sent: u64,
 }
 
-/// A connection's place in a registry; dropping it takes the connection out.
+/// A connection's place in a registry; dropping it removes the connection.
 #[derive(Debug)]
 pub(super) struct Registration {
     registry: Registry,
@@ -51,49 +68,49 @@ pub(super) struct Registration {
 }
 
 impl Registry {
-    pub(super) fn register(&self, socket: Weak<Socket>) -> Registration {
+    pub(super) fn register(&self, member: Weak<dyn Member>) -> Registration {
         let mut entries = self.entries();
         let key = entries.next;
         entries.next += 1;
-        entries.sockets.insert(key, socket);
+        entries.members.insert(key, member);
         Registration {
             registry: self.clone(),
             key,
         }
     }
 
-    /// How often the guest's connections have moved data.
+    /// How often data was transferred between a guest and the connections.
     pub(crate) fn moved(&self) -> u64 {
-        self.0.moved.load(Ordering::Relaxed)
+        self.0.transfers.load(Ordering::Relaxed)
     }
 
-    /// How many connections are open, or closing.
+    /// The number of connections, including those being closed.
     pub(crate) fn len(&self) -> usize {
-        self.entries().sockets.len()
+        self.entries().members.len()
     }
 
-    /// What goes on on them.
+    /// Counts the connections and their bytes.
     pub(crate) fn traffic(&self) -> Traffic {
         let mut traffic = Traffic {
             closing: self.len(),
             ..Traffic::default()
         };
-        for socket in self.sockets() {
+        for member in self.members() {
             traffic.closing = traffic.closing.saturating_sub(1);
-            socket.count(&mut traffic);
+            member.count(&mut traffic);
         }
         traffic
     }
 
-    /// Resets every connection that has not ended. Those that are closing gently
-    /// have sent everything, and are left to it.
+    /// Resets every connection that has not ended. Connections that are closing gently
+    /// have sent everything, and are left to finish.
     pub(crate) fn abort_all(&self, ending: &Ending) {
-        for socket in self.sockets() {
-            socket.abort(ending.clone());
+        for member in self.members() {
+            member.abort(ending.clone());
         }
     }
 
-    /// Resets the connections on which something takes too long, again and again.
+    /// Resets connections that reach one of `timeouts`, until the future is dropped.
     pub(crate) async fn enforce(&self, timeouts: Timeouts) {
         let Some(period) = timeouts.period() else {
             return;
@@ -101,20 +118,20 @@ impl Registry {
         loop {
             sleep(period).await;
             let now = Instant::now();
-            for socket in self.sockets() {
-                socket.enforce(&timeouts, now);
+            for member in self.members() {
+                member.enforce(&timeouts, now);
             }
         }
     }
 
-    /// Those that are open. That the last to hold one of them may be who asked is why
-    /// it is not asked under the lock, which closing takes.
-    fn sockets(&self) -> impl Iterator<Item = Arc<Socket>> + use<> {
-        let sockets: Vec<_> = self.entries().sockets.values().cloned().collect();
-        sockets.into_iter().filter_map(|socket| socket.upgrade())
+    /// The connections in use. They are upgraded without the lock: the caller may come to
+    /// hold the last reference to one, and dropping that takes the lock.
+    fn members(&self) -> impl Iterator<Item = Arc<dyn Member>> + use<> {
+        let members: Vec<_> = self.entries().members.values().cloned().collect();
+        members.into_iter().filter_map(|member| member.upgrade())
     }
 
-    /// Resets every connection, and cuts every gentle close short.
+    /// Resets every connection that has not ended, and cuts every gentle close short.
     pub(crate) fn shut_down(&self) {
         self.abort_all(&Ending::Stopped);
         self.0.shut_down.cancel();
@@ -141,9 +158,9 @@ impl Registry {
 }
 
 impl Registration {
-    /// Data was moved between the guest and a connection.
-    pub(super) fn note_moved(&self) {
-        self.registry.0.moved.fetch_add(1, Ordering::Relaxed);
+    /// Counts one transfer of data between the guest and the connection.
+    pub(super) fn count_transfer(&self) {
+        self.registry.0.transfers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Resolves when the registry is shut down.
@@ -155,8 +172,8 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut entries = self.registry.entries();
-        entries.sockets.remove(&self.key);
-        if entries.sockets.is_empty() {
+        entries.members.remove(&self.key);
+        if entries.members.is_empty() {
             self.registry.0.emptied.notify_waiters();
         }
     }

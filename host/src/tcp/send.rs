@@ -7,16 +7,16 @@ use std::task::{Context, Poll};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Source, StreamConsumer, StreamResult};
 
-use super::receive::Outcome;
+use super::receive::EndSender;
 use super::{ErrorCode, Socket};
 
-/// Sends what the program writes. That it is dropped is the end of the program's
-/// data, and thus our FIN (rule W2).
-pub(super) struct Sender(Option<(Arc<Socket>, Outcome)>);
+/// Sends the data that the guest writes; `None` once the direction has ended. Dropping it
+/// before ends the data, and thus sends our FIN (rule W2).
+pub(super) struct Sender(Option<(Arc<Socket>, EndSender)>);
 
 impl Sender {
-    pub(super) fn new(socket: Arc<Socket>, outcome: Outcome) -> Self {
-        Sender(Some((socket, outcome)))
+    pub(super) fn new(socket: Arc<Socket>, end: EndSender) -> Self {
+        Sender(Some((socket, end)))
     }
 
     pub(super) fn socket(&self) -> Option<&Arc<Socket>> {
@@ -24,13 +24,13 @@ impl Sender {
     }
 
     fn end(&mut self, result: Result<(), ErrorCode>) {
-        if let Some((_, outcome)) = self.0.take() {
-            // Nobody may be interested.
-            let _ = outcome.send(result);
+        if let Some((_, end)) = self.0.take() {
+            // The guest may have dropped the future.
+            let _ = end.send(result);
         }
     }
 
-    /// Ends by an error instead of FIN.
+    /// Ends the direction by an error instead of FIN.
     pub(super) fn fail(mut self, error: ErrorCode) {
         self.end(Err(error));
     }
@@ -38,8 +38,8 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        // After an abort this reports the abort, and sends nothing: a store that
-        // is torn down drops its streams as well, and that is no FIN.
+        // After an abort this reports the abort, and sends nothing: dropping a store drops
+        // its streams as well, which must not look like the end of the data.
         if let Some(result) = self.socket().map(|socket| socket.finish_sending()) {
             self.end(result);
         }
@@ -60,7 +60,7 @@ impl<D> StreamConsumer<D> for Sender {
             return Poll::Ready(Ok(StreamResult::Dropped));
         };
         let mut source = source.as_direct(store);
-        // A write of length 0 asks whether there is room.
+        // A write of length 0 waits until something can be sent.
         if source.remaining().is_empty() {
             return match socket.poll_writable(cx) {
                 Poll::Ready(()) => Poll::Ready(Ok(StreamResult::Completed)),
@@ -70,7 +70,7 @@ impl<D> StreamConsumer<D> for Sender {
         }
         match socket.poll_send(cx, source.remaining()) {
             Poll::Ready(Ok(length)) => {
-                socket.note_moved();
+                socket.count_transfer();
                 source.mark_read(length);
                 Poll::Ready(Ok(StreamResult::Completed))
             }
@@ -78,7 +78,7 @@ impl<D> StreamConsumer<D> for Sender {
                 self.end(Err(error));
                 Poll::Ready(Ok(StreamResult::Dropped))
             }
-            Poll::Pending if finish => Poll::Ready(Ok(match socket.give_up_send() {
+            Poll::Pending if finish => Poll::Ready(Ok(match socket.abandon_send() {
                 0 => StreamResult::Cancelled,
                 length => {
                     source.mark_read(length);

@@ -1,4 +1,5 @@
-//! What the servers are put under: closed loops over loopback, from several threads.
+//! The loads that servers are measured under: closed loops over loopback, from several
+//! threads.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -17,24 +18,25 @@ use crate::server::{Kind, Places, Server};
 /// One load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Load {
-    /// So many connections send so many bytes, and wait until they are back.
+    /// Each connection sends this many bytes, waits until they are back, and repeats.
     RoundTrips { connections: usize, bytes: usize },
-    /// So many connections send and receive without end.
+    /// Each connection sends and receives without a pause.
     Bulk { connections: usize },
-    /// So many connections ask without pause, and one now and then: how long each waits.
+    /// This many connections make round trips without a pause, and one more makes them now
+    /// and then.
     Skewed { busy: usize },
-    /// Connects, has 64 bytes back, closes, and again.
+    /// Each client connects, makes a round trip of 64 bytes, closes, and repeats.
     Churn,
-    /// So many connections do nothing, and one does round trips.
+    /// This many connections do nothing, and one more makes round trips.
     Idle { connections: usize },
-    /// From the start of the process to its first echo.
+    /// A process starts and serves its first round trip.
     Start { warm: bool },
 }
 
-/// How many clients connect and close at once.
+/// The number of clients that connect and close at the same time.
 const CHURN_CLIENTS: usize = 32;
 
-/// One figure: what it is, in which unit, and whether more is better.
+/// A figure that is measured: its name, its unit, and its better direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Metric {
     pub(crate) name: &'static str,
@@ -58,7 +60,7 @@ const THROUGHPUT: Metric = Metric {
     more_is_better: true,
 };
 const EACH: Metric = less("memory each", "KiB");
-/// Processor time of the server for each round trip, connection or megabyte.
+/// The server's processor time for each round trip, connection or megabyte.
 const CPU: Metric = less("processor", "µs each");
 const TIME: Metric = less("time", "ms");
 
@@ -70,11 +72,11 @@ const fn less(name: &'static str, unit: &'static str) -> Metric {
     }
 }
 
-/// What was measured.
+/// The figures of one measurement.
 pub(crate) type Figures = Vec<(Metric, f64)>;
 
 impl Load {
-    /// Its name in tables.
+    /// Returns the load's name in tables.
     pub(crate) fn name(&self) -> String {
         match self {
             Load::RoundTrips { connections, bytes } => {
@@ -89,7 +91,7 @@ impl Load {
         }
     }
 
-    /// How many connections it has open at once.
+    /// Returns how many connections the load has open at the same time.
     pub(crate) fn connections(&self) -> usize {
         match *self {
             Load::RoundTrips { connections, .. }
@@ -101,7 +103,7 @@ impl Load {
         }
     }
 
-    /// Puts a server of this kind under it for so long, after a warm-up.
+    /// Measures a server of this kind for `time`, after a warm-up.
     pub(crate) fn measure(&self, kind: &Kind, places: &Places, time: Duration) -> Result<Figures> {
         if let Load::Start { warm } = *self {
             return start(kind, places, warm);
@@ -110,16 +112,16 @@ impl Load {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
-        // Some leave those waiting whom they have no place for.
+        // A server may leave connections waiting that it has no room for.
         let longest = 4 * time + Duration::from_secs(30);
         let figures = runtime
-            .block_on(async { tokio::time::timeout(longest, self.put_on(&server, time)).await });
-        // Whatever is left of the load ends with it.
+            .block_on(async { tokio::time::timeout(longest, self.load(&server, time)).await });
+        // The rest of the load ends with the runtime.
         runtime.shutdown_timeout(Duration::from_secs(5));
-        figures.with_context(|| format!("nothing for {} s", longest.as_secs()))?
+        figures.with_context(|| format!("not finished after {} s", longest.as_secs()))?
     }
 
-    async fn put_on(&self, server: &Server, time: Duration) -> Result<Figures> {
+    async fn load(&self, server: &Server, time: Duration) -> Result<Figures> {
         match *self {
             Load::RoundTrips { connections, bytes } => {
                 round_trips(server, connections, bytes, time).await
@@ -139,7 +141,7 @@ async fn connect(address: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// When the load counts: after a warm-up.
+/// The time in which a load is measured, after a warm-up.
 #[derive(Clone, Copy)]
 struct Span {
     from: Instant,
@@ -160,7 +162,7 @@ impl Span {
     }
 }
 
-/// Processor time that the server uses within the span.
+/// Returns the processor time that the server uses within the span, in seconds.
 async fn used_within(server: &Server, span: Span) -> Result<f64> {
     tokio::time::sleep_until(span.from.into()).await;
     let before = server.processor_time()?;
@@ -168,7 +170,7 @@ async fn used_within(server: &Server, span: Span) -> Result<f64> {
     Ok(server.processor_time()? - before)
 }
 
-/// Nanoseconds, to three digits.
+/// Makes a histogram of nanoseconds, exact to three digits.
 fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new(3)?)
 }
@@ -186,7 +188,7 @@ async fn round_trips(
     let span = Span::of(time);
     let mut tasks = JoinSet::new();
     for stream in streams {
-        tasks.spawn(ask(stream, bytes, span));
+        tasks.spawn(request(stream, bytes, span));
     }
     let used = used_within(server, span).await?;
     let mut all = histogram()?;
@@ -195,8 +197,9 @@ async fn round_trips(
     }
     let rate = all.len() as f64 / span.seconds();
     let processor = used / all.len() as f64 * 1e6;
-    // A client that waits asks nothing meanwhile: what it would have asked is added,
-    // one request for each usual interval (coordinated omission).
+    // While a client waits for an answer it sends no requests. The requests that it would
+    // have sent are added, one for each usual interval, so that a stall counts in full
+    // (coordinated omission).
     let interval = connections as f64 / rate * 1e9;
     let corrected = all.clone_correct(interval as u64);
     Ok(vec![
@@ -208,22 +211,22 @@ async fn round_trips(
     ])
 }
 
-/// Round trips one after another; how long each of those within the span took.
-async fn ask(mut stream: TcpStream, bytes: usize, span: Span) -> Result<Histogram<u64>> {
+/// Makes round trips, one after another. Returns the durations of those within the span.
+async fn request(mut stream: TcpStream, bytes: usize, span: Span) -> Result<Histogram<u64>> {
     let mut latencies = histogram()?;
-    let request = vec![b'x'; bytes];
+    let question = vec![b'x'; bytes];
     let mut answer = vec![0; bytes];
     loop {
-        let asked = Instant::now();
-        stream.write_all(&request).await?;
+        let start = Instant::now();
+        stream.write_all(&question).await?;
         stream.read_exact(&mut answer).await?;
         let now = Instant::now();
         if now >= span.to {
-            ensure!(answer == request, "wrong bytes came back");
+            ensure!(answer == question, "other bytes came back");
             return Ok(latencies);
         }
         if now >= span.from {
-            latencies.record((now - asked).as_nanos() as u64)?;
+            latencies.record((now - start).as_nanos() as u64)?;
         }
     }
 }
@@ -237,16 +240,16 @@ async fn skewed(server: &Server, busy: usize, time: Duration) -> Result<Figures>
     let span = Span::of(time);
     let mut tasks = JoinSet::new();
     for stream in streams {
-        tasks.spawn(ask(stream, 4096, span));
+        tasks.spawn(request(stream, 4096, span));
     }
     let mut waited = histogram()?;
     let mut answer = [0; 64];
     tokio::time::sleep_until(span.from.into()).await;
     while Instant::now() < span.to {
-        let asked = Instant::now();
+        let start = Instant::now();
         seldom.write_all(&[b'x'; 64]).await?;
         seldom.read_exact(&mut answer).await?;
-        waited.record(asked.elapsed().as_nanos() as u64)?;
+        waited.record(start.elapsed().as_nanos() as u64)?;
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let mut all = histogram()?;
@@ -313,9 +316,9 @@ async fn churn(server: &Server, time: Duration) -> Result<Figures> {
             let mut latencies = histogram()?;
             let mut host = 0_u8;
             loop {
-                let asked = Instant::now();
-                // Each connection leaves its port in TIME-WAIT: from one address they
-                // would soon be gone, and the search for a free one what is measured.
+                let start = Instant::now();
+                // Each connection leaves its port in TIME-WAIT. From a single address, free
+                // ports would soon run out, and the search for one would be measured.
                 host = host % 250 + 1;
                 let socket = TcpSocket::new_v4()?;
                 socket.bind(SocketAddr::from(([127, 1, client, host], 0)))?;
@@ -325,13 +328,16 @@ async fn churn(server: &Server, time: Duration) -> Result<Figures> {
                 stream.write_all(&[b'x'; 64]).await?;
                 stream.read_exact(&mut answer).await?;
                 stream.shutdown().await?;
-                ensure!(stream.read(&mut answer).await? == 0, "more came");
+                ensure!(
+                    stream.read(&mut answer).await? == 0,
+                    "more bytes came than were sent"
+                );
                 let now = Instant::now();
                 if now >= span.to {
                     return Ok(latencies);
                 }
                 if now >= span.from {
-                    latencies.record((now - asked).as_nanos() as u64)?;
+                    latencies.record((now - start).as_nanos() as u64)?;
                 }
             }
         });
@@ -350,7 +356,7 @@ async fn churn(server: &Server, time: Duration) -> Result<Figures> {
 }
 
 async fn idle(server: &Server, connections: usize, time: Duration) -> Result<Figures> {
-    // What is made once is not counted.
+    // The first connections allocate what is allocated once.
     for _ in 0..100 {
         echo_once(server.address).await?;
     }
@@ -360,7 +366,7 @@ async fn idle(server: &Server, connections: usize, time: Duration) -> Result<Fig
         idle.push(echo_once(server.address).await?);
     }
     let after = server.memory()?;
-    let latencies = ask(connect(server.address).await?, 64, Span::of(time)).await?;
+    let latencies = request(connect(server.address).await?, 64, Span::of(time)).await?;
     Ok(vec![
         (
             EACH,
@@ -371,7 +377,7 @@ async fn idle(server: &Server, connections: usize, time: Duration) -> Result<Fig
     ])
 }
 
-/// A connection that has been served once.
+/// Connects, and makes one round trip.
 async fn echo_once(address: SocketAddr) -> Result<TcpStream> {
     let mut stream = connect(address).await?;
     let mut answer = [0; 64];
@@ -380,7 +386,7 @@ async fn echo_once(address: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// From the start of the process to its first echo.
+/// Measures the time from the start of the process to its first echo.
 fn start(kind: &Kind, places: &Places, warm: bool) -> Result<Figures> {
     let cache = std::env::temp_dir().join(format!("halfopen-bench-{}", std::process::id()));
     let places = places.with_cache(&cache);

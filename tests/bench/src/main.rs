@@ -1,7 +1,7 @@
-//! Measures halfopen beside an echo on tokio, one on bare epoll, and Node: every figure
-//! is a ratio to a peer that was measured in the same run, in turns with it.
+//! Measures halfopen next to an echo on tokio, an echo on bare epoll, and Node. The servers
+//! are measured in turns, and every figure is also given as a ratio to one of the same run.
 
-#![allow(clippy::print_stdout, reason = "tables go to the standard output")]
+#![allow(clippy::print_stdout, reason = "tables go to standard output")]
 
 mod load;
 mod native;
@@ -25,7 +25,7 @@ use server::{KINDS, Kind, Places};
 #[command(
     name = "halfopen-bench",
     version,
-    about = "Measures halfopen beside native servers and Node"
+    about = "Measures halfopen next to native servers and Node"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -34,21 +34,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures, and prints a table.
+    /// Measure, and print tables.
     Run(RunArgs),
-    /// Prints the tables of a result again.
+    /// Print the tables of an earlier result.
     Show {
         /// A file that `run --output` wrote.
         file: PathBuf,
     },
-    /// Sets two results side by side.
+    /// Compare two results.
     Compare {
         /// A file that `run --output` wrote.
         first: PathBuf,
-        /// Another one.
+        /// Another such file.
         second: PathBuf,
     },
-    /// Serves an echo without WebAssembly, to compare with.
+    /// Serve an echo without WebAssembly, to compare with.
     #[command(hide = true)]
     Serve {
         /// `tokio` or `epoll`.
@@ -58,25 +58,27 @@ enum Command {
 
 #[derive(clap::Args)]
 struct RunArgs {
-    /// The loads and servers that tell most, in under three minutes.
+    /// Measure a selection of loads and servers, in under three minutes.
     #[arg(long)]
     short: bool,
-    /// How often all are measured, in turns.
+    /// Number of rounds, in each of which every server is measured once (default: 5, or 3
+    /// with `--short`).
     #[arg(long)]
     rounds: Option<usize>,
-    /// Seconds that each load lasts, after a warm-up.
+    /// Seconds that each measurement lasts, after a warm-up (default: 1.5, or 0.5 with
+    /// `--short`).
     #[arg(long)]
     seconds: Option<f64>,
-    /// Only loads with this in their name. May be given several times.
+    /// Measure only loads with this text in their name. May be given several times.
     #[arg(long)]
     load: Vec<String>,
-    /// Only these servers. May be given several times.
+    /// Measure only this server. May be given several times.
     #[arg(long)]
     server: Vec<String>,
-    /// More and more connections, on one processor and on more: for the curves of growth.
+    /// Measure with increasing numbers of connections and of processors.
     #[arg(long)]
     scaling: bool,
-    /// Writes the results there as JSON, and a plot beside them as SVG.
+    /// Write the results to this file as JSON, and a plot next to it as SVG.
     #[arg(long)]
     output: Option<PathBuf>,
 }
@@ -96,7 +98,7 @@ fn main() -> Result<()> {
         Command::Serve { kind } => match kind.as_str() {
             "tokio" => native::tokio_echo(),
             "epoll" => native::epoll_echo(),
-            other => bail!("`{other}` is none of tokio, epoll"),
+            other => bail!("unknown server `{other}`; there are tokio and epoll"),
         },
     }
 }
@@ -212,7 +214,7 @@ fn run(args: &RunArgs) -> Result<()> {
             args.load.is_empty() || args.load.iter().any(|part| load.name().contains(part))
         })
         .collect();
-    ensure!(!loads.is_empty(), "no load has that in its name");
+    ensure!(!loads.is_empty(), "no load has this text in its name");
     let kinds = chosen(args)?;
     let rounds = args.rounds.unwrap_or(if args.short { 3 } else { 5 });
     let seconds = args.seconds.unwrap_or(if args.short { 0.5 } else { 1.5 });
@@ -220,7 +222,7 @@ fn run(args: &RunArgs) -> Result<()> {
     for kind in &kinds {
         eprintln!("{}: {}", kind.name, kind.what);
     }
-    eprintln!("{}", processors.told());
+    eprintln!("{}", processors.describe());
     let mut rows = Vec::new();
     let mut measure_all = |places: &Places, suffix: &str| {
         for load in &loads {
@@ -258,7 +260,7 @@ fn run(args: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-/// Puts each server under the load once.
+/// Measures each server under a load once.
 fn measure(
     load: &Load,
     name: &str,
@@ -270,9 +272,9 @@ fn measure(
     for kind in kinds.iter().filter(|kind| kind.takes(load.connections())) {
         let figures = match load.measure(kind, places, time) {
             Ok(figures) => figures,
-            // It has no figure then, and the others have theirs.
+            // The server has no figure for this load; the other servers go on.
             Err(error) => {
-                eprintln!("!!! {} does not stand {name}: {error}", kind.name);
+                eprintln!("!!! {} fails under {name}: {error:#}", kind.name);
                 continue;
             }
         };
@@ -295,12 +297,13 @@ fn measure(
     }
 }
 
+/// Returns the servers to measure.
 fn chosen(args: &RunArgs) -> Result<Vec<&'static Kind>> {
     for name in &args.server {
         let names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
         ensure!(
             names.contains(&name.as_str()),
-            "`{name}` is none of {}",
+            "unknown server `{name}`; there are {}",
             names.join(", ")
         );
     }
@@ -323,16 +326,16 @@ fn chosen(args: &RunArgs) -> Result<Vec<&'static Kind>> {
     Ok(there)
 }
 
-/// Which processors there are, and who gets which.
+/// The processors of this machine, and how servers and load divide them.
 struct Processors {
     all: Vec<usize>,
-    /// Half of them, where there are enough: so that servers and load do not take them from
-    /// each other.
+    /// The servers' half, if there are at least three processors: servers and load then do
+    /// not compete. `None` if they share all of them.
     servers: Option<Vec<usize>>,
 }
 
 impl Processors {
-    /// Divides them. This process gets its own at once.
+    /// Divides the processors, and restricts this process to its half.
     fn divide() -> Result<Self> {
         let allowed = sched_getaffinity(None)?;
         let all: Vec<usize> = (0..CpuSet::MAX_CPU)
@@ -347,7 +350,7 @@ impl Processors {
         Ok(Processors { all, servers })
     }
 
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         match &self.servers {
             Some(servers) => {
                 format!("servers on processors {servers:?}, the load on as many others")
@@ -356,14 +359,15 @@ impl Processors {
         }
     }
 
-    /// How many at a time, for curves of growth.
+    /// Returns the numbers of processors to measure growth on: 1, 2, 4 and so on.
     fn growing(&self) -> impl Iterator<Item = usize> {
         let most = self.servers.as_ref().unwrap_or(&self.all).len();
         std::iter::successors(Some(1), |count| Some(2 * count))
             .take_while(move |&count| count <= most)
     }
 
-    /// So many for the servers. Where the load shares them, it gets no others either.
+    /// Gives this many processors to the servers. Where the load shares them, it is
+    /// restricted to the same ones.
     fn take(&self, count: usize) -> Result<Option<&[usize]>> {
         match &self.servers {
             Some(servers) => Ok(Some(&servers[..count])),
@@ -375,7 +379,7 @@ impl Processors {
     }
 }
 
-/// Keeps this process, and those that it starts, to these processors.
+/// Restricts this process and its later children to these processors.
 fn restrict_to(cpus: &[usize]) -> Result<()> {
     let mut set = CpuSet::new();
     for &cpu in cpus {
@@ -385,7 +389,7 @@ fn restrict_to(cpus: &[usize]) -> Result<()> {
 }
 
 fn date() -> String {
-    // Whoever reads it wants no more than the day.
+    // Asks date(1), because the standard library has no calendar.
     let output = std::process::Command::new("date").arg("+%Y-%m-%d").output();
     output.map_or(String::new(), |output| {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -400,8 +404,8 @@ fn machine(processors: &Processors) -> Result<String> {
         .map_or("unknown processor", |(_, model)| model);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let count = processors.all.len();
-    let (kernel, told) = (kernel.trim(), processors.told());
-    Ok(format!("{count} × {model}, Linux {kernel}, {told}"))
+    let (kernel, division) = (kernel.trim(), processors.describe());
+    Ok(format!("{count} × {model}, Linux {kernel}, {division}"))
 }
 
 fn versions() -> BTreeMap<String, String> {

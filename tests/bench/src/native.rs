@@ -1,4 +1,4 @@
-//! The servers that halfopen is compared with: echoes in Rust without WebAssembly.
+//! The native servers that halfopen is compared with: echoes in Rust, without WebAssembly.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -10,10 +10,10 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// As large as halfopen's and Node's reads.
+/// The size of a read, the same as halfopen's and Node's.
 const BUFFER: usize = 64 * 1024;
 
-/// A task per connection on all processors.
+/// Serves with a task for each connection, on all processors.
 pub(crate) fn tokio_echo() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -38,28 +38,25 @@ pub(crate) fn tokio_echo() -> Result<()> {
                         Err(_) => return,
                     }
                 }
-                // The peer may have gone.
+                // Fails if the peer has reset the connection.
                 let _ = stream.shutdown().await;
             });
         }
     })
 }
 
-/// With the backlog of halfopen and of Node.
+/// Listens on a free port, with the backlog of halfopen and Node, and prints the address.
 fn listen() -> Result<TcpListener> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     rustix::net::listen(&listener, 511)?;
-    #[allow(
-        clippy::print_stdout,
-        reason = "the one line that says where it listens"
-    )]
+    #[allow(clippy::print_stdout, reason = "the first line is the address")]
     {
         println!("{}", listener.local_addr()?);
     }
     Ok(listener)
 }
 
-/// One thread and one buffer: what the system takes for itself.
+/// Serves with one thread, one buffer and epoll: little more than the system's own work.
 pub(crate) fn epoll_echo() -> Result<()> {
     let listener = listen()?;
     listener.set_nonblocking(true)?;
@@ -89,7 +86,7 @@ pub(crate) fn epoll_echo() -> Result<()> {
             } else if let Some(echo) = connections.get_mut(&fd)
                 && !echo.go_on(&mut buffer)
             {
-                // Closing takes it out of the set.
+                // Closing a descriptor removes it from the epoll set.
                 connections.remove(&fd);
             }
         }
@@ -98,7 +95,7 @@ pub(crate) fn epoll_echo() -> Result<()> {
 
 struct Echo {
     stream: TcpStream,
-    /// What the system has not taken yet.
+    /// The bytes that the kernel has not taken yet.
     pending: Vec<u8>,
 }
 
@@ -110,7 +107,7 @@ impl Echo {
         }
     }
 
-    /// Does what can be done; false when the connection is over.
+    /// Reads and writes until the socket blocks. Returns false once the connection is over.
     fn go_on(&mut self, buffer: &mut [u8]) -> bool {
         loop {
             while !self.pending.is_empty() {
@@ -121,7 +118,7 @@ impl Echo {
             }
             match self.stream.read(buffer) {
                 Ok(0) => {
-                    // The peer may have gone.
+                    // Fails if the peer has reset the connection.
                     let _ = self.stream.shutdown(Shutdown::Write);
                     return false;
                 }

@@ -1,4 +1,4 @@
-//! Plots: one picture that tells a run.
+//! Plots: one picture for each run.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,8 +11,7 @@ use crate::server::TOKIO;
 
 const SIZE: (u32, u32) = (1100, 640);
 
-/// Draws the curves of growth where the same load was measured on more and more
-/// connections, and the ratios to tokio otherwise.
+/// Draws growth with connections if the run measured it, and ratios to tokio otherwise.
 pub(crate) fn draw(run: &Run, path: &Path) -> Result<()> {
     let rates = growth(run, "rate", 1.0);
     let drawn = if rates.values().any(|points| points.len() > 3) {
@@ -24,10 +23,10 @@ pub(crate) fn draw(run: &Run, path: &Path) -> Result<()> {
 }
 
 type Drawn = Result<(), Box<dyn std::error::Error>>;
-/// By server and how many processors it had: a figure by the number of connections.
+/// For each server and number of processors: a figure by the number of connections.
 type Growth<'a> = BTreeMap<(&'a str, u32), Vec<(f64, f64)>>;
 
-/// How a figure of round trips grows with connections.
+/// Collects a figure of round trips by the number of connections.
 fn growth<'a>(run: &'a Run, metric: &str, unit: f64) -> Growth<'a> {
     let mut growth = Growth::new();
     for row in run.rows.iter().filter(|row| row.metric == metric) {
@@ -49,7 +48,7 @@ fn growth<'a>(run: &'a Run, metric: &str, unit: f64) -> Growth<'a> {
     growth
 }
 
-/// Two charts: rates, and memory.
+/// Draws two charts: rates, and memory.
 fn curves(path: &Path, rates: &Growth<'_>, memory: &Growth<'_>) -> Drawn {
     let area = SVGBackend::new(path, (SIZE.0 + SIZE.0 / 2, SIZE.1)).into_drawing_area();
     area.fill(&WHITE)?;
@@ -68,7 +67,7 @@ fn curves(path: &Path, rates: &Growth<'_>, memory: &Growth<'_>) -> Drawn {
     Ok(())
 }
 
-/// A line for each server, by the number of connections.
+/// Draws a line for each server, by the number of connections.
 fn lines(
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     title: &str,
@@ -101,7 +100,7 @@ fn lines(
         let style = color.stroke_width(processors.ilog2() + 1);
         let series = LineSeries::new(points.iter().copied(), style).point_size(3);
         let drawn = chart.draw_series(series)?;
-        // Once for each server.
+        // The legend names each server once.
         if growth
             .range((*server, processors + 1)..=(*server, u32::MAX))
             .next()
@@ -121,7 +120,7 @@ fn lines(
     Ok(())
 }
 
-/// A line for each load, and on it a point for each server: how many times tokio.
+/// Draws a row for each load, and in it a point for each server: its ratio to tokio.
 fn ratios(path: &Path, run: &Run) -> Drawn {
     let rows: Vec<&Row> = run
         .rows

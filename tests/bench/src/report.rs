@@ -1,4 +1,4 @@
-//! Tables, and the files that results are kept in.
+//! Tables, and files of results.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ pub(crate) struct Run {
     pub(crate) date: String,
     pub(crate) machine: String,
     pub(crate) versions: BTreeMap<String, String>,
-    /// How it was made.
+    /// The arguments of the run.
     pub(crate) command: String,
     pub(crate) rows: Vec<Row>,
 }
@@ -29,11 +29,11 @@ pub(crate) struct Row {
     pub(crate) unit: String,
     pub(crate) more_is_better: bool,
     pub(crate) server: String,
-    /// One for each round, in their order.
+    /// One figure for each round, in order.
     pub(crate) rounds: Vec<f64>,
 }
 
-/// A goal: what a server is to reach under a load, as a ratio to another.
+/// A goal for a server under a load, as ratios to tokio and to Node.
 struct Goal {
     load: &'static str,
     metric: &'static str,
@@ -89,11 +89,11 @@ const GOALS: &[Goal] = &[
     goal("start, warm", "time", "shared-copy", 4.0, 0.2),
 ];
 
-/// The most that an idle connection with an instance of its own may take, in KiB.
+/// The goal for the memory of an idle connection with an instance of its own, in KiB.
 const OWN_INSTANCE: f64 = 48.0;
 
-/// Whether a goal is met.
-fn told(met: bool) -> &'static str {
+/// Returns the word for whether a goal is met.
+fn outcome(met: bool) -> &'static str {
     if met { "met" } else { "**not met**" }
 }
 
@@ -102,7 +102,7 @@ impl Run {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read `{}`", path.display()))?;
         serde_json::from_str(&text)
-            .with_context(|| format!("`{}` is no result of this program", path.display()))
+            .with_context(|| format!("`{}` is not a result of this program", path.display()))
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
@@ -116,14 +116,15 @@ impl Run {
             .find(|row| row.load == load && row.metric == metric && row.server == server)
     }
 
-    /// The median of the rounds' ratios.
+    /// Returns the median of the rounds' ratios.
     fn ratio(&self, row: &Row, to: &str) -> Option<f64> {
         let other = self.find(&row.load, &row.metric, to)?;
         let ratios = row.rounds.iter().zip(&other.rounds);
         Some(median(ratios.map(|(one, other)| one / other)))
     }
 
-    /// All figures: the median of the rounds, and the ratios to the peers.
+    /// Returns a table of all figures: the median of the rounds, and the ratios to tokio and
+    /// Node.
     pub(crate) fn table(&self) -> String {
         let mut text = String::from(
             "| load | figure | server | median | to tokio | to node |\n|---|---|---|--:|--:|--:|\n",
@@ -144,7 +145,7 @@ impl Run {
         text
     }
 
-    /// The goals of those loads that were measured, and what was reached.
+    /// Returns a table of the goals for the loads that were measured, and what was reached.
     pub(crate) fn goals(&self) -> String {
         let mut text = String::from(
             "| load | figure | server | to tokio | goal | | to node | goal | | tokio to node |\n|---|---|---|--:|--:|---|--:|--:|---|--:|\n",
@@ -154,12 +155,12 @@ impl Run {
                 continue;
             };
             let reached = |ratio: Option<f64>, goal: Option<f64>| match (ratio, goal) {
-                (Some(ratio), Some(goal)) if row.more_is_better => told(ratio >= goal),
-                (Some(ratio), Some(goal)) => told(ratio <= goal),
+                (Some(ratio), Some(goal)) if row.more_is_better => outcome(ratio >= goal),
+                (Some(ratio), Some(goal)) => outcome(ratio <= goal),
                 _ => "",
             };
             let (tokio, node) = (self.ratio(row, TOKIO), self.ratio(row, NODE));
-            // What Rust without WebAssembly reaches.
+            // Shows how far native code is from Node under the same load.
             let native = self.find(goal.load, goal.metric, TOKIO);
             let native = native.and_then(|native| self.ratio(native, NODE));
             let sign = if row.more_is_better { "≥" } else { "≤" };
@@ -185,13 +186,13 @@ impl Run {
             let _ = writeln!(
                 text,
                 "| idle, 1000 | memory each | connection-copy | {each:.1} KiB | ≤ {OWN_INSTANCE} KiB | {} | | | | |",
-                told(each <= OWN_INSTANCE),
+                outcome(each <= OWN_INSTANCE),
             );
         }
         text
     }
 
-    /// This run beside another.
+    /// Returns a table of this run and another.
     pub(crate) fn compare(&self, other: &Run) -> String {
         let mut text = String::from(
             "| load | figure | server | first | second | second to first |\n|---|---|---|--:|--:|--:|\n",
@@ -227,7 +228,7 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
-/// Three digits that count.
+/// Formats a figure with three significant digits.
 fn digits(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
@@ -240,7 +241,7 @@ fn ratio(ratio: Option<f64>) -> String {
     ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"))
 }
 
-/// What a program says of its version.
+/// Runs a program with `--version`, and returns what it prints.
 pub(crate) fn version_of(program: &Path) -> Option<String> {
     let output = Command::new(program).arg("--version").output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -1,4 +1,4 @@
-//! The servers that are measured, each in a process of its own.
+//! The servers that are measured, each in its own process.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -7,22 +7,22 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// One of those that are set side by side.
+/// A kind of server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
-    /// Its name in tables.
+    /// The name in tables.
     pub(crate) name: &'static str,
-    /// What it is.
+    /// A description, which is printed before a run.
     pub(crate) what: &'static str,
     command: fn(&Places) -> Command,
 }
 
-/// Native, and what the others are compared with.
+/// The native server that all others are compared with.
 pub(crate) const TOKIO: &str = "tokio";
-/// The other peer.
+/// The other server that all others are compared with.
 pub(crate) const NODE: &str = "node";
 
-/// All of them.
+/// All kinds of servers.
 pub(crate) const KINDS: &[Kind] = &[
     Kind {
         name: TOKIO,
@@ -86,34 +86,35 @@ pub(crate) const KINDS: &[Kind] = &[
     },
 ];
 
-/// How many connections a composed service takes at once: its acceptor's default, which
-/// stays below the handles that a runtime grants one program.
+/// The connections that a composed service has open at most: the default of its acceptor,
+/// which stays below the number of handles that a runtime grants to one program.
 const COMPOSED_CONNECTIONS: usize = 4096;
 
-/// Where the binaries and components lie, and which processors the servers get.
+/// The paths of binaries and components, and the processors for the servers.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     binaries: PathBuf,
     root: PathBuf,
     cpus: Option<String>,
-    /// How many of those there are.
+    /// The number of processors for the servers.
     workers: usize,
-    /// In place of the user's cache of compiled code.
+    /// A folder for compiled code, in place of the user's cache.
     cache: Option<PathBuf>,
 }
 
 impl Places {
-    /// Beside this program, and in the project that it was built from.
+    /// Finds the binaries next to this program, and the components in the project that it was
+    /// built from.
     pub(crate) fn find(cpus: Option<&[usize]>) -> Result<Self> {
         let binaries = std::env::current_exe()?
             .parent()
-            .context("this program lies nowhere")?
+            .context("this program lies in no folder")?
             .to_owned();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for needed in ["halfopen", "wasmtime"] {
             if !binaries.join(needed).exists() {
                 bail!(
-                    "`{needed}` is not beside this program; `cargo build --release --bins` builds all of them"
+                    "`{needed}` is not next to this program: run `cargo build --profile dist --bins`, and then `target/dist/halfopen-bench`"
                 );
             }
         }
@@ -131,8 +132,8 @@ impl Places {
         Ok(places.on(cpus, workers))
     }
 
-    /// With so many workers for the servers, on these processors, or on those that this
-    /// process has.
+    /// Returns the same places with this many workers for the servers, on these processors,
+    /// or on the processors of this process.
     pub(crate) fn on(&self, cpus: Option<&[usize]>, workers: usize) -> Self {
         let list = |cpus: &[usize]| {
             let cpus: Vec<_> = cpus.iter().map(usize::to_string).collect();
@@ -145,7 +146,7 @@ impl Places {
         }
     }
 
-    /// With a cache of compiled code elsewhere.
+    /// Returns the same places with another cache of compiled code.
     pub(crate) fn with_cache(&self, cache: &Path) -> Self {
         Places {
             cache: Some(cache.to_owned()),
@@ -162,8 +163,8 @@ impl Places {
             }
             None => Command::new(program),
         };
-        // It makes wasmtime note where each of its errors comes from, even those that
-        // nobody sees.
+        // With RUST_BACKTRACE set, wasmtime captures a backtrace for each of its errors, even
+        // for those that are handled.
         command.env("RUST_BACKTRACE", "0");
         if let Some(cache) = &self.cache {
             command.env("XDG_CACHE_HOME", cache);
@@ -191,7 +192,8 @@ impl Places {
     fn serve(&self, isolation: &str, guest: &str, arguments: &[&str]) -> Command {
         let mut command = self.command(self.binaries.join("halfopen"));
         command.args(["serve", "--isolation", isolation, "--listen", "127.0.0.1:0"]);
-        // Where the guest touches each byte, one thread would be all it gets.
+        // A guest that touches every byte is limited by its thread, so it gets one for each
+        // processor.
         if isolation == "shared" && guest != "pass" {
             command.args(["--workers", &self.workers.to_string()]);
         }
@@ -221,7 +223,7 @@ impl Places {
     }
 }
 
-/// One that runs; killed when this is dropped.
+/// A running server. It is killed on drop.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -229,18 +231,18 @@ pub(crate) struct Server {
 }
 
 impl Kind {
-    /// Whether it can be started here.
+    /// Whether this kind of server can be started here.
     pub(crate) fn is_there(&self) -> bool {
         !self.name.starts_with(NODE) || Command::new("node").arg("--version").output().is_ok()
     }
 
-    /// Whether it takes so many connections at once.
+    /// Whether this kind of server takes this many connections at the same time.
     pub(crate) fn takes(&self, connections: usize) -> bool {
         let composed = self.name.starts_with("run-") || self.name.starts_with("wasmtime-");
         !composed || connections <= COMPOSED_CONNECTIONS
     }
 
-    /// Starts it, and waits for its address.
+    /// Starts a server, and waits for its address.
     pub(crate) fn start(&self, places: &Places) -> Result<Server> {
         let mut child = (self.command)(places)
             .stdin(Stdio::null())
@@ -248,19 +250,22 @@ impl Kind {
             .spawn()
             .with_context(|| format!("cannot start {}", self.name))?;
         let mut line = String::new();
-        let stdout = child.stdout.take().context("no output")?;
+        let stdout = child
+            .stdout
+            .take()
+            .context("standard output is not piped")?;
         BufReader::new(stdout).read_line(&mut line)?;
         let address = line
             .trim()
             .parse()
-            .with_context(|| format!("{} did not say where it listens: {line}", self.name))?;
+            .with_context(|| format!("{} did not print its address: {line}", self.name))?;
         Ok(Server { child, address })
     }
 }
 
 impl Server {
-    /// Kibibytes of memory that it has now: the private part of it, and its share of the
-    /// rest (proc_pid_smaps_rollup(5), Pss).
+    /// Returns the server's memory in KiB: its private pages, and its share of the others
+    /// (Pss in proc_pid_smaps(5)).
     pub(crate) fn memory(&self) -> Result<u64> {
         let path = format!("/proc/{}/smaps_rollup", self.child.id());
         let text = std::fs::read_to_string(path)?;
@@ -268,13 +273,11 @@ impl Server {
             .find_map(|line| line.strip_prefix("Pss:"))
             .and_then(|rest| rest.split_whitespace().next())
             .and_then(|number| number.parse().ok())
-            .context("the system does not tell its memory")
+            .context("no Pss in smaps_rollup")
     }
-}
 
-impl Server {
-    /// Processor time that it has used so far, in seconds (proc_pid_stat(5), utime and
-    /// stime; a hundredth of a second is the unit of all Linux systems).
+    /// Returns the processor time that the server has used, in seconds: utime and stime in
+    /// proc_pid_stat(5), whose unit is a hundredth of a second on all Linux systems.
     pub(crate) fn processor_time(&self) -> Result<f64> {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let (_, fields) = text.rsplit_once(')').context("no process name")?;
@@ -287,7 +290,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have stopped already.
+        // Both fail if the process has been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

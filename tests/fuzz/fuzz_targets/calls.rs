@@ -1,5 +1,5 @@
-//! The primitives, driven by whatever calls a guest makes of the input, on connections to
-//! itself: the host neither panics nor hangs, and the guest ends well.
+//! Runs a guest that turns the input into calls of the primitives, on connections to itself:
+//! the host must neither panic nor hang, and the guest must find nothing wrong.
 
 #![no_main]
 
@@ -15,7 +15,7 @@ use wasmtime::{Config, Engine, Store};
 use wasmtime_wasi::p3::bindings::{Command, CommandPre};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-/// Longer than any input takes.
+/// A limit that no input reaches, however slow the machine.
 const LONGEST: Duration = Duration::from_secs(60);
 
 struct State {
@@ -42,19 +42,24 @@ impl WasiView for State {
     }
 }
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("there is a runtime"));
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("tokio starts"));
 
 static GUEST: LazyLock<(Engine, CommandPre<State>)> = LazyLock::new(|| {
     let mut config = Config::new();
     config.wasm_component_model_async(true);
-    let engine = Engine::new(&config).expect("there is an engine");
-    let guest = include_bytes!("../../../guest/dist/raw.wasm");
-    let component = Component::from_binary(&engine, guest).expect("it is a component");
+    let engine = Engine::new(&config).expect("the configuration is valid");
+    let guest = include_bytes!("../../guests/dist/raw.wasm");
+    let component = Component::from_binary(&engine, guest).expect("the guest is a component");
     let mut linker = Linker::<State>::new(&engine);
-    add_to_linker(&mut linker).expect("nothing is there twice");
-    wasmtime_wasi::p3::add_to_linker(&mut linker).expect("nothing is there twice");
-    let pre = linker.instantiate_pre(&component).expect("it fits");
-    (engine, CommandPre::new(pre).expect("it is a command"))
+    add_to_linker(&mut linker).expect("no name is defined twice");
+    wasmtime_wasi::p3::add_to_linker(&mut linker).expect("no name is defined twice");
+    let pre = linker
+        .instantiate_pre(&component)
+        .expect("the imports are provided");
+    (
+        engine,
+        CommandPre::new(pre).expect("the guest is a command"),
+    )
 });
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -64,13 +69,13 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let played = RUNTIME.block_on(async { timeout(LONGEST, play(&hex)).await });
-    played.expect("it does not hang");
+    played.expect("the host does not hang");
 });
 
 async fn play(hex: &str) {
     let (engine, guest) = &*GUEST;
-    let rule = "127.0.0.1:*".parse().expect("it is a rule");
-    let other = "127.0.0.1:*".parse().expect("it is a rule");
+    let rule = "127.0.0.1:*".parse().expect("this is a rule");
+    let other = "127.0.0.1:*".parse().expect("this is a rule");
     let policy = Policy::deny_all().allow_listen(rule).allow_connect(other);
     let state = State {
         wasi: WasiCtxBuilder::new()
@@ -83,11 +88,11 @@ async fn play(hex: &str) {
     let command: Command = guest
         .instantiate_async(&mut store)
         .await
-        .expect("it starts");
+        .expect("the guest starts");
     let ended = store
         .run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await)
         .await
-        .expect("it does not deadlock")
-        .expect("it does not trap");
-    assert_eq!(ended, Ok(()), "it found something wrong");
+        .expect("the guest does not deadlock")
+        .expect("the guest does not trap");
+    assert_eq!(ended, Ok(()), "the guest found something wrong");
 }

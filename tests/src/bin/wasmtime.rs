@@ -1,6 +1,7 @@
-//! The stock `wasmtime` command line, from the `wasmtime-cli` crate, as far as
-//! the tests need it: `run` (also by default) and `compile`, with the flags, the
-//! defaults and the output of the released binary.
+//! The stock `wasmtime` command line, built from the `wasmtime-cli` crate.
+//!
+//! It has the two commands that the tests use, `run` (the default) and `compile`, with the
+//! flags, the defaults and the output of the released binary.
 
 use clap::Parser;
 use wasmtime_cli::commands::{CompileCommand, RunCommand};

@@ -1,0 +1,149 @@
+//! The I/O of a connection, which both styles share.
+
+mod receive;
+mod send;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use futures::task::AtomicWaker;
+
+use crate::bindings::imports::halfopen::tcp::{connections, peer};
+use crate::machine::{Destroy, Machine};
+use crate::{Error, ErrorCode, Tls};
+
+/// A connection: its state, its handle, and the tasks that wait for a change.
+pub(crate) struct Core {
+    machine: RefCell<Machine>,
+    /// `None` once this side has closed the connection.
+    handle: RefCell<Option<connections::Connection>>,
+    /// The peer's address, once it has been read.
+    remote: Cell<Option<SocketAddr>>,
+    /// The task that sends.
+    sender: AtomicWaker,
+    /// The task that receives.
+    receiver: AtomicWaker,
+    /// The task that waits in a write, flush or close.
+    writer: AtomicWaker,
+}
+
+impl Core {
+    pub(crate) fn new(handle: connections::Connection) -> Rc<Self> {
+        Rc::new(Core {
+            machine: RefCell::default(),
+            handle: RefCell::new(Some(handle)),
+            remote: Cell::new(None),
+            sender: AtomicWaker::new(),
+            receiver: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+        })
+    }
+
+    /// Returns the peer's address, after the end of the connection as well if it was read
+    /// before.
+    pub(crate) fn peer_addr(&self) -> Result<SocketAddr, Error> {
+        if let Some(remote) = self.remote.get() {
+            return Ok(remote);
+        }
+        let remote = self.with_handle(connections::Connection::remote_address)?;
+        let remote = SocketAddr::from(remote);
+        self.remote.set(Some(remote));
+        Ok(remote)
+    }
+
+    pub(crate) fn local_addr(&self) -> Result<SocketAddr, Error> {
+        let local = self.with_handle(connections::Connection::local_address)?;
+        Ok(local.into())
+    }
+
+    pub(crate) fn tls(&self) -> Option<Tls> {
+        let known = self.with_handle(|handle| Ok(peer::tls(handle)));
+        known.ok().flatten().map(Tls::from)
+    }
+
+    /// Calls `act` with the handle, unless this side has closed the connection.
+    pub(crate) fn with_handle<T>(
+        &self,
+        act: impl FnOnce(&connections::Connection) -> Result<T, ErrorCode>,
+    ) -> Result<T, Error> {
+        match &*self.handle.borrow() {
+            Some(handle) => act(handle).map_err(Error::from),
+            None => Err(ErrorCode::InvalidState.into()),
+        }
+    }
+
+    /// Changes the state, and wakes the tasks which that concerns. No other task is woken,
+    /// because each poll of a pending read or write calls the host again.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
+        let mut machine = self.machine.borrow_mut();
+        let before = machine.concerns();
+        let result = change(&mut machine);
+        let after = machine.concerns();
+        drop(machine);
+        if after.sender != before.sender {
+            self.sender.wake();
+        }
+        if after.receiver != before.receiver {
+            self.receiver.wake();
+        }
+        self.writer.wake();
+        result
+    }
+
+    /// Reads the state.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
+        look(&self.machine.borrow())
+    }
+
+    /// Waits, in the task that receives, until `wanted` returns true for the state.
+    pub(crate) async fn until(&self, wanted: impl Fn(&Machine) -> bool) {
+        poll_fn(|context| {
+            if self.look(&wanted) {
+                return Poll::Ready(());
+            }
+            self.receiver.register(context.waker());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Registers the task that waits in a write for the next change.
+    pub(crate) fn register_writer(&self, context: &Context<'_>) {
+        self.writer.register(context.waker());
+    }
+
+    /// Drops the handle: the connection closes once its streams have ended.
+    pub(crate) fn close(&self) {
+        drop(self.handle.take());
+    }
+
+    /// Closes at once (rule K5).
+    pub(crate) fn destroy(&self) {
+        // The tasks are woken after the reset: a task that drops its stream earlier could
+        // cause a FIN instead.
+        if self.look(|machine| !machine.stopped()) {
+            let how = self.machine.borrow_mut().destroy();
+            self.carry_out(how);
+        }
+    }
+
+    /// Resets at once (rule C3).
+    pub(crate) fn reset(&self) {
+        let how = self.machine.borrow_mut().reset();
+        self.carry_out(how);
+    }
+
+    fn carry_out(&self, how: Destroy) {
+        if how == Destroy::Reset
+            && let Some(handle) = self.handle.take()
+        {
+            connections::Connection::reset(handle);
+        }
+        self.sender.wake();
+        self.receiver.wake();
+        self.writer.wake();
+    }
+}

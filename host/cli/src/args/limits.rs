@@ -1,0 +1,154 @@
+//! The limits of a service: connections, time, computing and output.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use halfopen::tcp::Timeouts;
+use halfopen::{AtLimit, Grants, ServerBuilder};
+
+use crate::args::values::{positive_count, seconds};
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// Limits the open connections
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = positive_count)]
+    max_connections: usize,
+    /// Chooses what happens to connections beyond --max-connections
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ACTION",
+        default_value_t,
+        hide_short_help = true
+    )]
+    at_limit: AtLimitArg,
+    /// Limits the open connections of one peer
+    ///
+    /// A peer is an IPv4 address or an IPv6 /64 network. Further connections are reset.
+    /// [default: no limit]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    max_connections_per_peer: Option<NonZeroU32>,
+    /// Limits the new connections of one peer per second
+    ///
+    /// A peer is an IPv4 address or an IPv6 /64 network. Further connections are reset.
+    /// [default: no limit]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    max_rate_per_peer: Option<NonZeroU32>,
+    /// Resets a connection after this many seconds without a byte either way
+    ///
+    /// 0 means no limit.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "600",
+        value_parser = seconds,
+        hide_short_help = true
+    )]
+    idle_timeout: Duration,
+    /// Resets a connection whose peer takes no data for this many seconds
+    ///
+    /// Counts only while data waits to be sent. 0 means no limit.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "60",
+        value_parser = seconds,
+        hide_short_help = true
+    )]
+    write_timeout: Duration,
+    /// Resets a connection this many seconds after one of its directions has ended
+    ///
+    /// 0 means no limit.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "0",
+        value_parser = seconds,
+        hide_short_help = true
+    )]
+    half_open_timeout: Duration,
+    /// Resets a connection this many seconds after it was accepted
+    ///
+    /// 0 means no limit.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "0",
+        value_parser = seconds,
+        hide_short_help = true
+    )]
+    max_age: Duration,
+    /// Limits computing without a pause, in seconds
+    ///
+    /// A service that computes for longer without waiting or moving data traps. 0 means no
+    /// limit.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "10",
+        value_parser = seconds,
+        hide_short_help = true
+    )]
+    max_compute: Duration,
+    /// Limits what an instance prints, in KiB per second
+    ///
+    /// Excess output is dropped, and a summary line is printed. 0 means no limit.
+    #[arg(
+        long,
+        value_name = "KIB",
+        default_value_t = 1024,
+        value_parser = clap::value_parser!(u32).range(..=4_000_000),
+        hide_short_help = true
+    )]
+    max_output: u32,
+}
+
+impl LimitArgs {
+    /// Limits the connections of a server.
+    pub(crate) fn apply(&self, server: ServerBuilder) -> ServerBuilder {
+        let limit = |time: Duration| (!time.is_zero()).then_some(time);
+        let mut timeouts = Timeouts::NONE;
+        timeouts.idle = limit(self.idle_timeout);
+        timeouts.write = limit(self.write_timeout);
+        timeouts.half_open = limit(self.half_open_timeout);
+        timeouts.age = limit(self.max_age);
+        let mut server = server
+            .max_connections(self.max_connections)
+            .at_limit(self.at_limit.into())
+            .timeouts(timeouts);
+        if let Some(most) = self.max_connections_per_peer {
+            server = server.max_connections_per_peer(most);
+        }
+        if let Some(rate) = self.max_rate_per_peer {
+            server = server.max_rate_per_peer(rate);
+        }
+        server
+    }
+
+    /// Limits the instances of a service.
+    pub(crate) fn limit(&self, grants: Grants) -> Grants {
+        grants
+            .max_compute(self.max_compute)
+            .max_output(NonZeroU32::new(self.max_output * 1024))
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum AtLimitArg {
+    /// They wait in the listener's backlog
+    #[default]
+    Wait,
+    /// They are accepted and reset
+    Refuse,
+}
+
+impl From<AtLimitArg> for AtLimit {
+    fn from(at_limit: AtLimitArg) -> Self {
+        match at_limit {
+            AtLimitArg::Wait => AtLimit::Wait,
+            AtLimitArg::Refuse => AtLimit::Refuse,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The flags of the whole process, which all its services share.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::args::values::admin_address;
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ProcessArgs {
+    /// Takes services and settings from a TOML file
+    ///
+    /// The keys of the file are the flags without their dashes, and each service is a table.
+    /// No other flag may be given. `halfopen check` reports mistakes in the file.
+    #[arg(long, value_name = "FILE", exclusive = true, help_heading = None)]
+    pub(crate) config: Option<PathBuf>,
+    /// Reloads when a file changes on disk
+    ///
+    /// The files are the components, the certificates and the configuration. SIGHUP
+    /// reloads as well. New connections go to the new version; connections that are open
+    /// finish on the old one.
+    #[arg(long, help_heading = "Component", hide_short_help = true)]
+    pub(crate) watch: bool,
+    /// Serves metrics and health over HTTP on this address
+    ///
+    /// Paths are `/metrics` for Prometheus, `/healthz`, and `/readyz`, which fails once
+    /// the server stops accepting. A port alone is on 127.0.0.1. [default: none]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_parser = admin_address,
+        help_heading = "Observing",
+        hide_short_help = true
+    )]
+    pub(crate) admin: Option<SocketAddr>,
+    /// Hides the status line, which standard error shows at a terminal
+    #[arg(long, help_heading = "Observing", hide_short_help = true)]
+    pub(crate) no_status: bool,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// The content and the format of the log.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Observing")]
+pub(crate) struct LogArgs {
+    /// Logs a line when a connection ends or is refused
+    #[arg(long)]
+    pub(crate) access_log: bool,
+    /// Chooses the format of the log on standard error
+    ///
+    /// The environment variable HALFOPEN_LOG chooses what is logged, such as `debug`.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_short_help = true
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object per line
+    Json,
+}

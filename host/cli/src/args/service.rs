@@ -1,0 +1,180 @@
+//! The flags of one service, and the server that they describe.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::{Args, ValueEnum};
+use halfopen::{Isolation, Output, Server, ServerBuilder, Source};
+
+use crate::args::gate::{BalancerArgs, PeerArgs, TlsArgs};
+use crate::args::grants::GuestArgs;
+use crate::args::limits::LimitArgs;
+use crate::args::listen::Listen;
+use crate::args::values::seconds;
+use crate::errors::explain;
+
+/// The service that runs when no component is named.
+const ECHO: &[u8] = include_bytes!("../../dist/echo.wasm");
+
+/// One service: its component, its addresses and its grants.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServiceArgs {
+    /// The service [default: the built-in echo]
+    ///
+    /// A component that exports `halfopen:tcp/handler`.
+    pub(crate) component: Option<PathBuf>,
+    /// Listens on this address [default: 127.0.0.1:1234]
+    ///
+    /// Write IP:PORT, or *:PORT for all addresses of IPv4 and IPv6; port 0 chooses a free
+    /// port. May be given several times. Without this flag, sockets that systemd passes
+    /// replace the default.
+    #[arg(long, value_name = "ADDR", help_heading = "Listening")]
+    pub(crate) listen: Vec<Listen>,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    balancers: BalancerArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// Limits how long open connections may take to finish after a stop, in seconds
+    ///
+    /// A stop is Ctrl-C or SIGTERM. Connections that are still open after that time are
+    /// reset.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "10",
+        value_parser = seconds,
+        help_heading = "Limits",
+        hide_short_help = true
+    )]
+    grace: Duration,
+    #[command(flatten)]
+    peers: PeerArgs,
+    #[command(flatten)]
+    guest: GuestArgs,
+    /// Chooses how connections share instances of the component
+    #[arg(
+        long,
+        value_enum,
+        value_name = "MODE",
+        default_value_t,
+        help_heading = "Component",
+        hide_short_help = true
+    )]
+    isolation: IsolationArg,
+    /// Spreads connections over this many shared instances [default: 1]
+    ///
+    /// Needs --isolation shared. Each instance has a thread and a state of its own.
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Component",
+        hide_short_help = true
+    )]
+    workers: Option<NonZeroUsize>,
+    /// Arguments of the service
+    #[arg(last = true, value_name = "ARGS", help_heading = None)]
+    args: Vec<String>,
+}
+
+impl ServiceArgs {
+    /// The service's name: the component's file name without its extension.
+    pub(crate) fn name(&self) -> String {
+        match &self.component {
+            Some(path) => name_of(path),
+            None => "echo".to_owned(),
+        }
+    }
+
+    /// Checks that the flags fit together.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.workers.is_none() || matches!(self.isolation, IsolationArg::Shared),
+            "`--workers` spreads connections over shared instances: add `--isolation shared`"
+        );
+        self.tls.check()
+    }
+
+    /// The files that the service is loaded from.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.component.iter().chain(self.tls.files())
+    }
+
+    /// Loads the component and builds its server. The service prints to `stdout` and
+    /// `stderr`; `observe` adds observers.
+    pub(crate) fn server(
+        &self,
+        stdout: Output,
+        stderr: Output,
+        observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
+    ) -> anyhow::Result<Server> {
+        self.check()?;
+        self.load(stdout, stderr, observe)
+            .with_context(|| match &self.component {
+                Some(path) => format!("cannot serve `{}`", path.display()),
+                None => "cannot serve the built-in echo".to_owned(),
+            })
+    }
+
+    fn load(
+        &self,
+        stdout: Output,
+        stderr: Output,
+        observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
+    ) -> anyhow::Result<Server> {
+        let grants = self
+            .limits
+            .limit(self.guest.grants())
+            .name(self.name())
+            .args(self.args.clone())
+            .stdout(stdout)
+            .stderr(stderr);
+        let mut builder = Server::builder()
+            .grants(grants)
+            .isolation(self.isolation.into())
+            .grace(self.grace)
+            .allow_precompiled(self.guest.allow_precompiled)
+            .cache(!self.guest.no_cache);
+        if let Some(workers) = self.workers {
+            builder = builder.workers(workers);
+        }
+        builder = self.limits.apply(builder);
+        builder = self.peers.apply(builder);
+        builder = self.balancers.apply(builder);
+        builder = self.tls.apply(builder)?;
+        let source = match &self.component {
+            Some(path) => Source::from(path.as_path()),
+            None => Source::from(ECHO),
+        };
+        observe(builder).build(source).map_err(explain)
+    }
+}
+
+/// The name of a component, which is its argument 0: its file name without the extension.
+pub(crate) fn name_of(path: &Path) -> String {
+    path.file_stem()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum IsolationArg {
+    /// Each connection has an instance of its own
+    #[default]
+    Connection,
+    /// All connections share one instance, or one per worker
+    Shared,
+}
+
+impl From<IsolationArg> for Isolation {
+    fn from(isolation: IsolationArg) -> Self {
+        match isolation {
+            IsolationArg::Connection => Isolation::Connection,
+            IsolationArg::Shared => Isolation::Shared,
+        }
+    }
+}

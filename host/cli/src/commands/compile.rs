@@ -1,0 +1,20 @@
+//! `halfopen compile`: writes the native code of a component.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use halfopen::EngineOptions;
+use halfopen::component::precompile;
+
+use crate::args::CompileArgs;
+use crate::errors::explain;
+
+pub(crate) fn compile(args: &CompileArgs) -> anyhow::Result<ExitCode> {
+    let engine = EngineOptions::default().build().map_err(explain)?;
+    let native = precompile(&engine, &args.component)
+        .map_err(explain)
+        .with_context(|| format!("cannot compile `{}`", args.component.display()))?;
+    std::fs::write(&args.output, native)
+        .with_context(|| format!("cannot write `{}`", args.output.display()))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,24 @@
+//! `halfopen compose`: writes a plain WASI 0.3 command.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use halfopen::component::read;
+use halfopen_compose::Parts;
+
+use crate::args::ComposeArgs;
+use crate::errors::explain;
+
+const PARTS: Parts<'_> = Parts {
+    adapter: include_bytes!("../../dist/adapter.wasm"),
+    acceptor: include_bytes!("../../dist/acceptor.wasm"),
+};
+
+pub(crate) fn compose(args: &ComposeArgs) -> anyhow::Result<ExitCode> {
+    let component = read(&args.component).map_err(explain)?;
+    let composed = halfopen_compose::compose(&component, &PARTS)
+        .with_context(|| format!("cannot compose `{}`", args.component.display()))?;
+    std::fs::write(&args.output, composed)
+        .with_context(|| format!("cannot write `{}`", args.output.display()))?;
+    Ok(ExitCode::SUCCESS)
+}

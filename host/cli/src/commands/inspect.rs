@@ -1,0 +1,123 @@
+//! `halfopen inspect`: shows what a component needs, what it gets, and how to run it.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use halfopen::component::{Interfaces, Kind, provides, read};
+
+use crate::args::InspectArgs;
+use crate::errors::explain;
+
+pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let bytes = read(&args.component).map_err(explain)?;
+    let path = args.component.display().to_string();
+    let interfaces = Interfaces::of(&bytes).with_context(|| format!("cannot inspect `{path}`"))?;
+    let report = report(&path, bytes.len(), &interfaces, args);
+    // A closed pipe, as with `| head`, is not an error.
+    let _ = std::io::stdout().write_all(report.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(path: &str, size: usize, interfaces: &Interfaces, args: &InspectArgs) -> String {
+    let kind = interfaces.kind();
+    let mut text = format!("{path}: {kind}, {size} bytes\n");
+    let world = match kind {
+        Kind::Service => "halfopen:tcp/service@0.1.0",
+        Kind::Program => "halfopen:tcp/program@0.1.0",
+        Kind::Command => "wasi:cli/command",
+        Kind::Other => "unknown",
+    };
+    let _ = writeln!(text, "\nworld:\n  {world}");
+    text += "\nexports:\n";
+    for export in &interfaces.exports {
+        let _ = writeln!(text, "  {export}");
+    }
+    text += "\nimports and grants:\n";
+    let width = interfaces
+        .imports
+        .iter()
+        .map(String::len)
+        .max()
+        .unwrap_or(0);
+    for import in &interfaces.imports {
+        let _ = writeln!(text, "  {import:width$}  {}", granted(import, kind, args));
+    }
+    let _ = writeln!(text, "\nmemory:\n  at most {} MiB", args.guest.max_memory);
+    text += "\nrun it:\n";
+    for way in ways(path, kind) {
+        let _ = writeln!(text, "  {way}");
+    }
+    text
+}
+
+/// What a component gets for one of its imports.
+fn granted(import: &str, kind: Kind, args: &InspectArgs) -> String {
+    if !provides(import) {
+        return "MISSING: this host does not provide it".to_owned();
+    }
+    let name = import.split_once('@').map_or(import, |(name, _)| name);
+    match name {
+        "halfopen:tcp/connections" | "halfopen:tcp/options" => "its own connections".to_owned(),
+        "halfopen:tcp/peer" => "facts about its peers, from TLS or a load balancer".to_owned(),
+        "halfopen:tcp/listeners"
+        | "halfopen:tcp/outbound"
+        | "wasi:sockets/types"
+        | "wasi:sockets/tcp"
+        | "wasi:sockets/tcp-create-socket"
+        | "wasi:sockets/network"
+        | "wasi:sockets/instance-network" => args.guest.network.policy().to_string(),
+        "wasi:sockets/udp" | "wasi:sockets/udp-create-socket" | "wasi:sockets/ip-name-lookup" => {
+            "nothing: every call is denied".to_owned()
+        }
+        "wasi:cli/environment" => {
+            let names = args.guest.env.iter().map(|(name, _)| name.clone());
+            format!("its arguments, and {}", listed(names, "no variables"))
+        }
+        "wasi:cli/stdin" => match kind {
+            Kind::Service => "an empty input".to_owned(),
+            _ => "standard input of this process".to_owned(),
+        },
+        "wasi:cli/stdout" | "wasi:cli/stderr" => match kind {
+            Kind::Service => "the stream of this process, line by line".to_owned(),
+            _ => "the stream of this process".to_owned(),
+        },
+        "wasi:filesystem/types" | "wasi:filesystem/preopens" => match kind {
+            Kind::Service => "no directory".to_owned(),
+            _ => {
+                let pair = |(host, guest): (&str, &str)| match host == guest {
+                    true => String::from(host),
+                    false => format!("{host} as {guest}"),
+                };
+                listed(args.dirs.pairs().map(pair), "no directory")
+            }
+        },
+        _ => "yes".to_owned(),
+    }
+}
+
+fn listed(names: impl Iterator<Item = String>, none: &str) -> String {
+    let names: Vec<_> = names.collect();
+    match names.is_empty() {
+        true => none.to_owned(),
+        false => names.join(", "),
+    }
+}
+
+/// The command lines that run a component.
+fn ways(path: &str, kind: Kind) -> Vec<String> {
+    let run = format!("halfopen run --allow-listen '127.0.0.1:*' {path}");
+    let compose = format!(
+        "halfopen compose {path} -o composed.wasm && wasmtime run -S inherit-network composed.wasm"
+    );
+    match kind {
+        Kind::Service => vec![format!("halfopen serve {path}"), compose],
+        Kind::Program => vec![run, compose],
+        Kind::Command => vec![run, format!("wasmtime run -S inherit-network {path}")],
+        Kind::Other => vec![
+            "not with halfopen, which runs services (`halfopen:tcp/handler`) and programs (`wasi:cli/run`)"
+                .to_owned(),
+        ],
+    }
+}

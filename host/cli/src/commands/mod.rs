@@ -1,0 +1,8 @@
+//! The commands, except `serve`.
+
+pub(crate) mod check;
+pub(crate) mod compile;
+pub(crate) mod compose;
+pub(crate) mod generate;
+pub(crate) mod inspect;
+pub(crate) mod run;

@@ -1,0 +1,74 @@
+//! `halfopen run`: runs a program until it ends or a signal stops it.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use halfopen::Program;
+
+use crate::args::RunArgs;
+use crate::args::service::name_of;
+use crate::errors::{explain, trap};
+use crate::signals::Signals;
+
+pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let done = runtime.block_on(run_to_end(args));
+    // A blocking read of standard input cannot be interrupted; do not wait for it.
+    runtime.shutdown_background();
+    done
+}
+
+async fn run_to_end(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let (component, arguments) = split(&args.component_and_args)?;
+    let path = Path::new(component);
+    let grants = args
+        .guest
+        .grants()
+        .name(name_of(path))
+        .args(arguments)
+        .inherit_stdio();
+    let program = Program::builder()
+        .grants(args.dirs.add_to(grants))
+        .allow_precompiled(args.guest.allow_precompiled)
+        .cache(!args.guest.no_cache)
+        .grace(args.grace)
+        .build(path)
+        .map_err(explain)
+        .with_context(|| format!("cannot run `{component}`"))?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = program.run(async {
+        // The sender lives as long as the program, so this is never an error.
+        let _ = stopped.await;
+    });
+    tokio::pin!(running);
+    let ended = tokio::select! {
+        ended = &mut running => ended,
+        () = signals.stop() => {
+            // The program may have ended meanwhile.
+            let _ = stop.send(());
+            tokio::select! {
+                ended = &mut running => ended,
+                () = signals.stop() => return Ok(ExitCode::FAILURE),
+            }
+        }
+    };
+    let status = ended.map_err(|error| anyhow!("`{component}` trapped: {}", trap(&error)))?;
+    Ok(ExitCode::from(status))
+}
+
+/// Splits the command line into the component and its arguments. `run COMPONENT -- ARGS`
+/// and `run COMPONENT ARGS` are the same.
+fn split(component_and_args: &[String]) -> anyhow::Result<(&str, &[String])> {
+    let (component, rest) = component_and_args
+        .split_first()
+        .context("no component named")?;
+    let arguments = match rest.split_first() {
+        Some((first, after)) if first == "--" => after,
+        _ => rest,
+    };
+    Ok((component, arguments))
+}

@@ -1,0 +1,121 @@
+//! What to do about an error: the library states facts, and this module adds the flags and
+//! commands that help.
+
+use anyhow::anyhow;
+use halfopen::component::Kind;
+use halfopen::tcp::Denied;
+use halfopen::{LoadError, Problem, describe_trap};
+
+/// An error about loading a component, with what to do about it.
+pub(crate) fn explain(error: LoadError) -> anyhow::Error {
+    let help = match &error {
+        LoadError::NotWasm => "build one with `cargo build --target wasm32-wasip2`",
+        LoadError::CoreModule => {
+            "build it for the target wasm32-wasip2, or make a component of it with `wasm-tools component new`"
+        }
+        LoadError::WrongKind {
+            expected,
+            found,
+            exports,
+            ..
+        } => {
+            return anyhow!(
+                "a component of another world: {}; this one exports {}",
+                wanted(*expected, *found),
+                listed(exports)
+            );
+        }
+        LoadError::WasiVersion { .. } => "rebuild the component with a current toolchain",
+        LoadError::MissingImport { import, .. } => provider(import),
+        LoadError::PrecompiledDenied { .. } => {
+            "if you compiled it yourself, add `--allow-precompiled`"
+        }
+        LoadError::PrecompiledMismatch(_) => "compile it again with `halfopen compile`",
+        _ => return anyhow!("{error}"),
+    };
+    anyhow!("{error}; {help}")
+}
+
+/// What `serve` or `run` takes, and what to do with a component of kind `found`.
+fn wanted(expected: Kind, found: Kind) -> &'static str {
+    match (expected, found) {
+        (Kind::Service, _) => "`serve` takes a service, which exports `halfopen:tcp/handler@0.1.0`",
+        (_, Kind::Service) => {
+            "`run` takes a program, which exports `wasi:cli/run`; run a service with `halfopen serve`, or make a program of it with `halfopen compose`"
+        }
+        _ => "`run` takes a program, which exports `wasi:cli/run` of WASI 0.3.0 or 0.2",
+    }
+}
+
+/// What could provide an interface that this host does not have.
+fn provider(import: &str) -> &'static str {
+    if import.starts_with("wasi:http/") {
+        "a component for HTTP runs under `wasmtime serve`"
+    } else if import.starts_with("halfopen:tcp/") {
+        "the component was composed or built for another version of halfopen"
+    } else {
+        "compose it with a component that does"
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "nothing".to_owned(),
+        names => format!("`{}`", names.join("`, `")),
+    }
+}
+
+/// What an operator can do about a problem of a running component.
+pub(crate) fn advice(problem: &Problem) -> String {
+    match problem {
+        Problem::Denied(Denied::Listen(address)) => {
+            format!("grant it with `--allow-listen {address}`")
+        }
+        Problem::Denied(Denied::Connect { address, .. }) => {
+            format!("grant it with `--allow-connect {address}`")
+        }
+        Problem::ComputeLimit(_) => "--max-compute is the limit".to_owned(),
+        Problem::OutOfMappings => {
+            "raise `sysctl vm.max_map_count`, lower `--max-connections`, or use `--isolation shared`"
+                .to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// A trap of a program: the cause, what to do about it, and the backtrace.
+pub(crate) fn trap(error: &wasmtime::Error) -> String {
+    let described = describe_trap(error);
+    let advice = Problem::of(error).as_ref().map(advice).unwrap_or_default();
+    match described.split_once('\n') {
+        _ if advice.is_empty() => described,
+        Some((cause, backtrace)) => format!("{cause}; {advice}\n{backtrace}"),
+        None => format!("{described}; {advice}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_import_comes_with_what_could_provide_it() {
+        let error = |import: &str| {
+            let import = import.to_owned();
+            explain(LoadError::MissingImport { import }).to_string()
+        };
+        assert!(error("wasi:http/types@0.3.0").contains("; a component for HTTP"));
+        assert!(error("halfopen:tcp/peer@9.0.0").contains("another version"));
+        assert!(error("acme:a/b@1.0.0").contains("; compose it"));
+    }
+
+    #[test]
+    fn a_denial_comes_with_the_flag_that_lifts_it() {
+        let address = "127.0.0.1:80".parse().unwrap();
+        let problem = Problem::Denied(Denied::Listen(address));
+        assert_eq!(
+            advice(&problem),
+            "grant it with `--allow-listen 127.0.0.1:80`"
+        );
+    }
+}

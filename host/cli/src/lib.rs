@@ -1,0 +1,92 @@
+//! The command line of halfopen.
+//!
+//! It is a library so that the binary and the fuzz targets can share it. Each module uses only
+//! modules below it:
+//!
+//! ```text
+//! commands/  the commands that do not serve    serve/  `serve`: sockets, versions, signals
+//! observe/   log, metrics, status line, traces
+//! config/    the configuration file
+//! args/      commands, flags and their values
+//! errors     errors and warnings, with the flag that helps      signals
+//! ```
+
+mod args;
+mod commands;
+mod config;
+mod errors;
+mod observe;
+mod serve;
+mod signals;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::process::LogArgs;
+use args::{Command, Halfopen};
+use commands::{check, compile, compose, generate, inspect, run};
+use observe::log;
+use observe::status::Status;
+
+/// The exit status for wrong usage, by convention.
+const USAGE: u8 = 2;
+
+/// Runs the command that the process's arguments describe, and prints an error as one line
+/// on standard error.
+pub fn main() -> ExitCode {
+    let command = match Halfopen::try_parse() {
+        Ok(halfopen) => halfopen.into_command(),
+        Err(error) => return usage(&error),
+    };
+    if !matches!(command, Command::Serve(_)) {
+        log::start(LogArgs::default(), Status::none());
+    }
+    let done = match command {
+        // `serve` starts the log itself, because its configuration file sets the format.
+        Command::Serve(args) => serve::serve(*args),
+        Command::Run(args) => run::run(*args),
+        Command::Compose(args) => compose::compose(&args),
+        Command::Compile(args) => compile::compile(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Generate(what) => generate::generate(&what),
+    };
+    done.unwrap_or_else(|error| {
+        // `:#` prints the chain of causes on one line, such as `error: a: b: c`.
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Returns the numbers of the lines with a mistake in a configuration, counted from 1.
+pub fn mistaken_lines(text: &str) -> Vec<usize> {
+    let mistakes = config::parse(text, Path::new("/")).err();
+    let mistakes = mistakes.unwrap_or_default();
+    mistakes.iter().map(|mistake| mistake.line).collect()
+}
+
+/// Prints help on standard output, and a mistake in the arguments as one line on standard
+/// error.
+fn usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed pipe, as with `| head`, is not an error.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let text = error.to_string();
+            let lines: Vec<_> = text
+                .lines()
+                .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .collect();
+            eprintln!("{}; see `halfopen --help`", lines.join(" "));
+            ExitCode::from(USAGE)
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The admin address: metrics and health over HTTP.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::observe::metrics::Metrics;
+
+/// The limit on connections at once: each takes a descriptor from the services.
+const CONNECTIONS: usize = 16;
+/// The limit on a connection, from accept to the end of the response.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait after accept failed.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Answers HTTP requests about the process.
+#[derive(Clone, Debug)]
+pub(crate) struct Admin {
+    metrics: Arc<Metrics>,
+    /// The services accept connections.
+    ready: Arc<AtomicBool>,
+}
+
+impl Admin {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Admin {
+            metrics,
+            ready: Arc::default(),
+        }
+    }
+
+    /// Sets whether the services accept connections, which `/readyz` reports.
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Listens on an address, and answers in a task. Returns the address with its port.
+    pub(crate) async fn listen(&self, address: SocketAddr) -> anyhow::Result<SocketAddr> {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}, the admin address"))?;
+        let bound = listener.local_addr()?;
+        tokio::spawn(self.clone().answer_all(listener));
+        Ok(bound)
+    }
+
+    async fn answer_all(self, listener: TcpListener) {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            // The semaphore is never closed, so this never fails.
+            let Ok(permit) = permits.clone().acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let admin = self.clone();
+                    tokio::spawn(async move {
+                        // A client that is too slow, or gone, gets no answer.
+                        let _ = timeout(TIMEOUT, admin.answer(stream)).await;
+                        drop(permit);
+                    });
+                }
+                // Usually the process is out of descriptors. Leave free ones to the
+                // services, whose listeners retry sooner.
+                Err(_) => sleep(RETRY).await,
+            }
+        }
+    }
+
+    async fn answer(self, stream: TcpStream) -> io::Result<()> {
+        let respond = service_fn(|request: Request<Incoming>| {
+            let response = self.respond(&request);
+            async move { Ok::<_, Infallible>(response) }
+        });
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(TIMEOUT)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), respond)
+            .await
+            .map_err(io::Error::other)
+    }
+
+    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET or HEAD\n");
+            let headers = response.headers_mut();
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match request.uri().path() {
+            "/metrics" => match self.metrics.text() {
+                Ok(text) => typed(StatusCode::OK, OPENMETRICS, text),
+                Err(_) => plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "cannot encode the metrics\n",
+                ),
+            },
+            // Alive, because it answers.
+            "/healthz" => plain(StatusCode::OK, "alive\n"),
+            "/readyz" if self.ready.load(Ordering::Relaxed) => plain(StatusCode::OK, "ready\n"),
+            "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "not accepting\n"),
+            _ => plain(StatusCode::NOT_FOUND, "try /metrics, /healthz or /readyz\n"),
+        }
+    }
+}
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", text)
+}
+
+fn typed(
+    status: StatusCode,
+    content_type: &'static str,
+    text: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,11 @@
+//! What an operator sees: the log, metrics, the admin address, the status line, traces.
+
+pub(crate) mod admin;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod status;
+#[cfg(feature = "opentelemetry")]
+pub(crate) mod traces;
+#[cfg(not(feature = "opentelemetry"))]
+#[path = "no_traces.rs"]
+pub(crate) mod traces;

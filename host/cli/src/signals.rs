@@ -1,0 +1,52 @@
+//! Signals: Ctrl-C and SIGTERM request a stop, SIGHUP requests a reload.
+
+use anyhow::Context;
+use futures::future::OptionFuture;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Catches signals from its creation on, in place of their default actions.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Option<Signal>,
+}
+
+/// What a signal requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Stop,
+    Reload,
+}
+
+impl Signals {
+    /// Catches SIGINT and SIGTERM.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt()).context("cannot catch SIGINT")?,
+            terminate: signal(SignalKind::terminate()).context("cannot catch SIGTERM")?,
+            hang_up: None,
+        })
+    }
+
+    /// Catches SIGHUP as well.
+    pub(crate) fn with_reload() -> anyhow::Result<Self> {
+        Ok(Signals {
+            hang_up: Some(signal(SignalKind::hangup()).context("cannot catch SIGHUP")?),
+            ..Signals::new()?
+        })
+    }
+
+    /// Waits for the next signal. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Request {
+        tokio::select! {
+            _ = self.interrupt.recv() => Request::Stop,
+            _ = self.terminate.recv() => Request::Stop,
+            Some(_) = OptionFuture::from(self.hang_up.as_mut().map(Signal::recv)) => Request::Reload,
+        }
+    }
+
+    /// Waits for the next signal that requests a stop. Cancel safe.
+    pub(crate) async fn stop(&mut self) {
+        while self.next().await != Request::Stop {}
+    }
+}

@@ -1,0 +1,148 @@
+//! Composition: which export of a component becomes which import of another.
+
+use wac_graph::types::Package;
+use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
+
+use crate::{Error, Interfaces, Kind, one_line};
+
+/// The interface that a composed component exports.
+pub const RUN: &str = "wasi:cli/run@0.3.0";
+
+/// The parts that are composed with a component, as binary components.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// `guest/parts/adapter`: implements the primitives on `wasi:sockets`.
+    pub adapter: &'a [u8],
+    /// `guest/parts/acceptor`: listens, accepts, and calls the service.
+    pub acceptor: &'a [u8],
+}
+
+/// Composes a service or a program into a plain WASI 0.3 command.
+///
+/// # Errors
+/// [`Error::NothingToDo`] for a component that is such a command already,
+/// [`Error::OtherWorld`] for one that is neither, and the errors of [`compose_service`] and
+/// [`compose_program`].
+pub fn compose(component: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
+    let interfaces = Interfaces::of(component)?;
+    match interfaces.kind() {
+        Kind::Service => compose_service(component, parts),
+        Kind::Program => compose_program(component, parts.adapter),
+        kind @ Kind::Command => Err(Error::NothingToDo(kind, "run it as it is")),
+        Kind::Other => Err(Error::OtherWorld(interfaces.exports_listed())),
+    }
+}
+
+/// Composes a service with the adapter and the acceptor.
+///
+/// # Errors
+/// [`Error::Invalid`] if a component is damaged, and [`Error::Mismatch`] if the component is
+/// not a service or imports an interface of `halfopen:tcp` that the adapter does not have.
+pub fn compose_service(service: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
+    let mut graph = Graph::default();
+    let adapter = graph.instantiate("halfopen:adapter", parts.adapter, &[])?;
+    // All exports, because the adapter also exports `wasi:cli/environment`: there the service
+    // sees its own arguments, after `--`, without the acceptor's before it.
+    let service = graph.instantiate("halfopen:service", service, &[(adapter, All)])?;
+    let acceptor = graph.instantiate(
+        "halfopen:acceptor",
+        parts.acceptor,
+        &[(service, All), (adapter, Primitives)],
+    )?;
+    graph.finish(acceptor)
+}
+
+/// Composes a program with the adapter.
+///
+/// # Errors
+/// [`Error::Invalid`] if a component is damaged, and [`Error::Mismatch`] if the component is
+/// not a program or imports an interface of `halfopen:tcp` that the adapter does not have.
+pub fn compose_program(program: &[u8], adapter: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut graph = Graph::default();
+    let adapter = graph.instantiate("halfopen:adapter", adapter, &[])?;
+    let program = graph.instantiate("halfopen:program", program, &[(adapter, Primitives)])?;
+    graph.finish(program)
+}
+
+/// The exports of an instance that become imports of another.
+#[derive(Clone, Copy, PartialEq)]
+enum Plugged {
+    /// All exports.
+    All,
+    /// The exports of the package `halfopen:tcp`.
+    Primitives,
+}
+use Plugged::{All, Primitives};
+
+#[derive(Default)]
+struct Graph(CompositionGraph);
+
+impl Graph {
+    /// Adds an instance of a component. Each import comes from the first of `sources` that
+    /// exports it; an import that none exports becomes an import of the whole.
+    fn instantiate(
+        &mut self,
+        name: &str,
+        component: &[u8],
+        sources: &[(NodeId, Plugged)],
+    ) -> Result<NodeId, Error> {
+        let graph = &mut self.0;
+        let package = Package::from_bytes(name, None, component.to_vec(), graph.types_mut())
+            .map_err(|error| Error::Invalid(causes(&error)))?;
+        let imports: Vec<String> = graph.types()[package.ty()]
+            .imports
+            .keys()
+            .cloned()
+            .collect();
+        let package = graph
+            .register_package(package)
+            .map_err(|error| Error::Mismatch(error.to_string()))?;
+        let instance = graph.instantiate(package);
+        for import in imports {
+            for &(source, plugged) in sources {
+                if plugged == Primitives && !import.starts_with("halfopen:tcp/") {
+                    continue;
+                }
+                let Ok(export) = graph.alias_instance_export(source, &import) else {
+                    continue;
+                };
+                graph
+                    .set_instantiation_argument(instance, &import, export)
+                    .map_err(|error| Error::Mismatch(causes(&error.into())))?;
+                break;
+            }
+        }
+        Ok(instance)
+    }
+
+    /// Exports the `run` of an instance, and encodes the whole as a component.
+    fn finish(mut self, command: NodeId) -> Result<Vec<u8>, Error> {
+        let mismatch = |error: anyhow::Error| Error::Mismatch(causes(&error));
+        let run = self
+            .0
+            .alias_instance_export(command, RUN)
+            .map_err(|error| mismatch(error.into()))?;
+        self.0
+            .export(run, RUN)
+            .map_err(|error| mismatch(error.into()))?;
+        let bytes = self
+            .0
+            .encode(EncodeOptions {
+                define_components: true,
+                validate: true,
+                processor: None,
+            })
+            .map_err(|error| mismatch(error.into()))?;
+        match Interfaces::of(&bytes)?.primitive() {
+            None => Ok(bytes),
+            Some(import) => Err(Error::Mismatch(format!(
+                "it imports `{import}`, which the adapter does not provide"
+            ))),
+        }
+    }
+}
+
+/// The chain of causes on one line.
+fn causes(error: &anyhow::Error) -> String {
+    one_line(&format!("{error:#}"))
+}

@@ -1,0 +1,196 @@
+//! What a component is and what it needs, before anything of it runs.
+
+use std::path::Path;
+
+pub use halfopen_compose::{Interfaces, Kind};
+use wasmparser::{Parser, Payload};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::LoadError;
+
+/// The first bytes of a binary component, and of a core module.
+const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+const CORE_MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
+
+/// Reads a binary component from a file.
+///
+/// # Errors
+/// If the file cannot be read, or does not begin like a component.
+pub fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let bytes = read_file(path)?;
+    check_preamble(&bytes)?;
+    Ok(bytes)
+}
+
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
+    std::fs::read(path).map_err(|error| LoadError::Read {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// Checks that bytes begin like a binary component.
+///
+/// # Errors
+/// If they do not; the error tells a core module and a text file from a damaged component.
+pub(super) fn check_preamble(bytes: &[u8]) -> Result<(), LoadError> {
+    match bytes.first_chunk::<8>() {
+        Some(&COMPONENT) => Ok(()),
+        Some(&CORE_MODULE) => Err(LoadError::CoreModule),
+        Some(other) if other.starts_with(b"\0asm") => Err(LoadError::Invalid(format!(
+            "a binary format of version {:02x?}, which is not known",
+            &other[4..]
+        ))),
+        _ => Err(LoadError::NotWasm),
+    }
+}
+
+/// Compiles the component in a file to native code for this machine.
+///
+/// The engine's configuration is part of the result: only an engine with the same
+/// configuration takes it, and only where precompiled code is allowed.
+///
+/// # Errors
+/// If the file cannot be read, or holds no valid component.
+pub fn precompile(engine: &Engine, path: &Path) -> Result<Vec<u8>, LoadError> {
+    let bytes = read(path)?;
+    engine
+        .precompile_component(&bytes)
+        .map_err(|error| LoadError::Invalid(one_line(&error)))
+}
+
+/// Returns whether this host provides an interface, such as `wasi:cli/stdout@0.3.0`, in a
+/// compatible version.
+#[must_use]
+pub fn provides(import: &str) -> bool {
+    let (name, version) = import.split_once('@').unwrap_or((import, ""));
+    let version: Vec<&str> = version.split('.').collect();
+    match (
+        name.split_once('/').map_or(name, |(package, _)| package),
+        &version[..],
+    ) {
+        ("halfopen:tcp", ["0", "1", _]) => {
+            matches!(
+                name,
+                "halfopen:tcp/types"
+                    | "halfopen:tcp/connections"
+                    | "halfopen:tcp/options"
+                    | "halfopen:tcp/peer"
+                    | "halfopen:tcp/listeners"
+                    | "halfopen:tcp/outbound"
+            )
+        }
+        ("wasi:io", ["0", "2", _]) => true,
+        (
+            "wasi:cli" | "wasi:clocks" | "wasi:filesystem" | "wasi:random" | "wasi:sockets",
+            ["0", "2", _] | ["0", "3", "0"],
+        ) => true,
+        _ => false,
+    }
+}
+
+/// Returns whether this host provides another version of an interface.
+pub(super) fn provides_another_version(import: &str) -> bool {
+    let name = import.split_once('@').map_or(import, |(name, _)| name);
+    ["0.2.0", "0.3.0"]
+        .iter()
+        .any(|version| provides(&format!("{name}@{version}")))
+}
+
+/// Reads the interfaces of a compiled component. Precompiled code has no sections that
+/// [`Interfaces::of`] could read, so wasmtime's description of its type serves for both.
+pub(super) fn interfaces(engine: &Engine, component: &Component) -> Interfaces {
+    let ty = component.component_type();
+    let mut interfaces = Interfaces {
+        imports: ty
+            .imports(engine)
+            .map(|(name, _)| name.to_owned())
+            .collect(),
+        exports: ty
+            .exports(engine)
+            .map(|(name, _)| name.to_owned())
+            .collect(),
+    };
+    interfaces.imports.sort();
+    interfaces.exports.sort();
+    interfaces
+}
+
+/// What one instance of a component takes from an engine's pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Needs {
+    /// Linear memories.
+    pub memories: u32,
+    /// Tables.
+    pub tables: u32,
+    /// Instances of core modules.
+    pub core_instances: u32,
+}
+
+impl Default for Needs {
+    /// Enough for a component that is built from one language.
+    fn default() -> Self {
+        Needs {
+            memories: 2,
+            tables: 4,
+            core_instances: 8,
+        }
+    }
+}
+
+impl Needs {
+    /// Counts the definitions in a binary component. Returns `None` for other bytes.
+    #[must_use]
+    pub fn of(component: &[u8]) -> Option<Self> {
+        let mut needs = Needs {
+            memories: 0,
+            tables: 0,
+            core_instances: 0,
+        };
+        for payload in Parser::new(0).parse_all(component) {
+            match payload.ok()? {
+                Payload::MemorySection(section) => needs.memories += section.count(),
+                Payload::TableSection(section) => needs.tables += section.count(),
+                Payload::InstanceSection(section) => needs.core_instances += section.count(),
+                _ => {}
+            }
+        }
+        Some(needs)
+    }
+}
+
+/// Formats an error's chain of causes as one line, without wasmtime's backtraces.
+pub(super) fn one_line(error: &wasmtime::Error) -> String {
+    format!("{error:#}")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ECHO: &[u8] = include_bytes!("../../dist/echo.wasm");
+
+    #[test]
+    fn the_needs_of_a_component_are_counted() {
+        let needs = Needs::of(ECHO).unwrap();
+        assert_eq!(needs.memories, 1);
+        assert!(needs.tables > 0 && needs.core_instances > 0, "{needs:?}");
+        assert_eq!(Needs::of(b"nothing of the kind"), None);
+    }
+
+    #[test]
+    fn precompiled_code_has_the_kind_of_its_component() {
+        let engine = crate::EngineOptions::default().build().unwrap();
+        let component = Component::from_binary(&engine, ECHO).unwrap();
+        let compiled = interfaces(&engine, &component);
+        let binary = Interfaces::of(ECHO).unwrap();
+        assert_eq!(compiled.kind(), Kind::Service);
+        assert_eq!(compiled.kind(), binary.kind());
+        assert_eq!(compiled.exports, binary.exports);
+    }
+}

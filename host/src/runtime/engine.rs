@@ -1,0 +1,130 @@
+//! The wasmtime engine, set up for many small instances.
+
+use std::time::Duration;
+
+use wasmtime::{
+    Cache, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    WasmBacktraceDetails,
+};
+
+use super::LoadError;
+use super::component::Needs;
+
+/// How often a component that computes without waiting yields to others: 10 ms.
+///
+/// An embedder with an [`Engine`] of its own switches on [`Config::epoch_interruption`] and
+/// calls [`Engine::increment_epoch`] at this interval. [`EngineOptions::build`] starts a
+/// thread that does so.
+pub const EPOCH: Duration = Duration::from_millis(10);
+
+/// Makes an engine that components are compiled for and run in.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EngineOptions {
+    /// Keeps compiled code on disk, where the `wasmtime` command keeps its own
+    /// (`~/.cache/wasmtime`), so that a second start is fast (default: on).
+    pub cache: bool,
+    /// Keeps memory for this many instances ready; 0 allocates memory for each instance
+    /// when it starts (default: 0). A pool reserves only address space: 4 GiB for each
+    /// linear memory.
+    pub pooled_instances: u32,
+    /// What each pooled instance takes.
+    pub needs: Needs,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions {
+            cache: true,
+            pooled_instances: 0,
+            needs: Needs::default(),
+        }
+    }
+}
+
+impl EngineOptions {
+    /// Makes the engine, and starts the thread that increments its epoch.
+    ///
+    /// Where the kernel does not reserve enough address space for the pool, the engine
+    /// allocates on demand.
+    ///
+    /// # Errors
+    /// If wasmtime does not support this machine.
+    pub fn build(&self) -> Result<Engine, LoadError> {
+        let config = self.config().map_err(LoadError::Engine)?;
+        let engine = match Engine::new(&config) {
+            Ok(engine) => engine,
+            Err(error) if self.pooled_instances > 0 => {
+                tracing::warn!("no pool of instances: {error:#}; allocating on demand");
+                let options = EngineOptions {
+                    pooled_instances: 0,
+                    ..self.clone()
+                };
+                return options.build();
+            }
+            Err(error) => return Err(LoadError::Engine(error)),
+        };
+        tick(&engine);
+        Ok(engine)
+    }
+
+    fn config(&self) -> wasmtime::Result<Config> {
+        let mut config = Config::new();
+        config.wasm_component_model_async(true);
+        config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
+        config.epoch_interruption(true);
+        if self.cache {
+            match Cache::from_file(None) {
+                Ok(cache) => {
+                    config.cache(Some(cache));
+                }
+                Err(error) => {
+                    tracing::warn!("compiled code is not kept, and every start compiles: {error:#}")
+                }
+            }
+        }
+        if self.pooled_instances > 0 {
+            let pool = pool(self.pooled_instances, self.needs);
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        }
+        Ok(config)
+    }
+}
+
+/// How many bytes of an instance's memory stay resident for the next instance, which gets
+/// them cleared; the rest returns to the kernel. This is room for a small service, and
+/// little enough that a burst of connections does not keep much memory.
+const KEPT_MEMORY: usize = 128 * 1024;
+/// How many bytes of each table and each stack stay resident.
+const KEPT_ELSE: usize = 16 * 1024;
+
+fn pool(instances: u32, needs: Needs) -> PoolingAllocationConfig {
+    let all = |each: u32| instances.saturating_mul(each.max(1));
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(instances)
+        .total_core_instances(all(needs.core_instances))
+        .max_core_instances_per_component(needs.core_instances)
+        .total_memories(all(needs.memories))
+        .max_memories_per_component(needs.memories)
+        .total_tables(all(needs.tables))
+        .max_tables_per_component(needs.tables)
+        .total_stacks(instances)
+        // Where the kernel reports which pages were touched, only those are cleared.
+        .pagemap_scan(Enabled::Auto)
+        .linear_memory_keep_resident(KEPT_MEMORY)
+        .table_keep_resident(KEPT_ELSE)
+        .async_stack_keep_resident(KEPT_ELSE);
+    pool
+}
+
+/// Increments the engine's epoch from a thread, for as long as the engine is used.
+fn tick(engine: &Engine) {
+    let engine = engine.weak();
+    std::thread::spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(EPOCH);
+        }
+    });
+}

@@ -1,0 +1,312 @@
+//! What a component may use.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::tcp::{Denied, Policy, TcpCtx, TcpCtxBuilder};
+
+use super::{LoadError, Output, Problem};
+
+/// What each instance of a component may use: arguments, environment, directories, network,
+/// standard streams, memory, time.
+///
+/// New grants allow nothing but a name and 256 MiB of memory. A service may always use the
+/// connections that the server hands to it.
+///
+/// ```
+/// use halfopen::{Grants, Policy};
+///
+/// let grants = Grants::new()
+///     .name("mirror")
+///     .args(["--verbose"])
+///     .env("LANG", "C")
+///     .policy(Policy::deny_all().allow_connect("192.0.2.1:80".parse()?))
+///     .inherit_stdio();
+/// # Ok::<_, halfopen::AddressRuleError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Grants {
+    name: Option<String>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    dirs: Vec<(PathBuf, String)>,
+    policy: Policy,
+    stdout: Option<Output>,
+    stderr: Option<Output>,
+    inherit_stdio: bool,
+    max_memory: Option<usize>,
+    max_compute: Option<Duration>,
+    max_output: Option<Option<NonZeroU32>>,
+    advice: Advice,
+}
+
+/// Adds to a problem what to do about it.
+#[derive(Clone, Default)]
+pub(super) struct Advice(Option<Arc<Advise>>);
+
+type Advise = dyn Fn(&Problem) -> String + Send + Sync;
+
+impl Advice {
+    /// Returns the text of a problem for the log.
+    pub(super) fn explain(&self, problem: &Problem) -> String {
+        let advice = self.0.as_ref().map(|advice| advice(problem));
+        match advice.as_deref() {
+            None | Some("") => problem.to_string(),
+            Some(advice) => format!("{problem}; {advice}"),
+        }
+    }
+
+    pub(super) fn log_denied(&self, denied: &Denied) {
+        tracing::warn!("{}", self.explain(&Problem::Denied(denied.clone())));
+    }
+}
+
+impl Grants {
+    /// Grants a name and 256 MiB of memory.
+    #[must_use]
+    pub fn new() -> Self {
+        Grants::default()
+    }
+
+    /// Sets the component's name, its argument 0 (default: `service` or `program`).
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds an environment variable (default: none).
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Grants reading and writing in the directory `host`, which the component finds under
+    /// the name `guest` (default: none).
+    #[must_use]
+    pub fn dir(mut self, host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
+        self.dirs.push((host.into(), guest.into()));
+        self
+    }
+
+    /// Sets the addresses that the component may listen on and connect to (default: none).
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets the destination of standard output (default: it is discarded).
+    #[must_use]
+    pub fn stdout(mut self, output: Output) -> Self {
+        self.stdout = Some(output);
+        self
+    }
+
+    /// Sets the destination of standard error (default: it is discarded).
+    #[must_use]
+    pub fn stderr(mut self, output: Output) -> Self {
+        self.stderr = Some(output);
+        self
+    }
+
+    /// Connects the standard streams to those of this process.
+    ///
+    /// A program gets all three as they are. The instances of a service share standard
+    /// output and standard error line by line, as through [`Output::stdout`] and
+    /// [`Output::stderr`], and their standard input is empty. A stream that is set by
+    /// [`stdout`](Self::stdout) or [`stderr`](Self::stderr) stays as set.
+    #[must_use]
+    pub fn inherit_stdio(mut self) -> Self {
+        self.inherit_stdio = true;
+        self
+    }
+
+    /// Limits each linear memory, in bytes (default: 256 MiB).
+    #[must_use]
+    pub fn max_memory(mut self, bytes: usize) -> Self {
+        self.max_memory = Some(bytes);
+        self
+    }
+
+    /// Limits how long the component computes without waiting and without moving data;
+    /// beyond that it traps. Zero means no limit (default: 10 s for a service, no limit for
+    /// a program).
+    ///
+    /// A component that computes yields to others every 10 ms, whatever the limit.
+    #[must_use]
+    pub fn max_compute(mut self, time: Duration) -> Self {
+        self.max_compute = Some(time);
+        self
+    }
+
+    /// Limits how many bytes per second an instance prints, over each of its streams, with
+    /// as many at once after a pause. `None` means no limit (default: 1 MiB for a service,
+    /// no limit for a program).
+    ///
+    /// Lines beyond the limit are dropped, and a line that counts them is printed. The limit
+    /// applies to an [`Output`], not to the streams that a program inherits.
+    #[must_use]
+    pub fn max_output(mut self, bytes_per_second: Option<NonZeroU32>) -> Self {
+        self.max_output = Some(bytes_per_second);
+        self
+    }
+
+    /// Sets what the log says to do about a [`Problem`] (default: nothing). Empty text adds
+    /// nothing.
+    #[must_use]
+    pub fn advice(mut self, advice: impl Fn(&Problem) -> String + Send + Sync + 'static) -> Self {
+        self.advice = Advice(Some(Arc::new(advice)));
+        self
+    }
+
+    /// Fills in what was left open.
+    ///
+    /// # Errors
+    /// If a granted directory cannot be read.
+    pub(crate) fn resolve(self, defaults: Defaults) -> Result<Granted, LoadError> {
+        for (host, _) in &self.dirs {
+            std::fs::read_dir(host).map_err(|error| LoadError::Read {
+                path: host.clone(),
+                error,
+            })?;
+        }
+        let shared = self.inherit_stdio && defaults.stdio == Stdio::Shared;
+        let mut inherited = Vec::new();
+        let mut inherit = |set: Option<Output>, standard: fn() -> Output| {
+            set.or_else(|| {
+                let output = shared.then(standard)?;
+                inherited.push(output.clone());
+                Some(output)
+            })
+        };
+        let name = self.name.unwrap_or_else(|| defaults.name.to_owned());
+        let advice = self.advice.clone();
+        let tcp = TcpCtx::builder()
+            .policy(self.policy.clone())
+            .on_denied(move |denied| advice.log_denied(denied));
+        Ok(Granted {
+            args: [name].into_iter().chain(self.args).collect(),
+            env: self.env,
+            dirs: self.dirs,
+            policy: self.policy,
+            tcp,
+            stdout: inherit(self.stdout, Output::stdout),
+            stderr: inherit(self.stderr, Output::stderr),
+            inherited,
+            inherit_stdio: self.inherit_stdio && !shared,
+            max_memory: self.max_memory.unwrap_or(MAX_MEMORY),
+            max_compute: self.max_compute.unwrap_or(defaults.max_compute),
+            max_output: self.max_output.unwrap_or(defaults.max_output),
+            max_handles: defaults.max_handles,
+            advice: self.advice,
+        })
+    }
+}
+
+/// The memory that is granted unless the grants say otherwise: 256 MiB.
+const MAX_MEMORY: usize = 256 << 20;
+
+/// What differs between a service and a program where the grants do not say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Defaults {
+    pub(crate) name: &'static str,
+    pub(crate) stdio: Stdio,
+    pub(crate) max_compute: Duration,
+    pub(crate) max_output: Option<NonZeroU32>,
+    /// Handles of a store, over all its components.
+    pub(crate) max_handles: usize,
+}
+
+/// How instances inherit the standard streams of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stdio {
+    /// One instance has them alone.
+    Exclusive,
+    /// Many instances share them line by line.
+    Shared,
+}
+
+/// The grants of one component, with nothing left open.
+#[derive(Clone)]
+pub(crate) struct Granted {
+    /// The arguments, the component's name first.
+    pub(super) args: Vec<String>,
+    pub(super) env: Vec<(String, String)>,
+    /// Directories, and the names under which the component finds them.
+    pub(super) dirs: Vec<(PathBuf, String)>,
+    pub(super) policy: Policy,
+    /// Makes the context of each store.
+    pub(super) tcp: TcpCtxBuilder,
+    pub(super) stdout: Option<Output>,
+    pub(super) stderr: Option<Output>,
+    /// Those outputs that `inherit_stdio` made, which the embedder cannot flush.
+    inherited: Vec<Output>,
+    /// Whether the component has the standard streams of this process, except where
+    /// `stdout` or `stderr` is set.
+    pub(super) inherit_stdio: bool,
+    /// Bytes of each linear memory.
+    pub(super) max_memory: usize,
+    /// Zero means no limit.
+    pub(super) max_compute: Duration,
+    /// Bytes per second, for each stream.
+    pub(super) max_output: Option<NonZeroU32>,
+    /// Handles of a store: of resources, streams and futures.
+    pub(super) max_handles: usize,
+    pub(super) advice: Advice,
+}
+
+impl Granted {
+    /// Returns the text of a problem for the log, with the embedder's advice.
+    pub(crate) fn explain(&self, problem: &Problem) -> String {
+        self.advice.explain(problem)
+    }
+
+    /// Waits until everything is written that was printed to the inherited streams, for at
+    /// most `limit`. An embedder flushes its own outputs itself.
+    pub(crate) async fn flush_inherited(&self, limit: Duration) {
+        let flushed = self.inherited.iter().map(|output| output.flush(limit));
+        join_all(flushed).await;
+    }
+}
+
+impl fmt::Debug for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grants")
+            .field("name", &self.name)
+            .field("args", &self.args)
+            .field("dirs", &self.dirs)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Granted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Granted")
+            .field("args", &self.args)
+            .field("dirs", &self.dirs)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}

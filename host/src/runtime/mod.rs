@@ -1,0 +1,24 @@
+//! From a file to a running instance: everything that servers and programs share.
+
+pub mod component;
+mod compute;
+mod engine;
+mod error;
+mod grants;
+mod output;
+mod problem;
+mod source;
+mod store;
+mod trap;
+
+pub use engine::{EPOCH, EngineOptions};
+pub use error::LoadError;
+pub use grants::Grants;
+pub(crate) use grants::{Defaults, Granted, Stdio};
+pub use output::Output;
+pub use problem::Problem;
+pub(crate) use source::Loading;
+pub use source::Source;
+pub(crate) use store::State;
+pub(crate) use trap::Trap;
+pub use trap::describe_trap;

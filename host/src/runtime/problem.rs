@@ -1,0 +1,59 @@
+//! Problems of a running component that an operator can solve.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::tcp::Denied;
+
+/// A problem of a running component that its operator can solve.
+///
+/// The text states the fact alone. What to do about it depends on the embedder: which
+/// flag or setting raises the limit. [`Grants::advice`](crate::Grants::advice) supplies that
+/// part of the log line.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The component used an address that its [`Policy`](crate::Policy) does not allow.
+    Denied(Denied),
+    /// The component computed for this long without waiting, and trapped: see
+    /// [`Grants::max_compute`](crate::Grants::max_compute).
+    ComputeLimit(Duration),
+    /// The kernel has no memory mapping left for another instance (`ENOMEM`). Linux limits
+    /// the mappings of a process by the sysctl `vm.max_map_count`, and each instance takes
+    /// several.
+    OutOfMappings,
+}
+
+impl Problem {
+    /// Returns the problem that made an instance fail, if the error has one.
+    #[must_use]
+    pub fn of(error: &wasmtime::Error) -> Option<Self> {
+        let cause = error.root_cause();
+        if let Some(&ComputedTooLong(limit)) = cause.downcast_ref() {
+            return Some(Problem::ComputeLimit(limit));
+        }
+        let errno = cause.downcast_ref().and_then(io::Error::raw_os_error);
+        (errno == Some(Errno::NOMEM.raw_os_error())).then_some(Problem::OutOfMappings)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Denied(denied) => write!(f, "denied: {denied}"),
+            Problem::ComputeLimit(limit) => ComputedTooLong(*limit).fmt(f),
+            Problem::OutOfMappings => {
+                let error = io::Error::from(Errno::NOMEM);
+                write!(f, "{error}: each instance takes some memory mappings")
+            }
+        }
+    }
+}
+
+/// The trap of a component that computes for too long.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it computed for {} s without waiting", .0.as_secs_f64())]
+pub(super) struct ComputedTooLong(pub(super) Duration);

@@ -1,0 +1,223 @@
+//! TLS for a server's connections, by rustls.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::verify_server_name;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{
+    ClientHello, NoClientAuth, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{ProtocolVersion, RootCertStore, ServerConfig, ServerConnection};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::tcp::{PeerTls, TlsEnd};
+
+/// Makes the TLS configuration of a server from files in PEM form: TLS 1.2 and 1.3 with the
+/// cipher suites that rustls considers safe.
+///
+/// ```no_run
+/// use halfopen::Server;
+/// use halfopen::tls::TlsFiles;
+///
+/// let tls = TlsFiles::new("chain.pem", "key.pem").alpn(["echo"]).load()?;
+/// let server = Server::builder().tls(tls);
+/// # Ok::<_, halfopen::tls::TlsError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    certificates: Vec<(PathBuf, PathBuf)>,
+    client_ca: Option<PathBuf>,
+    alpn: Vec<String>,
+}
+
+/// The reason why files make no TLS configuration, with the file's path.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub struct TlsError {
+    path: PathBuf,
+    reason: String,
+}
+
+impl TlsFiles {
+    /// Takes a certificate chain from one file and its private key from another.
+    #[must_use]
+    pub fn new(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        TlsFiles {
+            certificates: vec![(chain.into(), key.into())],
+            client_ca: None,
+            alpn: Vec::new(),
+        }
+    }
+
+    /// Adds a certificate for clients that ask for one of its names (SNI). Clients that ask
+    /// for no name or for an unknown one get the first certificate.
+    #[must_use]
+    pub fn and(mut self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.certificates.push((chain.into(), key.into()));
+        self
+    }
+
+    /// Accepts only clients that have a certificate of one of the authorities in a file
+    /// (default: clients need no certificate).
+    #[must_use]
+    pub fn client_ca(mut self, authorities: impl Into<PathBuf>) -> Self {
+        self.client_ca = Some(authorities.into());
+        self
+    }
+
+    /// Offers application protocols (ALPN), the preferred one first (default: none).
+    #[must_use]
+    pub fn alpn<S: Into<String>>(mut self, protocols: impl IntoIterator<Item = S>) -> Self {
+        self.alpn.extend(protocols.into_iter().map(Into::into));
+        self
+    }
+
+    /// Reads the files, and makes the configuration.
+    ///
+    /// # Errors
+    /// If a file cannot be read, is not in PEM form, or a key does not belong to its
+    /// certificate.
+    pub fn load(self) -> Result<Arc<ServerConfig>, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let certificates = self
+            .certificates
+            .iter()
+            .map(|(chain, key)| certificate(&provider, chain, key))
+            .collect::<Result<_, _>>()?;
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("the provider has the default versions");
+        let verifier = match &self.client_ca {
+            None => Arc::new(NoClientAuth),
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in chain(path)? {
+                    roots
+                        .add(certificate)
+                        .map_err(|error| failed(path, error))?;
+                }
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                    .build()
+                    .map_err(|error| failed(path, error))?
+            }
+        };
+        let mut config = builder
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(Certificates(certificates)));
+        config.alpn_protocols = self
+            .alpn
+            .iter()
+            .map(|name| name.as_bytes().into())
+            .collect();
+        Ok(Arc::new(config))
+    }
+}
+
+fn certificate(
+    provider: &CryptoProvider,
+    chain_path: &Path,
+    key_path: &Path,
+) -> Result<Arc<CertifiedKey>, TlsError> {
+    let chain = chain(chain_path)?;
+    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| failed(key_path, error))?;
+    CertifiedKey::from_der(chain, key, provider)
+        .map(Arc::new)
+        .map_err(|error| failed(key_path, error))
+}
+
+fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| failed(path, error))?;
+    match certificates.is_empty() {
+        true => Err(failed(
+            path,
+            "no certificate in it; it has to be in PEM form",
+        )),
+        false => Ok(certificates),
+    }
+}
+
+fn failed(path: &Path, reason: impl ToString) -> TlsError {
+    TlsError {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+/// Does the server's side of a handshake.
+///
+/// # Errors
+/// If the handshake fails, after an alert to the peer, or takes longer than `limit`.
+pub(super) async fn handshake(
+    config: &Arc<ServerConfig>,
+    stream: TcpStream,
+    limit: Duration,
+) -> Result<(TcpStream, ServerConnection), String> {
+    let handshake = TlsAcceptor::from(config.clone()).accept(stream);
+    match timeout(limit, handshake).await {
+        Ok(Ok(secure)) => Ok(secure.into_inner()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("not done in time".to_owned()),
+    }
+}
+
+/// Returns the peer's part in a session: name, protocol, certificates.
+pub(super) fn peer_session(session: &ServerConnection) -> PeerTls {
+    let certificates: Vec<_> = session.peer_certificates().unwrap_or_default().into();
+    PeerTls {
+        end: TlsEnd::Host,
+        version: session.protocol_version().and_then(version),
+        server_name: session.server_name().map(str::to_owned),
+        application_protocol: session.alpn_protocol().map(<[u8]>::to_vec),
+        common_name: certificates.first().and_then(|own| common_name(own)),
+        certificates: certificates
+            .iter()
+            .map(|certificate| certificate.to_vec())
+            .collect(),
+    }
+}
+
+/// Returns a version's name, as OpenSSL and the PROXY protocol write it.
+fn version(version: ProtocolVersion) -> Option<String> {
+    match version {
+        ProtocolVersion::TLSv1_2 => Some("TLSv1.2".to_owned()),
+        ProtocolVersion::TLSv1_3 => Some("TLSv1.3".to_owned()),
+        _ => None,
+    }
+}
+
+fn common_name(certificate: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let name = certificate.subject().iter_common_name().next()?;
+    name.as_str().ok().map(str::to_owned)
+}
+
+/// Chooses a certificate by the name that the client asks for.
+#[derive(Debug)]
+struct Certificates(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let requested = hello.server_name().and_then(|name| {
+            let name = ServerName::try_from(name).ok()?;
+            self.0.iter().find(|certificate| has(certificate, &name))
+        });
+        requested.or(self.0.first()).cloned()
+    }
+}
+
+fn has(certificate: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    let Ok(leaf) = certificate.end_entity_cert() else {
+        return false;
+    };
+    ParsedCertificate::try_from(leaf).is_ok_and(|leaf| verify_server_name(&leaf, name).is_ok())
+}

@@ -1,0 +1,149 @@
+//! One connection, as the server sees it from accept to its last FIN.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use super::observer::Observers;
+use super::places::Places;
+use super::report::{Outcome, Refusal, Report};
+use crate::tcp::{Attachment, Connection, Ending, Meter, PeerTls, Stream, TcpCtx};
+
+/// One connection, from accept until it has closed for good.
+///
+/// The gate fills in the places. Once a store has the connection, its socket holds the
+/// visit, and drops it after the descriptor is closed. Dropping a visit gives its places
+/// back and then reports to the observers, so that a new connection finds the place of one
+/// that was reported as closed.
+#[derive(Debug)]
+pub(super) struct Visit {
+    peer: SocketAddr,
+    /// The peer's TLS session, as the handshake or a load balancer describes it.
+    peer_session: Option<Box<PeerTls>>,
+    pub(super) places: Places,
+    meter: Arc<Meter>,
+    refusal: Option<Refusal>,
+    observers: Arc<Observers>,
+}
+
+impl Visit {
+    /// Begins a visit: `peer` has just been accepted.
+    pub(super) fn begin(peer: SocketAddr, observers: Arc<Observers>) -> Self {
+        Visit {
+            peer,
+            peer_session: None,
+            places: Places::default(),
+            meter: Arc::new(Meter::new()),
+            refusal: None,
+            observers,
+        }
+    }
+
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Sets the address of the peer that a load balancer forwards.
+    pub(super) fn set_peer(&mut self, peer: SocketAddr) {
+        self.peer = peer;
+    }
+
+    pub(super) fn set_peer_session(&mut self, session: PeerTls) {
+        self.peer_session = Some(Box::new(session));
+    }
+
+    /// Ends the visit before any service has seen the connection.
+    pub(super) fn refuse(mut self, refusal: Refusal) {
+        self.refusal = Some(refusal);
+    }
+
+    /// Opens the connection in a store. The socket holds the visit from now on.
+    ///
+    /// # Errors
+    /// If the runtime cannot watch the socket. The visit ends then.
+    pub(super) fn open(mut self, stream: Stream, ctx: &TcpCtx) -> io::Result<Connection> {
+        let stream = match Handle::current().runtime_flavor() {
+            // A worker has a runtime of its own, which has to watch its connections.
+            RuntimeFlavor::CurrentThread => stream.moved_here()?,
+            _ => stream,
+        };
+        let peer = self.peer;
+        let attachment = Attachment {
+            meter: self.meter.clone(),
+            peer_session: self.peer_session.take(),
+            guard: Box::new(self),
+        };
+        ctx.open(stream, Some(peer), Some(attachment))
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        drop(std::mem::take(&mut self.places));
+        let (received, sent) = self.meter.bytes();
+        let report = Report {
+            peer: self.peer,
+            received,
+            sent,
+            duration: self.meter.age(),
+            first_end: self.meter.first_end(),
+            outcome: match self.refusal {
+                Some(refusal) => Outcome::Refused(refusal),
+                None => Outcome::Served(self.meter.ending().unwrap_or(Ending::Fin)),
+            },
+        };
+        self.observers.notify(|observer| observer.closed(&report));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn peer() -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], 7))
+    }
+
+    #[test]
+    fn the_places_are_free_when_the_end_is_reported_once() {
+        let permits = Arc::new(Semaphore::new(1));
+        let reports = Arc::new(Mutex::new(Vec::new()));
+        let mut observers = Observers::default();
+        let (free, reported) = (permits.clone(), reports.clone());
+        observers.add(move |report: &Report| {
+            let free = free.available_permits();
+            reported.lock().unwrap().push((free, report.clone()));
+        });
+        let mut visit = Visit::begin(peer(), Arc::new(observers));
+        visit.places.permit = permits.try_acquire_owned().ok();
+        visit.meter.set_ending(Ending::Trapped);
+        visit.meter.set_ending(Ending::Fin);
+        drop(visit);
+        let reports = reports.lock().unwrap();
+        let [(free, report)] = &reports[..] else {
+            panic!("{reports:?}");
+        };
+        assert_eq!(*free, 1);
+        assert_eq!(report.peer, peer());
+        assert_eq!(report.outcome.to_string(), "trap");
+    }
+
+    #[test]
+    fn a_refusal_is_reported_as_such() {
+        let outcomes = Arc::new(Mutex::new(Vec::new()));
+        let mut observers = Observers::default();
+        let reported = outcomes.clone();
+        observers.add(move |report: &Report| {
+            assert!(report.outcome.is_refusal());
+            reported.lock().unwrap().push(report.outcome.to_string());
+        });
+        Visit::begin(peer(), Arc::new(observers)).refuse(Refusal::TooMany);
+        assert_eq!(*outcomes.lock().unwrap(), ["refused-per-peer"]);
+    }
+}

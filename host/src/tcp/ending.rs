@@ -1,0 +1,71 @@
+//! How a connection ends, and which side ends it.
+
+use std::fmt;
+
+use super::{ErrorCode, Limit};
+
+/// One of the two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The remote end.
+    Peer,
+    /// The local end: the guest that the connection was handed to.
+    Service,
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Ending {
+    /// Both sides sent FIN, or the service sent FIN and stopped waiting for the peer's.
+    Fin,
+    /// The connection failed, because of the peer or the network;
+    /// [`ErrorCode::ConnectionReset`] is a RST from the peer.
+    Failed(ErrorCode),
+    /// The service reset the connection, or the source that it forwards failed.
+    Reset,
+    /// The connection was reset because the service returned an error.
+    ServiceFailed,
+    /// The connection was reset because the service trapped.
+    Trapped,
+    /// The connection was reset because its host stopped.
+    Stopped,
+    /// The connection was reset because it reached a limit.
+    Limit(Limit),
+}
+
+impl Ending {
+    /// The error that the service sees when its host ends the connection this way.
+    pub(super) fn error(&self) -> ErrorCode {
+        match self {
+            Ending::Limit(_) => ErrorCode::Timeout,
+            _ => ErrorCode::ConnectionAborted,
+        }
+    }
+}
+
+/// One word, for logs.
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::Fin => f.write_str("fin"),
+            Ending::Failed(ErrorCode::ConnectionReset) => f.write_str("reset-by-peer"),
+            Ending::Failed(_) => f.write_str("error"),
+            Ending::Reset => f.write_str("reset-by-service"),
+            Ending::ServiceFailed => f.write_str("service-error"),
+            Ending::Trapped => f.write_str("trap"),
+            Ending::Stopped => f.write_str("stopped"),
+            Ending::Limit(limit) => write!(f, "limit-{limit}"),
+        }
+    }
+}
+
+/// One word, for logs.
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Side::Peer => "peer",
+            Side::Service => "service",
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! The state of a connection: its two directions and its one error.
+
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use halfopen_model::Directions;
+
+use super::{Ending, ErrorCode, Meter, Side};
+
+/// The state of a connection, recorded in its meter as it changes.
+///
+/// The kernel reports a socket error once; later reads return EOF. Any call other than a
+/// read that may consume the error holds this lock until the error is recorded, and the
+/// reader checks here before treating EOF as FIN.
+#[derive(Debug)]
+pub(super) struct State {
+    directions: Mutex<Directions<ErrorCode>>,
+    meter: Option<Arc<Meter>>,
+}
+
+/// The state while it is locked.
+pub(super) struct Locked<'s> {
+    directions: MutexGuard<'s, Directions<ErrorCode>>,
+    meter: Option<&'s Meter>,
+}
+
+impl State {
+    pub(super) fn new(meter: Option<Arc<Meter>>) -> Self {
+        State {
+            directions: Mutex::default(),
+            meter,
+        }
+    }
+
+    pub(super) fn meter(&self) -> Option<&Meter> {
+        self.meter.as_deref()
+    }
+
+    pub(super) fn lock(&self) -> Locked<'_> {
+        Locked {
+            // No code panics while it holds the lock.
+            directions: self
+                .directions
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+            meter: self.meter(),
+        }
+    }
+}
+
+impl Locked<'_> {
+    /// Records an error, and returns the error of the connection: the first one recorded
+    /// (rule E1).
+    pub(super) fn fail(&mut self, error: ErrorCode) -> ErrorCode {
+        let error = self.directions.fail(error);
+        if let (Some(meter), Some(failure)) = (self.meter, self.directions.failure()) {
+            meter.set_ending(Ending::Failed(failure.clone()));
+        }
+        error
+    }
+
+    /// Records the peer's FIN.
+    ///
+    /// # Errors
+    /// If the connection has failed: what was read is then no FIN.
+    pub(super) fn receive_end(&mut self) -> Result<(), ErrorCode> {
+        self.directions.receive_end()?;
+        if let Some(meter) = self.meter {
+            meter.ended(Side::Peer);
+        }
+        Ok(())
+    }
+
+    /// Records that our FIN is queued.
+    pub(super) fn finish(&mut self) {
+        self.directions.finish();
+        if let Some(meter) = self.meter {
+            meter.ended(Side::Service);
+        }
+    }
+
+    /// Records a reset, and returns whether RST has to be sent: not if the connection has
+    /// failed or ended (rule C3).
+    pub(super) fn abort(&mut self, ending: Ending) -> bool {
+        let resets = self.directions.abort(ending.error());
+        if let (true, Some(meter)) = (resets, self.meter) {
+            meter.set_ending(ending);
+        }
+        resets
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = Directions<ErrorCode>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.directions
+    }
+}

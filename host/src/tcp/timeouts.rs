@@ -1,0 +1,92 @@
+//! Limits on the time that a connection takes.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Limits on the time that a connection takes; `None` is no limit.
+///
+/// A connection that reaches a limit is reset, and its service sees
+/// [`ErrorCode::Timeout`](super::ErrorCode::Timeout) (rule C7). Limits are checked
+/// periodically, so a connection may exceed one by up to 2 seconds.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use halfopen::tcp::Timeouts;
+///
+/// let mut timeouts = Timeouts::default();
+/// timeouts.age = Some(Duration::from_secs(3600));
+/// timeouts.idle = None;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// The time from accept until both directions have ended. Default: no limit.
+    pub age: Option<Duration>,
+    /// The time without a byte in either direction. Default: 10 minutes, which is longer
+    /// than people pause at a terminal and shorter than most NATs keep an idle mapping.
+    pub idle: Option<Duration>,
+    /// The time from the end of one direction until the end of the other. Default: no
+    /// limit.
+    pub half_open: Option<Duration>,
+    /// The time for which there is data to send and the peer's window stays closed.
+    /// Default: 1 minute; a peer that reads at all opens its window sooner.
+    pub write: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            age: None,
+            idle: Some(Duration::from_secs(600)),
+            half_open: None,
+            write: Some(Duration::from_secs(60)),
+        }
+    }
+}
+
+impl Timeouts {
+    /// No limits.
+    pub const NONE: Timeouts = Timeouts {
+        age: None,
+        idle: None,
+        half_open: None,
+        write: None,
+    };
+
+    /// How often connections are checked against the limits: 8 times within the shortest
+    /// one, but between every 10 ms and every second. `None` if there are no limits.
+    pub(super) fn period(&self) -> Option<Duration> {
+        let shortest = [self.age, self.idle, self.half_open, self.write]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some((shortest / 8).clamp(Duration::from_millis(10), Duration::from_secs(1)))
+    }
+}
+
+/// Names one of the [`Timeouts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`Timeouts::age`].
+    Age,
+    /// [`Timeouts::idle`].
+    Idle,
+    /// [`Timeouts::half_open`].
+    HalfOpen,
+    /// [`Timeouts::write`].
+    Write,
+}
+
+/// One word, for logs.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Limit::Age => "age",
+            Limit::Idle => "idle",
+            Limit::HalfOpen => "half-open",
+            Limit::Write => "write",
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! Bytes as they are.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::tcp::ErrorCode;
+use crate::tcp::state::State;
+
+/// A stream, split into its two directions.
+///
+/// The receiving half is behind a lock because tokio needs exclusive access
+/// ([`AsyncRead`]) to clear the readiness after a read that did not fill its buffer. A
+/// shared read would need another system call to learn that nothing is left.
+#[derive(Debug)]
+pub(in crate::tcp) struct Halves {
+    receiving: Mutex<OwnedReadHalf>,
+    sending: OwnedWriteHalf,
+}
+
+impl Halves {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        let (receiving, sending) = stream.into_split();
+        Halves {
+            receiving: Mutex::new(receiving),
+            sending,
+        }
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        self.sending.as_ref()
+    }
+
+    pub(super) fn poll_receive(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<Result<usize, ErrorCode>> {
+        // No code panics while it holds the lock.
+        let mut receiving = self
+            .receiving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let mut filled = ReadBuf::new(buffer);
+            match ready!(Pin::new(&mut *receiving).poll_read(cx, &mut filled)) {
+                Ok(()) => return Poll::Ready(Ok(filled.filled().len())),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Sends under the lock of `state`: a write may consume the socket's error.
+    pub(super) fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        state: &State,
+    ) -> Poll<Result<usize, ErrorCode>> {
+        loop {
+            if let Err(error) = ready!(self.stream().poll_write_ready(cx)) {
+                return Poll::Ready(Err(state.lock().fail(error.into())));
+            }
+            let mut state = state.lock();
+            match self.stream().try_write(data) {
+                Ok(length) => return Poll::Ready(Ok(length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(state.fail(error.into()))),
+            }
+        }
+    }
+
+    /// Joins the halves again. Dropping the sending half alone would shut the stream
+    /// down; reuniting both does not.
+    pub(super) fn into_stream(self) -> Option<TcpStream> {
+        let receiving = self.receiving.into_inner();
+        let receiving = receiving.unwrap_or_else(PoisonError::into_inner);
+        // Fails only for the halves of two streams.
+        receiving.reunite(self.sending).ok()
+    }
+}

@@ -1,0 +1,37 @@
+//! Test programs that do one thing on each runner.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::runner::{Binaries, Runner};
+
+/// Runs a test program whose trials are the runners that `takes_part` selects, by their
+/// names. `wasmtime` is the value of `env!("CARGO_BIN_EXE_wasmtime")`.
+#[must_use]
+pub fn on_each_runner(
+    wasmtime: &str,
+    takes_part: fn(Runner) -> bool,
+    run: fn(Runner, &Binaries) -> Result<()>,
+) -> ExitCode {
+    let binaries = Arc::new(Binaries::find(wasmtime));
+    let trials = Runner::ALL
+        .iter()
+        .copied()
+        .filter(|&runner| takes_part(runner) && runner.is_installed(&binaries))
+        .map(|runner| {
+            let binaries = binaries.clone();
+            trial(runner.name().to_owned(), move || run(runner, &binaries))
+        })
+        .collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// Makes a trial whose failure is printed as one line of causes.
+pub fn trial(name: String, run: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        run().map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}
