@@ -10,7 +10,9 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::{I32Exit, p2, p3};
 
 use crate::runtime::component::{Interfaces, Kind};
-use crate::runtime::{Defaults, Granted, Grants, LoadError, Loading, Source, State, Stdio};
+use crate::runtime::{
+    Defaults, Granted, Grants, HANDLES, LoadError, Loading, Source, State, Stdio,
+};
 
 /// The grants of a program where [`Grants`] do not say: no limit but wasmtime's own on
 /// handles.
@@ -19,7 +21,7 @@ const DEFAULTS: Defaults = Defaults {
     stdio: Stdio::Exclusive,
     max_compute: Duration::ZERO,
     max_output: None,
-    max_handles: 100_000,
+    max_handles: HANDLES,
 };
 
 /// Sets up a [`Program`].

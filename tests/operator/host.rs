@@ -1,6 +1,6 @@
 //! The server under test, and connections to it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -45,11 +45,16 @@ pub(super) fn is_served(client: &mut Client) -> Result<()> {
     Ok(())
 }
 
-/// Connects from another address of this machine.
+/// Connects from another address of this machine. A connection that the server has reset by
+/// then is returned as it is.
 pub(super) fn connect_from(from: [u8; 4], to: SocketAddr) -> Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from((from, 0)).into())?;
-    socket.connect(&to.into())?;
+    match socket.connect(&to.into()) {
+        // The connection was made, and reset before connect(2) returned.
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        connected => connected?,
+    }
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
@@ -62,7 +67,15 @@ pub(super) fn is_refused(mut stream: TcpStream) -> Result<bool> {
     match stream.read(&mut [0]) {
         Ok(0) => Ok(true),
         Ok(_) => Ok(false),
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(true),
+        // Linux reports a reset once: `NotConnected` if connect(2) or the write had it.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::ConnectionReset | ErrorKind::NotConnected
+            ) =>
+        {
+            Ok(true)
+        }
         Err(error) => Err(error.into()),
     }
 }

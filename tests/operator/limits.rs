@@ -179,7 +179,7 @@ fn only_peers_that_are_allowed_are_served() -> Result<()> {
 
 #[test]
 fn a_guest_that_prints_too_much_loses_lines_and_nothing_else() -> Result<()> {
-    let (server, admin) = with_admin("hostile", &["--max-output", "4096"], &[])?;
+    let (server, admin) = with_admin("hostile", &["--max-output", "64"], &[])?;
     let mut other = served(&server)?;
     let mut printing = Client::connect(server.address())?;
     printing.send(b"p")?;

@@ -139,17 +139,17 @@ impl Server {
         let sockets = sockets.unwrap_or_default();
         let folder = fs::read_dir(format!("/proc/{}/fd", self.id()));
         let links = folder.into_iter().flatten().flatten();
-        let describe = |link: std::path::PathBuf| {
-            let name = link.to_string_lossy().into_owned();
+        let socket = |name: &str| {
             let inode = name.strip_prefix("socket:[")?.strip_suffix(']')?;
-            let line = sockets
-                .lines()
-                .find(|line| line.split_whitespace().nth(9) == Some(inode))?;
-            Some(format!("{name} {}", line.trim()))
+            let is_it = |line: &&str| line.split_whitespace().nth(9) == Some(inode);
+            sockets.lines().find(is_it)
         };
         links
             .filter_map(|entry| fs::read_link(entry.path()).ok())
-            .map(|link| describe(link.clone()).unwrap_or_else(|| link.display().to_string()))
+            .map(|link| {
+                let name = link.to_string_lossy();
+                format!("{name} {}", socket(&name).unwrap_or_default().trim())
+            })
             .collect()
     }
 

@@ -4,7 +4,7 @@
 use anyhow::anyhow;
 use halfopen::component::Kind;
 use halfopen::tcp::Denied;
-use halfopen::{LoadError, Problem, describe_trap};
+use halfopen::{LoadError, Problem};
 
 /// An error about loading a component, with what to do about it.
 pub(crate) fn explain(error: LoadError) -> anyhow::Error {
@@ -15,14 +15,13 @@ pub(crate) fn explain(error: LoadError) -> anyhow::Error {
         }
         LoadError::WrongKind {
             expected,
-            found,
-            exports,
+            interfaces,
             ..
         } => {
             return anyhow!(
                 "a component of another world: {}; this one exports {}",
-                wanted(*expected, *found),
-                listed(exports)
+                wanted(*expected, interfaces.kind()),
+                interfaces.exports_listed()
             );
         }
         LoadError::WasiVersion { .. } => "rebuild the component with a current toolchain",
@@ -58,13 +57,6 @@ fn provider(import: &str) -> &'static str {
     }
 }
 
-fn listed(names: &[String]) -> String {
-    match names {
-        [] => "nothing".to_owned(),
-        names => format!("`{}`", names.join("`, `")),
-    }
-}
-
 /// What an operator can do about a problem of a running component.
 pub(crate) fn advice(problem: &Problem) -> String {
     match problem {
@@ -80,17 +72,6 @@ pub(crate) fn advice(problem: &Problem) -> String {
                 .to_owned()
         }
         _ => String::new(),
-    }
-}
-
-/// A trap of a program: the cause, what to do about it, and the backtrace.
-pub(crate) fn trap(error: &wasmtime::Error) -> String {
-    let described = describe_trap(error);
-    let advice = Problem::of(error).as_ref().map(advice).unwrap_or_default();
-    match described.split_once('\n') {
-        _ if advice.is_empty() => described,
-        Some((cause, backtrace)) => format!("{cause}; {advice}\n{backtrace}"),
-        None => format!("{described}; {advice}"),
     }
 }
 

@@ -162,7 +162,7 @@ impl Needs {
 }
 
 /// Formats an error's chain of causes as one line, without wasmtime's backtraces.
-pub(super) fn one_line(error: &wasmtime::Error) -> String {
+pub(crate) fn one_line(error: &wasmtime::Error) -> String {
     format!("{error:#}")
         .split_whitespace()
         .collect::<Vec<_>>()

@@ -1,10 +1,9 @@
 //! Why a component cannot be run.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use halfopen_compose::Kind;
+use halfopen_compose::{Interfaces, Kind};
 
 /// The reason why a component could not be loaded, as one line of text.
 ///
@@ -30,14 +29,12 @@ pub enum LoadError {
     #[error("not a valid component: {0}")]
     Invalid(String),
     /// The component is of a kind that this builder does not take.
-    #[error("a component of another world: expected {}; this one exports {}", wanted(*expected), listed(exports))]
+    #[error("a component of another world: expected {}; this one exports {}", wanted(*expected), interfaces.exports_listed())]
     WrongKind {
         /// The kind that the builder takes: [`Kind::Service`] or [`Kind::Program`].
         expected: Kind,
-        /// The kind of the component.
-        found: Kind,
-        /// The names of the component's exports.
-        exports: Vec<String>,
+        /// The interfaces of the component, which determine its kind.
+        interfaces: Interfaces,
     },
     /// The component imports a version of WASI that this host does not have.
     #[error("wrong WASI version: it imports `{import}`, and this host has WASI 0.3.0 and 0.2.x")]
@@ -77,13 +74,5 @@ fn wanted(expected: Kind) -> &'static str {
     match expected {
         Kind::Service => "a service, which exports `halfopen:tcp/handler@0.1.0`",
         _ => "a program, which exports `wasi:cli/run` of WASI 0.3.0 or 0.2",
-    }
-}
-
-/// A list of names, for people.
-fn listed(names: &[String]) -> impl fmt::Display {
-    match names {
-        [] => "nothing".to_owned(),
-        names => format!("`{}`", names.join("`, `")),
     }
 }

@@ -55,10 +55,7 @@ impl Advice {
     /// Returns the text of a problem for the log.
     pub(super) fn explain(&self, problem: &Problem) -> String {
         let advice = self.0.as_ref().map(|advice| advice(problem));
-        match advice.as_deref() {
-            None | Some("") => problem.to_string(),
-            Some(advice) => format!("{problem}; {advice}"),
-        }
+        problem.with_advice(&advice.unwrap_or_default())
     }
 
     pub(super) fn log_denied(&self, denied: &Denied) {
@@ -226,6 +223,9 @@ impl Grants {
 
 /// The memory that is granted unless the grants say otherwise: 256 MiB.
 const MAX_MEMORY: usize = 256 << 20;
+
+/// The handles of a store unless its embedder needs more: wasmtime's own limit.
+pub(crate) const HANDLES: usize = 100_000;
 
 /// What differs between a service and a program where the grants do not say.
 #[derive(Clone, Copy, Debug)]

@@ -11,10 +11,11 @@ mod source;
 mod store;
 mod trap;
 
+pub(crate) use component::one_line;
 pub use engine::{EPOCH, EngineOptions};
 pub use error::LoadError;
 pub use grants::Grants;
-pub(crate) use grants::{Defaults, Granted, Stdio};
+pub(crate) use grants::{Defaults, Granted, HANDLES, Stdio};
 pub use output::Output;
 pub use problem::Problem;
 pub(crate) use source::Loading;

@@ -38,6 +38,14 @@ impl Problem {
         let errno = cause.downcast_ref().and_then(io::Error::raw_os_error);
         (errno == Some(Errno::NOMEM.raw_os_error())).then_some(Problem::OutOfMappings)
     }
+
+    /// Returns the text of the problem with what to do about it, which may be empty.
+    pub(super) fn with_advice(&self, advice: &str) -> String {
+        match advice {
+            "" => self.to_string(),
+            advice => format!("{self}; {advice}"),
+        }
+    }
 }
 
 impl fmt::Display for Problem {

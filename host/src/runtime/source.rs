@@ -176,8 +176,7 @@ fn check_kind(interfaces: &Interfaces, expected: Kind) -> Result<(), LoadError> 
         _ if found == expected => Ok(()),
         _ => Err(LoadError::WrongKind {
             expected,
-            found,
-            exports: interfaces.exports.clone(),
+            interfaces: interfaces.clone(),
         }),
     }
 }

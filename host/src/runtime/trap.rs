@@ -5,22 +5,23 @@ use wasmtime::{Error, WasmBacktrace};
 use super::Problem;
 
 /// Returns the cause of a trap in one line, then the call stack within the component.
+/// `advice` says what to do about a problem that an operator can solve, or nothing.
 ///
 /// The call stack of the host, which wasmtime's errors may carry as well, is left out: it
 /// is the same for every trap.
-pub fn describe_trap(error: &Error) -> String {
+pub fn describe_trap(error: &Error, advice: impl Fn(&Problem) -> String) -> String {
     let trap = Trap::of(error);
-    let cause = trap.problem.as_ref().map(ToString::to_string);
-    let cause = cause.unwrap_or(trap.cause);
-    format!("{cause}\n{}", trap.backtrace).trim_end().to_owned()
+    let explain = |problem: &Problem| problem.with_advice(&advice(problem));
+    let described = format!("{}\n{}", trap.cause(explain), trap.backtrace);
+    described.trim_end().to_owned()
 }
 
 /// A trap, taken apart for the log.
 pub(crate) struct Trap {
     /// The cause in wasmtime's words.
-    pub(crate) cause: String,
+    words: String,
     /// The cause, if it is one that an operator can do something about.
-    pub(crate) problem: Option<Problem>,
+    problem: Option<Problem>,
     /// The call stack within the component; empty if there is none.
     pub(crate) backtrace: String,
 }
@@ -30,9 +31,16 @@ impl Trap {
         let backtrace = error.downcast_ref::<WasmBacktrace>();
         let backtrace = backtrace.map(ToString::to_string).unwrap_or_default();
         Trap {
-            cause: error.root_cause().to_string(),
+            words: error.root_cause().to_string(),
             problem: Problem::of(error),
             backtrace: backtrace.trim_end().to_owned(),
         }
+    }
+
+    /// Returns the cause in one line; `explain` words a problem.
+    pub(crate) fn cause(&self, explain: impl Fn(&Problem) -> String) -> String {
+        self.problem
+            .as_ref()
+            .map_or_else(|| self.words.clone(), explain)
     }
 }

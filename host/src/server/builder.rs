@@ -17,7 +17,7 @@ use super::instances::Instances;
 use super::observer::{Observer, Observers};
 use super::tasks::Tasks;
 use crate::runtime::component::Kind;
-use crate::runtime::{Defaults, Grants, LoadError, Loading, Source, Stdio};
+use crate::runtime::{Defaults, Grants, HANDLES, LoadError, Loading, Source, Stdio, one_line};
 use crate::tcp::Timeouts;
 use crate::tcp::bindings::HostWorldPre;
 
@@ -29,9 +29,6 @@ const DEFAULTS: Defaults = Defaults {
     max_output: NonZeroU32::new(1 << 20),
     max_handles: HANDLES,
 };
-
-/// The handles of an instance: wasmtime's own limit.
-const HANDLES: usize = 100_000;
 
 /// The handles of a shared instance for each connection, if that is more.
 const HANDLES_PER_CONNECTION: usize = 64;
@@ -249,8 +246,8 @@ impl ServerBuilder {
         })?;
         let pooled = u32::try_from(pooled).unwrap_or(u32::MAX);
         let loaded = self.loading.load(&service.into(), Kind::Service, pooled)?;
-        let pre = HostWorldPre::new(loaded.pre)
-            .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+        let pre =
+            HostWorldPre::new(loaded.pre).map_err(|error| LoadError::Invalid(one_line(&error)))?;
         let observers = Arc::new(self.observers);
         let tasks = Tasks::default();
         let instances =

@@ -193,10 +193,7 @@ impl Instances {
         store.data().tcp.abort_all();
         self.observers.notify(|observer| observer.trapped());
         let trap = Trap::of(error);
-        let cause = match &trap.problem {
-            Some(problem) => self.grants.explain(problem),
-            None => trap.cause,
-        };
+        let cause = trap.cause(|problem| self.grants.explain(problem));
         let backtrace = trap.backtrace;
         tracing::error!(%peer, %backtrace, "the service trapped: {cause}");
     }

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use halfopen::Program;
+use halfopen::{Program, describe_trap};
 
 use crate::args::RunArgs;
 use crate::args::service::name_of;
-use crate::errors::{explain, trap};
+use crate::errors::{advice, explain};
 use crate::signals::Signals;
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
@@ -56,7 +56,8 @@ async fn run_to_end(args: RunArgs) -> anyhow::Result<ExitCode> {
             }
         }
     };
-    let status = ended.map_err(|error| anyhow!("`{component}` trapped: {}", trap(&error)))?;
+    let status = ended
+        .map_err(|error| anyhow!("`{component}` trapped: {}", describe_trap(&error, advice)))?;
     Ok(ExitCode::from(status))
 }
 
