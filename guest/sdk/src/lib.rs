@@ -68,7 +68,6 @@ pub mod env;
 mod error;
 mod events;
 mod listener;
-mod machine;
 pub mod print;
 mod socket;
 #[doc(hidden)]
