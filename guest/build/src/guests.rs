@@ -32,7 +32,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 14] = [
+pub const GUESTS: [Guest; 15] = [
     part("acceptor"),
     part("adapter"),
     example("digest"),
@@ -45,6 +45,7 @@ pub const GUESTS: [Guest; 14] = [
     test("broadcast"),
     test("cases"),
     test("hostile"),
+    test("keeper"),
     test("raw"),
     test("strain"),
 ];

@@ -150,7 +150,7 @@ fn no_component_imports_more_than_it_needs() {
             .concat(),
             "adapter.wasm" => [&CLOCK[..], &SOCKETS, &[ENVIRONMENT]].concat(),
             "digest.wasm" | "lines.wasm" | "pass.wasm" => [&CONNECTIONS[..], &PRINTING].concat(),
-            "strain.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK].concat(),
+            "keeper.wasm" | "strain.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK].concat(),
             "cases.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat(),
             "broadcast.wasm" | "echo.wasm" => {
                 [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat()

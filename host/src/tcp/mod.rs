@@ -37,8 +37,9 @@
 //! # Layout
 //! - `host` converts between the generated [`bindings`] and the other modules, and `ctx`
 //!   holds the state of the primitives in a store.
-//! - `socket` is one connection. It combines the `state` of its directions, its
-//!   `transport` (plain or TLS), and its `closing`; the guest's streams are `receive` and
+//! - `socket` is one connection. It combines the `state` of its directions, what it holds
+//!   until its end (`live`: its `transport`, plain or TLS, and its guard), the tasks that
+//!   wait for it (`waiters`), and its `closing`; the guest's streams are `receive` and
 //!   `send`, and `pump` joins the two of different connections without the guest.
 //! - `meter` measures a connection for its host, and `registry` is a set of connections.
 //!
@@ -53,6 +54,7 @@ mod ending;
 mod error;
 mod host;
 mod listener;
+mod live;
 mod meter;
 mod policy;
 mod pump;
@@ -65,6 +67,7 @@ mod state;
 mod timeouts;
 mod transport;
 mod turn;
+mod waiters;
 
 pub(crate) use bindings::halfopen::tcp::peer::{TlsEnd, TlsSession as PeerTls};
 pub use connection::Connection;

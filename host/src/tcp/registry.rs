@@ -21,7 +21,8 @@ pub(super) trait Member: fmt::Debug + Send + Sync {
     /// Resets the connection if it has not ended.
     fn abort(&self, ending: Ending);
 
-    /// Resets the connection if it has reached one of `timeouts`.
+    /// Ends the connection if its end was not noticed so far, or if it has reached one of
+    /// `timeouts`, by a reset.
     fn enforce(&self, timeouts: &Timeouts, now: Instant);
 }
 
@@ -79,6 +80,11 @@ impl Registry {
         }
     }
 
+    /// Counts one transfer of data between a guest and a connection.
+    pub(super) fn count_transfer(&self) {
+        self.0.transfers.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// How often data was transferred between a guest and the connections.
     pub(crate) fn moved(&self) -> u64 {
         self.0.transfers.load(Ordering::Relaxed)
@@ -110,11 +116,10 @@ impl Registry {
         }
     }
 
-    /// Resets connections that reach one of `timeouts`, until the future is dropped.
+    /// Ends connections whose end nobody has noticed, and resets those that reach one of
+    /// `timeouts`, until the future is dropped.
     pub(crate) async fn enforce(&self, timeouts: Timeouts) {
-        let Some(period) = timeouts.period() else {
-            return;
-        };
+        let period = timeouts.period();
         loop {
             sleep(period).await;
             let now = Instant::now();
@@ -158,11 +163,6 @@ impl Registry {
 }
 
 impl Registration {
-    /// Counts one transfer of data between the guest and the connection.
-    pub(super) fn count_transfer(&self) {
-        self.registry.0.transfers.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Resolves when the registry is shut down.
     pub(super) async fn shut_down(&self) {
         self.registry.0.shut_down.cancelled().await;
