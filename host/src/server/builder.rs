@@ -12,7 +12,7 @@ use wasmtime::Engine;
 use super::Server;
 use super::dispatch::Isolation;
 use super::gate::proxy_protocol::ProxyProtocol;
-use super::gate::{self, AtLimit, Gate, Peers};
+use super::gate::{self, AtLimit, Gate, Peers, Share};
 use super::instances::Instances;
 use super::observer::{Observer, Observers};
 use super::tasks::Tasks;
@@ -59,9 +59,10 @@ impl Default for ServerBuilder {
             workers: None,
             gate: gate::Settings {
                 max_connections: 4096,
+                max_arriving: None,
                 at_limit: AtLimit::default(),
                 peers: Peers::everyone(),
-                max_per_peer: None,
+                share: Share::default(),
                 max_rate_per_peer: None,
                 proxy: None,
                 tls: None,
@@ -115,6 +116,18 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets how many connections may be arriving at once, at least 1 (default: as many as
+    /// [`max_connections`](Self::max_connections), and at least 1,024).
+    ///
+    /// A connection is arriving until its PROXY protocol header has come and its TLS
+    /// handshake is done; only then it takes a place among all connections, or waits for
+    /// one. Beyond the limit, the one that has waited longest for its peer is reset.
+    #[must_use]
+    pub fn max_arriving(mut self, connections: usize) -> Self {
+        self.gate.max_arriving = Some(connections.clamp(1, Semaphore::MAX_PERMITS));
+        self
+    }
+
     /// Sets what becomes of connections beyond the limit (default: they wait in the
     /// backlog).
     #[must_use]
@@ -131,13 +144,22 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how many connections one peer may have at once (default: no limit, because many
-    /// people may share one address). Further ones are reset as soon as they are accepted.
+    /// Sets how many connections one peer may have at once, arriving ones included; `None`
+    /// is no limit. Further ones are reset as soon as the peer is known.
     ///
-    /// A peer is an IPv4 address or an IPv6 network of 64 bits.
+    /// By default it is a quarter of [`max_connections`](Self::max_connections), rounded up,
+    /// so that no single peer takes all places, and a thousand people behind one address
+    /// have room. The default does not apply to loopback addresses and to the load balancers
+    /// of [`proxy_protocol`](Self::proxy_protocol), which connect for others.
+    ///
+    /// A peer is an IPv4 address or an IPv6 network of 64 bits. The IPv6 addresses of an
+    /// IPv4 host (6to4, Teredo, NAT64) count as its IPv4 address.
     #[must_use]
-    pub fn max_connections_per_peer(mut self, connections: NonZeroU32) -> Self {
-        self.gate.max_per_peer = Some(connections);
+    pub fn max_connections_per_peer(
+        mut self,
+        connections: impl Into<Option<NonZeroU32>>,
+    ) -> Self {
+        self.gate.share = Share::Most(connections.into());
         self
     }
 

@@ -40,8 +40,12 @@ pub enum Outcome {
 pub enum Refusal {
     /// [`Peers`](crate::Peers) does not admit the peer.
     Denied,
-    /// All places are taken, and [`AtLimit::Refuse`](crate::AtLimit::Refuse) is set.
+    /// All places are taken, and [`AtLimit::Refuse`](crate::AtLimit::Refuse) is set; or the
+    /// system cannot watch another connection.
     Full,
+    /// Too many connections were arriving at once, and this one had waited longest for its
+    /// peer's PROXY protocol header or TLS handshake.
+    Displaced,
     /// The peer has as many connections as one peer may have.
     TooMany,
     /// The peer connects more often than one peer may.
@@ -53,6 +57,8 @@ pub enum Refusal {
     ProxyHeader,
     /// The TLS handshake failed, or was not done in time.
     Handshake,
+    /// The server stopped before the connection was admitted.
+    Stopped,
 }
 
 /// What a server did, when it has ended.
@@ -88,11 +94,13 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Refusal::Denied => "denied",
             Refusal::Full => "full",
+            Refusal::Displaced => "displaced",
             Refusal::TooMany => "per-peer",
             Refusal::TooOften => "rate",
             Refusal::Untrusted => "untrusted",
             Refusal::ProxyHeader => "proxy-header",
             Refusal::Handshake => "tls",
+            Refusal::Stopped => "stopped",
         })
     }
 }

@@ -105,7 +105,7 @@ pub fn accept_loop_delay(error: &io::Error, backoff: &mut Backoff) -> Option<Dur
 ///
 /// # Errors
 /// `error` itself, if the listener has failed.
-async fn wait_after(error: io::Error, backoff: &mut Backoff) -> io::Result<()> {
+pub(crate) async fn wait_after(error: io::Error, backoff: &mut Backoff) -> io::Result<()> {
     match accept_loop_delay(&error, backoff) {
         Some(Duration::ZERO) => tracing::debug!("a connection failed in the backlog: {error}"),
         Some(delay) => {
@@ -215,15 +215,22 @@ impl Acceptor {
         Ok(Acceptor(registered?))
     }
 
-    /// Accepts the next connection, and waits out temporary failures, which are passed to
-    /// `failed`.
+    /// Waits until [`accept`](Self::accept) probably finds a connection, or an error.
     ///
     /// # Errors
-    /// If the listener has failed.
-    pub(crate) async fn accept(
-        &self,
-        failed: impl Fn(&io::Error),
-    ) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    /// If the runtime is shutting down.
+    pub(crate) async fn ready(&self) -> io::Result<()> {
+        // Only accept(2) can tell that no connection is left.
+        self.0.readable().await?.retain_ready();
+        Ok(())
+    }
+
+    /// Accepts the next connection; `None` if none is waiting. [`wait_after`] tells which
+    /// errors pass.
+    ///
+    /// # Errors
+    /// The errors of accept(2).
+    pub(crate) fn accept(&self) -> io::Result<Option<(std::net::TcpStream, SocketAddr)>> {
         let accept = |listener: &std::net::TcpListener| {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             let (stream, peer) = acceptfrom_with(listener, flags)?;
@@ -231,15 +238,10 @@ impl Acceptor {
             let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
             Ok((stream, SocketAddr::try_from(peer)?))
         };
-        let mut backoff = Backoff::default();
-        loop {
-            match self.0.async_io(Interest::READABLE, accept).await {
-                Ok((stream, peer)) => return Ok((stream.into(), canonical(peer))),
-                Err(error) => {
-                    failed(&error);
-                    wait_after(error, &mut backoff).await?;
-                }
-            }
+        match self.0.try_io(Interest::READABLE, accept) {
+            Ok((stream, peer)) => Ok(Some((stream.into(), canonical(peer)))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Meter {
     created: Instant,
     received: AtomicU64,
     sent: AtomicU64,
+    /// When the last byte moved, in milliseconds after `created`, plus 1; 0 if none has.
+    last_byte: AtomicU64,
     /// 0 while both directions are open, otherwise [`PEER`] or [`SERVICE`].
     first_end: AtomicU8,
     /// Whether data waits to be sent and the kernel does not accept it.
@@ -59,6 +61,7 @@ impl Meter {
             created: now,
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            last_byte: AtomicU64::new(0),
             first_end: AtomicU8::new(0),
             stalled: AtomicBool::new(false),
             ending: OnceLock::new(),
@@ -81,6 +84,19 @@ impl Meter {
     /// The time since the connection began.
     pub(crate) fn age(&self) -> Duration {
         self.created.elapsed()
+    }
+
+    /// When the connection began, and when the last byte moved in either direction, if one
+    /// has.
+    pub(super) fn activity(&self) -> (Instant, Option<Instant>) {
+        let millis = self.last_byte.load(Ordering::Relaxed).checked_sub(1);
+        let last = millis.map(|millis| self.created + Duration::from_millis(millis));
+        (self.created, last)
+    }
+
+    fn moved(&self) {
+        let millis = u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX - 1);
+        self.last_byte.store(millis + 1, Ordering::Relaxed);
     }
 
     /// The number of bytes received and sent so far.
@@ -113,10 +129,12 @@ impl Meter {
 
     pub(super) fn add_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.moved();
     }
 
     pub(super) fn add_sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.moved();
         self.unstalled();
     }
 

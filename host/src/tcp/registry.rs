@@ -11,12 +11,17 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::least_active::Activity;
 use super::{Ending, Timeouts};
 
 /// A connection as its registries see it.
 pub(super) trait Member: fmt::Debug + Send + Sync {
     /// Adds the connection to `traffic`.
     fn count(&self, traffic: &mut Traffic);
+
+    /// Tells how active the connection is; `None` if it is not measured, or cannot be reset
+    /// because it has failed or ended.
+    fn activity(&self) -> Option<Activity>;
 
     /// Resets the connection if it has not ended.
     fn abort(&self, ending: Ending);
@@ -127,6 +132,14 @@ impl Registry {
                 member.enforce(&timeouts, now);
             }
         }
+    }
+
+    /// The connections in use that can be reset, with their activity.
+    pub(super) fn activities(&self) -> Vec<(Activity, Weak<dyn Member>)> {
+        let members = self.members();
+        members
+            .filter_map(|member| Some((member.activity()?, Arc::downgrade(&member))))
+            .collect()
     }
 
     /// The connections in use. They are upgraded without the lock: the caller may come to

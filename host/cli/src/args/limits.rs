@@ -15,6 +15,12 @@ pub(crate) struct LimitArgs {
     /// Limits the open connections
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = positive_count)]
     max_connections: usize,
+    /// Limits the connections whose PROXY header or TLS handshake is not finished
+    ///
+    /// Only a finished one counts for --max-connections. Beyond the limit, the oldest is
+    /// reset. [default: as --max-connections, but at least 1024]
+    #[arg(long, value_name = "N", value_parser = positive_count, hide_short_help = true)]
+    max_arriving: Option<usize>,
     /// Chooses what happens to connections beyond --max-connections
     #[arg(
         long,
@@ -26,10 +32,11 @@ pub(crate) struct LimitArgs {
     at_limit: AtLimitArg,
     /// Limits the open connections of one peer
     ///
-    /// A peer is an IPv4 address or an IPv6 /64 network. Further connections are reset.
-    /// [default: no limit]
+    /// A peer is an IPv4 address or an IPv6 /64 network. Further connections are reset. 0
+    /// means no limit. [default: a quarter of --max-connections; no limit for loopback and
+    /// --proxy-from]
     #[arg(long, value_name = "N", hide_short_help = true)]
-    max_connections_per_peer: Option<NonZeroU32>,
+    max_connections_per_peer: Option<u32>,
     /// Limits the new connections of one peer per second
     ///
     /// A peer is an IPv4 address or an IPv6 /64 network. Further connections are reset.
@@ -118,8 +125,11 @@ impl LimitArgs {
             .max_connections(self.max_connections)
             .at_limit(self.at_limit.into())
             .timeouts(timeouts);
+        if let Some(most) = self.max_arriving {
+            server = server.max_arriving(most);
+        }
         if let Some(most) = self.max_connections_per_peer {
-            server = server.max_connections_per_peer(most);
+            server = server.max_connections_per_peer(NonZeroU32::new(most));
         }
         if let Some(rate) = self.max_rate_per_peer {
             server = server.max_rate_per_peer(rate);
@@ -142,6 +152,8 @@ enum AtLimitArg {
     Wait,
     /// They are accepted and reset
     Refuse,
+    /// The connection that has been least active is reset for each
+    LeastActive,
 }
 
 impl From<AtLimitArg> for AtLimit {
@@ -149,6 +161,7 @@ impl From<AtLimitArg> for AtLimit {
         match at_limit {
             AtLimitArg::Wait => AtLimit::Wait,
             AtLimitArg::Refuse => AtLimit::Refuse,
+            AtLimitArg::LeastActive => AtLimit::LeastActive,
         }
     }
 }

@@ -14,10 +14,12 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{ProtocolVersion, RootCertStore, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::reset_on_close;
+use crate::server::report::Refusal;
 use crate::tcp::{PeerTls, TlsEnd};
 
 /// Makes the TLS configuration of a server from files in PEM form: TLS 1.2 and 1.3 with the
@@ -153,21 +155,37 @@ fn failed(path: &Path, reason: impl ToString) -> TlsError {
     }
 }
 
+/// The reason why a handshake failed.
+pub(super) struct Failed {
+    pub(super) refusal: Refusal,
+    pub(super) reason: String,
+}
+
 /// Does the server's side of a handshake.
 ///
 /// # Errors
-/// If the handshake fails, after an alert to the peer, or takes longer than `limit`.
+/// If the handshake fails, after an alert to the peer; or if it takes longer than `limit`
+/// or is `cut` short, and the connection is reset.
 pub(super) async fn handshake(
     config: &Arc<ServerConfig>,
     stream: TcpStream,
     limit: Duration,
-) -> Result<(TcpStream, ServerConnection), String> {
-    let handshake = TlsAcceptor::from(config.clone()).accept(stream);
-    match timeout(limit, handshake).await {
-        Ok(Ok(secure)) => Ok(secure.into_inner()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("not done in time".to_owned()),
+    cut: impl Future<Output = Refusal>,
+) -> Result<(TcpStream, ServerConnection), Failed> {
+    let mut handshake = TlsAcceptor::from(config.clone()).accept(stream);
+    let (refusal, reason) = tokio::select! {
+        done = &mut handshake => match done {
+            Ok(secure) => return Ok(secure.into_inner()),
+            Err(error) => (Refusal::Handshake, error.to_string()),
+        },
+        () = sleep(limit) => (Refusal::Handshake, "not done in time".to_owned()),
+        refusal = cut => (refusal, "cut short".to_owned()),
+    };
+    // After a failure the handshake has closed the stream.
+    if let Some(stream) = handshake.get_ref() {
+        reset_on_close(stream);
     }
+    Err(Failed { refusal, reason })
 }
 
 /// Returns the peer's part in a session: name, protocol, certificates.

@@ -28,6 +28,7 @@ use socket2::SockRef;
 use tokio::runtime::Handle;
 
 use super::closing::{self, Guard, Membership};
+use super::least_active::Activity;
 use super::live::{Live, Slot};
 use super::registry::{Member, Registry, Traffic};
 use super::state::State;
@@ -237,6 +238,16 @@ impl Member for Socket {
             traffic.received += received;
             traffic.sent += sent;
         }
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        let meter = self.state.meter()?;
+        let state = self.state.lock();
+        if state.over() || state.failure().is_some() {
+            return None;
+        }
+        let (began, last_byte) = meter.activity();
+        Some(Activity { last_byte, began })
     }
 
     fn abort(&self, ending: Ending) {
