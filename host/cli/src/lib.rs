@@ -8,13 +8,14 @@
 //! observe/   log, metrics, status line, traces
 //! config/    the configuration file
 //! args/      commands, flags and their values
-//! errors     errors and warnings, with the flag that helps      signals
+//! errors     errors and warnings, with the flag that helps      files, signals
 //! ```
 
 mod args;
 mod commands;
 mod config;
 mod errors;
+mod files;
 mod observe;
 mod serve;
 mod signals;

@@ -77,7 +77,7 @@ impl Source {
                 Component::from_binary(engine, bytes)
                     .map_err(|error| LoadError::Invalid(one_line(&error)))?
             }
-            (Some(_), Source::File(path)) if allow_precompiled => precompiled(engine, path)?,
+            (Some(_), Source::File(_)) if allow_precompiled => precompiled(engine, bytes)?,
             (Some(_), Source::File(path)) => {
                 let path = Some(path.clone());
                 return Err(LoadError::PrecompiledDenied { path });
@@ -96,10 +96,12 @@ impl Source {
 }
 
 #[allow(unsafe_code, reason = "the operator vouches for precompiled code")]
-fn precompiled(engine: &Engine, path: &Path) -> Result<Component, LoadError> {
+fn precompiled(engine: &Engine, code: &[u8]) -> Result<Component, LoadError> {
+    // Not `deserialize_file`, which maps the file: code that runs would change with it, and
+    // a truncation would end the process with SIGBUS.
     // SAFETY: native code is as trusted as this program itself. The embedder states that by
     // allowing precompiled code, which is denied by default.
-    unsafe { Component::deserialize_file(engine, path) }
+    unsafe { Component::deserialize(engine, code) }
         .map_err(|error| LoadError::PrecompiledMismatch(one_line(&error)))
 }
 
