@@ -97,17 +97,33 @@ impl EngineOptions {
 const KEPT_MEMORY: usize = 128 * 1024;
 /// How many bytes of each table and each stack stay resident.
 const KEPT_ELSE: usize = 16 * 1024;
+/// How far a table of a pool may grow, in elements, unless it begins with more. Each place
+/// in the pool takes so much address space.
+const TABLE_ELEMENTS: usize = 20_000;
+
+/// The largest state of an instance, apart from its memories and tables, in bytes. Nothing
+/// is reserved for it: what an instance really has depends on its modules' functions and
+/// globals, and the operator has chosen the component.
+const INSTANCE: usize = 1 << 30;
 
 fn pool(instances: u32, needs: Needs) -> PoolingAllocationConfig {
     let all = |each: u32| instances.saturating_mul(each.max(1));
     let mut pool = PoolingAllocationConfig::default();
+    let table_elements = needs.table_elements.max(TABLE_ELEMENTS);
     pool.total_component_instances(instances)
-        .total_core_instances(all(needs.core_instances))
-        .max_core_instances_per_component(needs.core_instances)
-        .total_memories(all(needs.memories))
-        .max_memories_per_component(needs.memories)
+        .max_component_instance_size(INSTANCE)
+        // Only counted.
+        .total_core_instances(u32::MAX)
+        .max_core_instance_size(INSTANCE)
+        .total_memories(all(needs.all_memories()))
+        .max_memories_per_module(needs.memories.max(1))
         .total_tables(all(needs.tables))
-        .max_tables_per_component(needs.tables)
+        .max_tables_per_module(needs.tables.max(1))
+        .table_elements(table_elements)
+        .total_gc_heaps(match needs.garbage_collection {
+            true => instances,
+            false => 1,
+        })
         .total_stacks(instances)
         // Where the kernel reports which pages were touched, only those are cleared.
         .pagemap_scan(Enabled::Auto)
