@@ -1,7 +1,8 @@
 //! Files that change while a server uses them, and files that commands write.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
@@ -85,5 +86,37 @@ fn manual_pages_replace_those_that_are_there() -> Result<()> {
         "the page was written over"
     );
     ensure!(folder.path().join("halfopen-serve.1").exists());
+    Ok(())
+}
+
+/// Whoever can write to the cache can have any code run.
+#[test]
+fn a_cache_that_others_can_write_to_is_not_used() -> Result<()> {
+    let folder = folder()?;
+    let cache = folder.path().join("wasmtime");
+    fs::create_dir(&cache)?;
+    fs::write(cache.join("made-by"), "anybody")?;
+    let starts = || {
+        let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
+        serve.arg(guest_path("echo")).args(["--", "--quiet"]);
+        serve.env("XDG_CACHE_HOME", folder.path());
+        let server = Server::start(serve, 1)?;
+        served(&server)?;
+        server.stop(Signal::TERM)
+    };
+    fs::set_permissions(&cache, Permissions::from_mode(0o777))?;
+    let warned = starts()?.stderr;
+    let why = format!("other users can write to `{}`", cache.display());
+    let lines = warned.iter().filter(|line| line.contains(&why)).count();
+    ensure!(lines == 1, "{warned:?}");
+    ensure!(!cache.join("modules").exists(), "code is kept there");
+
+    fs::set_permissions(&cache, Permissions::from_mode(0o755))?;
+    let warned = starts()?.stderr;
+    ensure!(
+        !warned.iter().any(|line| line.contains("compiled code")),
+        "{warned:?}"
+    );
+    ensure!(cache.join("modules").exists(), "code is not kept");
     Ok(())
 }

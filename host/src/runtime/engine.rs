@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use wasmtime::{
-    Cache, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     WasmBacktraceDetails,
 };
 
-use super::LoadError;
 use super::component::Needs;
+use super::{LoadError, cache};
 
 /// How often a component that computes without waiting yields to others: 10 ms.
 ///
@@ -22,7 +22,8 @@ pub const EPOCH: Duration = Duration::from_millis(10);
 #[non_exhaustive]
 pub struct EngineOptions {
     /// Keeps compiled code on disk, where the `wasmtime` command keeps its own
-    /// (`~/.cache/wasmtime`), so that a second start is fast (default: on).
+    /// (`~/.cache/wasmtime`), so that a second start is fast (default: on). If other users
+    /// can write there, every start compiles, and a warning says why.
     pub cache: bool,
     /// Keeps memory for this many instances ready; 0 allocates memory for each instance
     /// when it starts (default: 0). A pool reserves only address space: 4 GiB for each
@@ -74,14 +75,7 @@ impl EngineOptions {
         config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
         config.epoch_interruption(true);
         if self.cache {
-            match Cache::from_file(None) {
-                Ok(cache) => {
-                    config.cache(Some(cache));
-                }
-                Err(error) => {
-                    tracing::warn!("compiled code is not kept, and every start compiles: {error:#}")
-                }
-            }
+            config.cache(cache::open());
         }
         if self.pooled_instances > 0 {
             let pool = pool(self.pooled_instances, self.needs);

@@ -1,5 +1,6 @@
 //! From a file to a running instance: everything that servers and programs share.
 
+mod cache;
 pub mod component;
 mod compute;
 mod engine;
