@@ -14,4 +14,5 @@ mod operator {
     mod reload;
     mod secure;
     mod terminal;
+    mod unread;
 }
