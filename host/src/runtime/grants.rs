@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use crate::noise::Noise;
 use crate::tcp::{Denied, Policy, TcpCtx, TcpCtxBuilder};
 
 use super::{LoadError, Output, Problem};
@@ -46,20 +47,39 @@ pub struct Grants {
 }
 
 /// Adds to a problem what to do about it.
-#[derive(Clone, Default)]
-pub(super) struct Advice(Option<Arc<Advise>>);
+#[derive(Clone)]
+pub(super) struct Advice {
+    advise: Option<Arc<Advise>>,
+    denials: Arc<Noise>,
+}
 
 type Advise = dyn Fn(&Problem) -> String + Send + Sync;
 
+impl Default for Advice {
+    fn default() -> Self {
+        Advice::new(None)
+    }
+}
+
 impl Advice {
+    fn new(advise: Option<Arc<Advise>>) -> Self {
+        Advice {
+            advise,
+            denials: Noise::new("denied addresses"),
+        }
+    }
+
     /// Returns the text of a problem for the log.
     pub(super) fn explain(&self, problem: &Problem) -> String {
-        let advice = self.0.as_ref().map(|advice| advice(problem));
+        let advice = self.advise.as_ref().map(|advice| advice(problem));
         problem.with_advice(&advice.unwrap_or_default())
     }
 
     pub(super) fn log_denied(&self, denied: &Denied) {
-        tracing::warn!("{}", self.explain(&Problem::Denied(denied.clone())));
+        self.denials.log(|| {
+            let problem = Problem::Denied(denied.clone());
+            tracing::warn!("{}", self.explain(&problem));
+        });
     }
 }
 
@@ -173,7 +193,7 @@ impl Grants {
     /// nothing.
     #[must_use]
     pub fn advice(mut self, advice: impl Fn(&Problem) -> String + Send + Sync + 'static) -> Self {
-        self.advice = Advice(Some(Arc::new(advice)));
+        self.advice = Advice::new(Some(Arc::new(advice)));
         self
     }
 
@@ -198,10 +218,12 @@ impl Grants {
             })
         };
         let name = self.name.unwrap_or_else(|| defaults.name.to_owned());
-        let advice = self.advice.clone();
+        // The limit on lines is one component's.
+        let advice = Advice::new(self.advice.advise);
+        let log = advice.clone();
         let tcp = TcpCtx::builder()
             .policy(self.policy.clone())
-            .on_denied(move |denied| advice.log_denied(denied));
+            .on_denied(move |denied| log.log_denied(denied));
         Ok(Granted {
             args: [name].into_iter().chain(self.args).collect(),
             env: self.env,
@@ -216,7 +238,7 @@ impl Grants {
             max_compute: self.max_compute.unwrap_or(defaults.max_compute),
             max_output: self.max_output.unwrap_or(defaults.max_output),
             max_handles: defaults.max_handles,
-            advice: self.advice,
+            advice,
         })
     }
 }

@@ -94,6 +94,9 @@ impl Drop for Visit {
                 None => Outcome::Served(self.meter.ending().unwrap_or(Ending::Fin)),
             },
         };
+        if let Some(refusal) = self.refusal {
+            self.observers.journal().refused(self.peer, refusal);
+        }
         self.observers.notify(|observer| observer.closed(&report));
     }
 }

@@ -16,6 +16,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::noise::Noise;
+
 /// The default backlog, which is Node's. Linux caps it at `net.core.somaxconn`.
 const BACKLOG: u32 = 511;
 
@@ -105,15 +107,21 @@ pub fn accept_loop_delay(error: &io::Error, backoff: &mut Backoff) -> Option<Dur
 ///
 /// # Errors
 /// `error` itself, if the listener has failed.
-async fn wait_after(error: io::Error, backoff: &mut Backoff) -> io::Result<()> {
+async fn wait_after(
+    error: io::Error,
+    backoff: &mut Backoff,
+    noise: &Arc<Noise>,
+) -> io::Result<()> {
     match accept_loop_delay(&error, backoff) {
         Some(Duration::ZERO) => tracing::debug!("a connection failed in the backlog: {error}"),
         Some(delay) => {
             if backoff.failures() == 1 {
-                tracing::warn!(
-                    "cannot accept: {error}; waiting for connections to close \
-                     (raise the limit with `ulimit -n`)"
-                );
+                noise.log(|| {
+                    tracing::warn!(
+                        "cannot accept: {error}; waiting for connections to close \
+                         (raise the limit with `ulimit -n`)"
+                    );
+                });
             }
             tokio::time::sleep(delay).await;
         }
@@ -168,11 +176,12 @@ impl Queue {
     pub(super) async fn accept(
         self,
         stopping: CancellationToken,
+        noise: &Arc<Noise>,
     ) -> io::Result<(TcpStream, SocketAddr)> {
         let mut listener = self.0.lock().await;
         if let Some(listening) = &*listener {
             tokio::select! {
-                accepted = accept(listening) => return accepted,
+                accepted = accept(listening, noise) => return accepted,
                 () = stopping.cancelled() => {}
             }
         }
@@ -182,12 +191,15 @@ impl Queue {
     }
 }
 
-async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept(
+    listener: &TcpListener,
+    noise: &Arc<Noise>,
+) -> io::Result<(TcpStream, SocketAddr)> {
     let mut backoff = Backoff::default();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => return Ok((stream, canonical(peer))),
-            Err(error) => wait_after(error, &mut backoff).await?,
+            Err(error) => wait_after(error, &mut backoff, noise).await?,
         }
     }
 }
@@ -195,7 +207,11 @@ async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 /// A listener whose connections are not registered with any runtime, so that they can be
 /// served in a runtime other than the one that accepts.
 #[derive(Debug)]
-pub(crate) struct Acceptor(AsyncFd<std::net::TcpListener>);
+pub(crate) struct Acceptor {
+    socket: AsyncFd<std::net::TcpListener>,
+    /// A peer that holds the last descriptor can make accept(2) fail again and again.
+    noise: Arc<Noise>,
+}
 
 impl Acceptor {
     /// Switches TCP_NODELAY on, which accepted connections inherit on Linux.
@@ -212,7 +228,10 @@ impl Acceptor {
             reason = "tokio has no other way to register a std listener"
         )]
         let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
-        Ok(Acceptor(registered?))
+        Ok(Acceptor {
+            socket: registered?,
+            noise: Noise::new("cannot accept"),
+        })
     }
 
     /// Accepts the next connection, and waits out temporary failures, which are passed to
@@ -233,11 +252,11 @@ impl Acceptor {
         };
         let mut backoff = Backoff::default();
         loop {
-            match self.0.async_io(Interest::READABLE, accept).await {
+            match self.socket.async_io(Interest::READABLE, accept).await {
                 Ok((stream, peer)) => return Ok((stream.into(), canonical(peer))),
                 Err(error) => {
                     failed(&error);
-                    wait_after(error, &mut backoff).await?;
+                    wait_after(error, &mut backoff, &self.noise).await?;
                 }
             }
         }

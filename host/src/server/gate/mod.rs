@@ -100,6 +100,11 @@ impl Gate {
         self.arriving.get()
     }
 
+    /// Logs that a listener accepts no more.
+    pub(super) fn listener_failed(&self, error: &io::Error) {
+        self.observers.journal().listener_failed(error);
+    }
+
     /// Returns how many connections were admitted, in all.
     pub(super) fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
@@ -121,7 +126,7 @@ impl Gate {
             let (stream, visit) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::error!("a listener has failed, and accepts no more: {error}");
+                    self.listener_failed(&error);
                     return;
                 }
             };
@@ -194,7 +199,7 @@ impl Gate {
             return Ok(Stream::Accepted(stream));
         }
         let mut stream = TcpStream::from_std(stream).map_err(|error| {
-            tracing::error!(peer = %visit.peer(), "a connection cannot be watched: {error}");
+            self.observers.journal().lost(visit.peer(), &error);
             Refusal::Full
         })?;
         let introduced = async {
