@@ -9,6 +9,7 @@ mod file;
 mod grants;
 mod needs;
 mod output;
+mod printer;
 mod problem;
 mod source;
 mod store;
