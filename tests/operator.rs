@@ -9,10 +9,12 @@ mod operator {
     mod balancer;
     mod configuration;
     mod ended;
+    mod files;
     mod host;
     mod limits;
     mod observing;
     mod reload;
     mod secure;
     mod terminal;
+    mod unread;
 }

@@ -8,19 +8,22 @@
 //! observe/   log, metrics, status line, traces
 //! config/    the configuration file
 //! args/      commands, flags and their values
-//! errors     errors and warnings, with the flag that helps      signals
+//! errors     errors and warnings, with the flag that helps      files, signals
 //! ```
 
 mod args;
 mod commands;
 mod config;
 mod errors;
+mod files;
 mod observe;
 mod serve;
 mod signals;
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -29,10 +32,12 @@ use args::process::LogArgs;
 use args::{Command, Halfopen};
 use commands::{check, compile, compose, generate, inspect, run};
 use observe::log;
-use observe::status::Status;
+use observe::status::StatusLine;
 
 /// The exit status for wrong usage, by convention.
 const USAGE: u8 = 2;
+/// How long to wait at the end for the log to be written: its reader may have stalled.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// Runs the command that the process's arguments describe, and prints an error as one line
 /// on standard error.
@@ -42,7 +47,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     if !matches!(command, Command::Serve(_)) {
-        log::start(LogArgs::default(), Status::none());
+        log::start(LogArgs::default(), StatusLine::none());
     }
     let done = match command {
         // `serve` starts the log itself, because its configuration file sets the format.
@@ -54,11 +59,12 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Generate(what) => generate::generate(&what),
     };
-    done.unwrap_or_else(|error| {
-        // `:#` prints the chain of causes on one line, such as `error: a: b: c`.
-        eprintln!("error: {error:#}");
+    let code = done.unwrap_or_else(|error| {
+        log::fail(&error);
         ExitCode::FAILURE
-    })
+    });
+    log::flush(FLUSH);
+    code
 }
 
 /// Returns the numbers of the lines with a mistake in a configuration, counted from 1.
@@ -85,7 +91,8 @@ fn usage(error: &clap::Error) -> ExitCode {
                 .map(str::trim)
                 .filter(|line| !line.is_empty())
                 .collect();
-            eprintln!("{}; see `halfopen --help`", lines.join(" "));
+            // Standard error may be closed.
+            let _ = writeln!(io::stderr(), "{}; see `halfopen --help`", lines.join(" "));
             ExitCode::from(USAGE)
         }
     }

@@ -10,8 +10,8 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::tcp::{self, Denied, Policy, Registry, TcpCtx, TcpCtxView, TcpView};
 
+use super::Granted;
 use super::compute::{Compute, Turns};
-use super::{Granted, Output};
 
 /// How far a table may grow, in elements: far beyond what compilers emit for a program,
 /// and 4 MiB.
@@ -70,15 +70,11 @@ impl Granted {
         if self.inherit_stdio {
             wasi.inherit_stdio();
         }
-        let limited = |output: &Output| match self.max_output {
-            Some(limit) => output.limited(limit),
-            None => output.clone(),
-        };
         if let Some(stdout) = &self.stdout {
-            wasi.stdout(limited(stdout));
+            wasi.stdout(stdout.clone());
         }
         if let Some(stderr) = &self.stderr {
-            wasi.stderr(limited(stderr));
+            wasi.stderr(stderr.clone());
         }
         for (host, guest) in &self.dirs {
             if let Err(error) = wasi.preopened_dir(host, guest, FsPerms::ReadWrite) {

@@ -14,6 +14,7 @@ use super::dispatch::Isolation;
 use super::gate::proxy_protocol::ProxyProtocol;
 use super::gate::{self, AtLimit, Gate, Peers, Share};
 use super::instances::Instances;
+use super::journal::Journal;
 use super::observer::{Observer, Observers};
 use super::tasks::Tasks;
 use crate::runtime::component::Kind;
@@ -47,6 +48,7 @@ pub struct ServerBuilder {
     gate: gate::Settings,
     timeouts: Timeouts,
     observers: Observers,
+    name: Option<String>,
     grace: Duration,
 }
 
@@ -70,6 +72,7 @@ impl Default for ServerBuilder {
             },
             timeouts: Timeouts::default(),
             observers: Observers::default(),
+            name: None,
             grace: Duration::from_secs(10),
         }
     }
@@ -202,6 +205,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets the name of the service in the log, as the field `service` (default: no such
+    /// field).
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// Adds an observer of what happens.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
@@ -270,7 +281,9 @@ impl ServerBuilder {
         let loaded = self.loading.load(&service.into(), Kind::Service, pooled)?;
         let pre =
             HostWorldPre::new(loaded.pre).map_err(|error| LoadError::Invalid(one_line(&error)))?;
-        let observers = Arc::new(self.observers);
+        let mut observers = self.observers;
+        observers.log_to(Journal::of(self.name));
+        let observers = Arc::new(observers);
         let tasks = Tasks::default();
         let instances =
             Instances::new(loaded.engine, pre, grants, observers.clone(), tasks.clone());

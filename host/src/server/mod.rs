@@ -19,6 +19,7 @@ mod dispatch;
 mod gate;
 mod handle;
 mod instances;
+mod journal;
 mod observer;
 mod places;
 mod report;
@@ -104,7 +105,7 @@ impl Server {
                     let gate = self.gate.clone();
                     accepting.spawn(gate.accept_all(listener, dispatcher.clone(), retired.clone()));
                 }
-                Err(error) => tracing::error!("a listener cannot be watched: {error}"),
+                Err(error) => self.gate.listener_failed(&error),
             }
         }
         accepting.close();

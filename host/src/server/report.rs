@@ -89,6 +89,22 @@ impl fmt::Display for Outcome {
     }
 }
 
+impl Refusal {
+    /// Says in a few words why the connection was refused.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Refusal::Denied => "the peer's address is not admitted",
+            Refusal::Full => "all places are taken",
+            Refusal::TooMany => "the peer has as many connections as one peer may have",
+            Refusal::TooOften => "the peer connects more often than one peer may",
+            Refusal::Untrusted => "the peer is not a trusted load balancer",
+            Refusal::ProxyHeader => "the PROXY protocol header is missing, malformed or late",
+            Refusal::Handshake => "the TLS handshake failed or was late",
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use super::journal::Journal;
 use super::observer::Observers;
 use super::places::Places;
 use super::report::{Outcome, Refusal, Report};
@@ -39,6 +40,10 @@ impl Visit {
             refusal: None,
             observers,
         }
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        self.observers.journal()
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
@@ -94,6 +99,9 @@ impl Drop for Visit {
                 None => Outcome::Served(self.meter.ending().unwrap_or(Ending::Fin)),
             },
         };
+        if let Some(refusal) = self.refusal {
+            self.observers.journal().refused(self.peer, refusal);
+        }
         self.observers.notify(|observer| observer.closed(&report));
     }
 }

@@ -12,6 +12,7 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
 use super::listener::no_delay;
 use super::{Attachment, Connection, Denied, Ending, Policy, Registry, Socket, Stream};
+use crate::noise::Noise;
 
 /// The state of the primitives in one store: what its guest may do, and which connections
 /// it has.
@@ -19,6 +20,8 @@ use super::{Attachment, Connection, Denied, Ending, Policy, Registry, Socket, St
 pub struct TcpCtx {
     policy: Policy,
     on_denied: OnDenied,
+    /// Limits what the guest makes the log say.
+    noise: Arc<Noise>,
     /// The connections of this store.
     connections: Registry,
     /// A registry that the connections are entered into as well.
@@ -120,7 +123,12 @@ impl TcpCtx {
 
     /// Reports that the policy denied the guest something.
     pub(super) fn denied(&self, denied: &Denied) {
-        self.on_denied.call(denied);
+        self.on_denied.call(denied, &self.noise);
+    }
+
+    /// Limits what the guest makes the log say.
+    pub(super) fn noise(&self) -> Arc<Noise> {
+        self.noise.clone()
     }
 
     /// Cancelled when the guest's listeners have to close.
@@ -143,6 +151,7 @@ impl Default for TcpCtx {
 pub struct TcpCtxBuilder {
     policy: Policy,
     on_denied: OnDenied,
+    noise: CtxNoise,
     outer: Option<Registry>,
 }
 
@@ -177,10 +186,21 @@ impl TcpCtxBuilder {
         TcpCtx {
             policy: self.policy,
             on_denied: self.on_denied,
+            noise: self.noise.0,
             connections: Registry::default(),
             outer: self.outer,
             stopping: CancellationToken::new(),
         }
+    }
+}
+
+/// Limits what the guests of a builder make the log say.
+#[derive(Clone, Debug)]
+struct CtxNoise(Arc<Noise>);
+
+impl Default for CtxNoise {
+    fn default() -> Self {
+        CtxNoise(Noise::new("denied addresses, failed listeners"))
     }
 }
 
@@ -191,10 +211,10 @@ struct OnDenied(Option<Arc<Report>>);
 type Report = dyn Fn(&Denied) + Send + Sync;
 
 impl OnDenied {
-    fn call(&self, denied: &Denied) {
+    fn call(&self, denied: &Denied, noise: &Arc<Noise>) {
         match &self.0 {
             Some(report) => report(denied),
-            None => tracing::warn!("denied: {denied}"),
+            None => noise.log(|| tracing::warn!("denied: {denied}")),
         }
     }
 }

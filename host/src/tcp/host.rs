@@ -206,14 +206,15 @@ impl<T: Send + 'static> listeners::HostListenerWithStore<T> for Tcp {
         accessor: &Accessor<T, Self>,
         listener: Resource<Listener>,
     ) -> wasmtime::Result<Result<Resource<Connection>, ErrorCode>> {
-        let (queue, stopping) = accessor.with(|mut store| -> wasmtime::Result<_> {
+        let (queue, stopping, noise) = accessor.with(|mut store| -> wasmtime::Result<_> {
             let view = store.get();
-            Ok((view.table.get(&listener)?.queue(), view.ctx.stopping()))
+            let queue = view.table.get(&listener)?.queue();
+            Ok((queue, view.ctx.stopping(), view.ctx.noise()))
         })?;
-        match queue.accept(stopping).await {
+        match queue.accept(stopping, &noise).await {
             Ok((stream, remote)) => push(accessor, stream, remote).map(Ok),
             Err(error) => {
-                tracing::error!("a listener has failed and accepts no more: {error}");
+                noise.log(|| tracing::error!("a listener has failed and accepts no more: {error}"));
                 Ok(Err(ErrorCode::InvalidState))
             }
         }

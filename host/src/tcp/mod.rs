@@ -78,7 +78,7 @@ pub use ending::{Ending, Side};
 pub use error::ErrorCode;
 pub use halfopen_model::Backoff;
 pub(crate) use least_active::LeastActive;
-pub(crate) use listener::{Acceptor, wait_after};
+pub(crate) use listener::Acceptor;
 pub use listener::{Listener, accept_loop_delay, bind, bind_dual_stack};
 pub(crate) use meter::Meter;
 pub use policy::{Denied, Policy};

@@ -13,7 +13,7 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let plan = match config::read(&args.config)? {
         Ok(plan) => plan,
         Err(mistakes) => {
-            eprintln!("{mistakes}");
+            let _ = writeln!(std::io::stderr(), "{mistakes}");
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -36,7 +36,12 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     // A closed pipe, as with `| head`, is not an error.
     let _ = std::io::stdout().write_all(lines.as_bytes());
     for mistake in &mistakes {
-        eprintln!("{path}:{}: {}", mistake.line, mistake.message);
+        let _ = writeln!(
+            std::io::stderr(),
+            "{path}:{}: {}",
+            mistake.line,
+            mistake.message
+        );
     }
     Ok(match mistakes.is_empty() {
         true => ExitCode::SUCCESS,

@@ -8,13 +8,13 @@ use halfopen::component::precompile;
 
 use crate::args::CompileArgs;
 use crate::errors::explain;
+use crate::files;
 
 pub(crate) fn compile(args: &CompileArgs) -> anyhow::Result<ExitCode> {
     let engine = EngineOptions::default().build().map_err(explain)?;
     let native = precompile(&engine, &args.component)
         .map_err(explain)
         .with_context(|| format!("cannot compile `{}`", args.component.display()))?;
-    std::fs::write(&args.output, native)
-        .with_context(|| format!("cannot write `{}`", args.output.display()))?;
+    files::write(&args.output, &native)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use halfopen_compose::Parts;
 
 use crate::args::ComposeArgs;
 use crate::errors::explain;
+use crate::files;
 
 const PARTS: Parts<'_> = Parts {
     adapter: include_bytes!("../../dist/adapter.wasm"),
@@ -18,7 +19,6 @@ pub(crate) fn compose(args: &ComposeArgs) -> anyhow::Result<ExitCode> {
     let component = read(&args.component).map_err(explain)?;
     let composed = halfopen_compose::compose(&component, &PARTS)
         .with_context(|| format!("cannot compose `{}`", args.component.display()))?;
-    std::fs::write(&args.output, composed)
-        .with_context(|| format!("cannot write `{}`", args.output.display()))?;
+    files::write(&args.output, &composed)?;
     Ok(ExitCode::SUCCESS)
 }

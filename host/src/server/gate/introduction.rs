@@ -59,7 +59,7 @@ impl Introduction {
         killed: impl Future<Output = ()>,
     ) -> Result<Stream, Refusal> {
         let mut stream = TcpStream::from_std(stream).map_err(|error| {
-            tracing::debug!(peer = %visit.peer(), "a connection cannot be watched: {error}");
+            visit.journal().lost(visit.peer(), &error);
             Refusal::Full
         })?;
         let mut cut = pin!(async {

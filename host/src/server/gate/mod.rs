@@ -21,7 +21,7 @@ use super::observer::{Observer, Observers};
 use super::report::Refusal;
 use super::tasks::Tasks;
 use super::visit::Visit;
-use crate::tcp::{Acceptor, Backoff, Stream, wait_after};
+use crate::tcp::{Acceptor, Backoff, Stream};
 
 mod admission;
 mod arrivals;
@@ -108,6 +108,11 @@ impl Gate {
         self.arrivals.count()
     }
 
+    /// Logs that a listener accepts no more.
+    pub(super) fn listener_failed(&self, error: &io::Error) {
+        self.observers.journal().listener_failed(error);
+    }
+
     /// Returns how many connections were admitted, in all.
     pub(super) fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
@@ -130,7 +135,7 @@ impl Gate {
             let (stream, mut visit) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::error!("a listener has failed, and accepts no more: {error}");
+                    self.listener_failed(&error);
                     return;
                 }
             };
@@ -166,7 +171,7 @@ impl Gate {
                     drop(place);
                     let event = |observer: &dyn Observer| observer.accept_failed(&error);
                     self.observers.notify(event);
-                    wait_after(error, backoff).await?;
+                    listener.wait_after(error, backoff).await?;
                 }
             }
         }
