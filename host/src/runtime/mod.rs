@@ -2,6 +2,7 @@
 
 pub mod component;
 mod compute;
+mod delivery;
 mod engine;
 mod error;
 mod grants;

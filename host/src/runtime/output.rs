@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::thread;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -16,6 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::PollSender;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
+use super::delivery::{self, Message};
+
 /// How many batches of lines may wait for a slow reader before guests have to wait.
 const QUEUE: usize = 256;
 /// A line longer than this many bytes is passed on in pieces.
@@ -24,9 +25,10 @@ const LINE: usize = 64 * 1024;
 /// A destination that guests print to, such as this process's standard output.
 ///
 /// The output of each guest is passed on in whole lines, so that lines of different
-/// connections never mix. A thread writes them: a reader that stops reading holds up
-/// the guests that print, and nothing else. A reader that has gone is not an
-/// error; what is printed from then on is discarded.
+/// connections never mix. A thread writes them: a slow reader slows the guests that print,
+/// and nothing else. While a reader does not read at all for a second, lines are dropped, and
+/// a line that counts them is printed later. A reader that has gone is not an error, nor is a
+/// full disk; what cannot be written is lost.
 ///
 /// Clones print to the same destination.
 #[derive(Clone, Debug)]
@@ -35,20 +37,12 @@ pub struct Output {
     limit: Option<Arc<Limit>>,
 }
 
-/// A message to the thread that writes.
-#[derive(Debug)]
-enum Message {
-    Print(Bytes),
-    /// Asks for an answer when everything before has been written.
-    Flush(oneshot::Sender<()>),
-}
-
 impl Output {
-    /// Starts a thread that writes to `destination`.
+    /// Starts to write to `destination`, in threads of its own.
     #[must_use]
     pub fn new(destination: impl Write + Send + 'static) -> Output {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        thread::spawn(move || write_all(receiver, destination));
+        delivery::start(receiver, destination);
         Output {
             sender: PollSender::new(sender),
             limit: None,
@@ -104,35 +98,6 @@ impl Output {
         if let Some(sender) = self.sender.get_ref() {
             // Fails only after the writing thread has gone, with the process.
             let _ = sender.send(message).await;
-        }
-    }
-}
-
-fn write_all(mut receiver: mpsc::Receiver<Message>, mut destination: impl Write) {
-    let mut open = true;
-    while let Some(message) = receiver.blocking_recv() {
-        let (written, done) = match message {
-            Message::Print(_) if !open => continue,
-            Message::Print(lines) => {
-                let written = destination.write_all(&lines);
-                let flush = receiver.is_empty();
-                (
-                    written.and_then(|()| if flush { destination.flush() } else { Ok(()) }),
-                    None,
-                )
-            }
-            Message::Flush(done) if !open => (Ok(()), Some(done)),
-            Message::Flush(done) => (destination.flush(), Some(done)),
-        };
-        if let Err(error) = written {
-            open = false;
-            if error.kind() != ErrorKind::BrokenPipe {
-                tracing::warn!("cannot print any more: {error}");
-            }
-        }
-        if let Some(done) = done {
-            // Fails only if the caller has stopped waiting.
-            let _ = done.send(());
         }
     }
 }
@@ -365,7 +330,7 @@ mod tests {
         impl Write for Stuck {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
                 loop {
-                    thread::park();
+                    std::thread::park();
                 }
             }
             fn flush(&mut self) -> io::Result<()> {
