@@ -207,7 +207,8 @@ impl Gate {
                 Err(refusal) => return refuse(&stream, visit, refusal),
             }
         }
-        self.dispatch(Stream::Accepted(stream), visit, dispatcher).await;
+        self.dispatch(Stream::Accepted(stream), visit, dispatcher)
+            .await;
     }
 
     /// Lets a connection introduce itself, in a task: a slow peer must not hold up the
@@ -229,7 +230,14 @@ impl Gate {
             let killed = gate.tasks.killed();
             let introduced = gate
                 .introduction
-                .introduce(stream, &mut visit, &arrival, &gate.admission, &gate.room, killed)
+                .introduce(
+                    stream,
+                    &mut visit,
+                    &arrival,
+                    &gate.admission,
+                    &gate.room,
+                    killed,
+                )
                 .await;
             // The place among all connections replaces that among the arriving ones.
             drop(arrival);
