@@ -11,6 +11,7 @@ mod operator {
     mod host;
     mod limits;
     mod observing;
+    mod programs;
     mod reload;
     mod secure;
     mod terminal;
