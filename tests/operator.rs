@@ -13,6 +13,7 @@ mod operator {
     mod host;
     mod limits;
     mod observing;
+    mod programs;
     mod reload;
     mod secure;
     mod terminal;

@@ -115,8 +115,9 @@ pub(crate) struct RunArgs {
     pub(crate) dirs: DirArgs,
     /// Limits how long open connections may take to finish after a stop, in seconds
     ///
-    /// A stop is the program's end, Ctrl-C or SIGTERM. Connections that are still open
-    /// after that time are reset.
+    /// A stop is the program's end, Ctrl-C or SIGTERM. The program's listeners close, and it
+    /// runs on while it has connections. Those that are still open after that time are
+    /// reset.
     #[arg(
         long,
         value_name = "SECONDS",

@@ -36,6 +36,8 @@ async fn run_to_end(args: RunArgs) -> anyhow::Result<ExitCode> {
         .allow_precompiled(args.guest.allow_precompiled)
         .cache(!args.guest.no_cache)
         .grace(args.grace)
+        // This process serves nothing itself.
+        .owns_process_sockets(true)
         .build(path)
         .map_err(explain)
         .with_context(|| format!("cannot run `{component}`"))?;
