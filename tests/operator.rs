@@ -8,7 +8,9 @@ mod operator {
     mod attack;
     mod balancer;
     mod configuration;
+    mod cookbook;
     mod host;
+    mod isolation;
     mod limits;
     mod observing;
     mod reload;
