@@ -8,9 +8,11 @@ mod operator {
     mod attack;
     mod balancer;
     mod configuration;
+    mod cookbook;
     mod ended;
     mod files;
     mod host;
+    mod isolation;
     mod limits;
     mod observing;
     mod programs;

@@ -32,22 +32,27 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 15] = [
+pub const GUESTS: [Guest; 20] = [
     part("acceptor"),
     part("adapter"),
+    example("chat"),
     example("digest"),
     example("echo"),
     example("lines"),
     example("pass"),
     example("primitives"),
     example("proxy"),
+    example("store"),
     example("whoami"),
     test("broadcast"),
     test("cases"),
+    test("counter"),
     test("hostile"),
     test("keeper"),
+    test("pinger"),
     test("raw"),
     test("strain"),
+    test("tap"),
 ];
 
 const fn part(name: &'static str) -> Guest {

@@ -46,7 +46,14 @@ pub trait Events {
     }
 }
 
-/// Options of a connection in callback style.
+/// Options of a connection in callback style, built from their default.
+///
+/// ```
+/// use halfopen_guest::Options;
+///
+/// let options = Options::default().allow_half_open(true);
+/// assert!(options.allow_half_open);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-pub use halfopen_compose::{Interfaces, Kind};
+pub use halfopen_compose::{Declared, Interfaces, Kind};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 

@@ -300,6 +300,11 @@ pub(crate) struct Granted {
 }
 
 impl Granted {
+    /// Returns the component's name, which is its argument 0.
+    pub(crate) fn name(&self) -> &str {
+        self.args.first().map_or("", String::as_str)
+    }
+
     /// Returns the text of a problem for the log, with the embedder's advice.
     pub(crate) fn explain(&self, problem: &Problem) -> String {
         self.advice.explain(problem)

@@ -7,7 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::component::{
-    Interfaces, Kind, Needs, check_preamble, interfaces, one_line, provides,
+    Declared, Interfaces, Kind, Needs, check_preamble, interfaces, one_line, provides,
     provides_another_version,
 };
 use super::engine::EngineOptions;
@@ -136,6 +136,39 @@ impl Default for Loading {
 }
 
 impl Loading {
+    /// Reads the isolation that a component declares, before its engine is made: the pool
+    /// of instances depends on it.
+    ///
+    /// # Errors
+    /// If the component cannot be loaded, or declares what excludes each other.
+    pub(crate) fn declared(&self, source: &Source) -> Result<Option<Declared>, LoadError> {
+        let bytes = source.bytes()?;
+        let interfaces = match Engine::detect_precompiled(&bytes) {
+            None => {
+                check_preamble(&bytes)?;
+                // To compile a damaged component fails too, with a better message.
+                Interfaces::of(&bytes).unwrap_or_default()
+            }
+            // Precompiled code has no sections, so it takes an engine to read its type.
+            Some(_) => {
+                let options = EngineOptions {
+                    cache: false,
+                    ..EngineOptions::default()
+                };
+                let engine = match &self.engine {
+                    Some(engine) => engine.clone(),
+                    None => options.build()?,
+                };
+                let component = source.compile(&engine, &bytes, self.allow_precompiled)?;
+                interfaces(&engine, &component)
+            }
+        };
+        interfaces.isolation().map_err(|error| match error {
+            halfopen_compose::Error::Invalid(why) => LoadError::Invalid(why),
+            other => LoadError::Invalid(other.to_string()),
+        })
+    }
+
     /// Loads a component of the kind `expected`, with a pool for `pooled_instances` of it
     /// unless that is 0 or the embedder has an engine.
     ///

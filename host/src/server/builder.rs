@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 
 use super::Server;
+use super::declaration::Contradiction;
 use super::dispatch::Isolation;
 use super::gate::proxy_protocol::ProxyProtocol;
 use super::gate::{self, AtLimit, Gate, Peers, Share};
@@ -43,7 +44,7 @@ const SPARE_INSTANCES: usize = 64;
 pub struct ServerBuilder {
     grants: Grants,
     loading: Loading,
-    isolation: Isolation,
+    isolation: Option<Isolation>,
     workers: Option<NonZeroUsize>,
     gate: gate::Settings,
     timeouts: Timeouts,
@@ -57,7 +58,7 @@ impl Default for ServerBuilder {
         ServerBuilder {
             grants: Grants::new(),
             loading: Loading::default(),
-            isolation: Isolation::default(),
+            isolation: None,
             workers: None,
             gate: gate::Settings {
                 max_connections: 4096,
@@ -94,10 +95,14 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how connections share instances (default: each has its own).
+    /// Sets how connections share instances (default: as the component declares, and if it
+    /// declares nothing, each has its own).
+    ///
+    /// A service that needs something else than this runs all the same; see
+    /// [`Server::contradiction`].
     #[must_use]
     pub fn isolation(mut self, isolation: Isolation) -> Self {
-        self.isolation = isolation;
+        self.isolation = Some(isolation);
         self
     }
 
@@ -262,8 +267,14 @@ impl ServerBuilder {
     /// If the component cannot be loaded, is not a service, or needs what this host does
     /// not provide; or if a granted directory cannot be read.
     pub fn build(self, service: impl Into<Source>) -> Result<Server, LoadError> {
+        let service = service.into();
+        let declared = self.loading.declared(&service)?;
+        let isolation = self
+            .isolation
+            .or(declared.map(Isolation::from))
+            .unwrap_or_default();
         let connections = self.gate.max_connections;
-        let (pooled, max_handles) = match self.isolation {
+        let (pooled, max_handles) = match isolation {
             Isolation::Connection => (connections.saturating_add(SPARE_INSTANCES), HANDLES),
             Isolation::Shared => {
                 let handles = connections.saturating_mul(HANDLES_PER_CONNECTION);
@@ -275,9 +286,10 @@ impl ServerBuilder {
             ..DEFAULTS
         })?;
         let pooled = u32::try_from(pooled).unwrap_or(u32::MAX);
-        let loaded = self.loading.load(&service.into(), Kind::Service, pooled)?;
+        let loaded = self.loading.load(&service, Kind::Service, pooled)?;
         let pre =
             HostWorldPre::new(loaded.pre).map_err(|error| LoadError::Invalid(one_line(&error)))?;
+        let contradiction = Contradiction::find(grants.name(), declared, isolation, self.workers);
         let mut observers = self.observers;
         observers.log_to(Journal::of(self.name));
         let observers = Arc::new(observers);
@@ -287,7 +299,8 @@ impl ServerBuilder {
         Ok(Server {
             gate: Arc::new(Gate::new(self.gate, observers, tasks.clone())),
             instances: Arc::new(instances),
-            isolation: self.isolation,
+            contradiction,
+            isolation,
             workers: self.workers,
             timeouts: self.timeouts,
             tasks,

@@ -15,6 +15,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::tcp::{Acceptor, Timeouts};
 
 mod builder;
+mod declaration;
 mod dispatch;
 mod gate;
 mod handle;
@@ -27,6 +28,7 @@ mod tasks;
 mod visit;
 
 pub use builder::ServerBuilder;
+pub use declaration::Contradiction;
 use dispatch::Dispatcher;
 pub use dispatch::Isolation;
 use gate::Gate;
@@ -57,6 +59,7 @@ pub struct Server {
     gate: Arc<Gate>,
     instances: Arc<Instances>,
     isolation: Isolation,
+    contradiction: Option<Contradiction>,
     workers: Option<NonZeroUsize>,
     timeouts: Timeouts,
     tasks: Tasks,
@@ -64,6 +67,20 @@ pub struct Server {
 }
 
 impl Server {
+    /// Returns how connections share instances: as the builder was told, as the component
+    /// declares, or else [`Isolation::Connection`].
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
+    /// Returns how the server runs the service otherwise than the component declares, if it
+    /// does. [`start`](Self::start) logs it as a warning.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<&Contradiction> {
+        self.contradiction.as_ref()
+    }
+
     /// Serves the connections of `listeners` until `shutdown` resolves or all listeners
     /// have failed.
     ///
@@ -96,6 +113,9 @@ impl Server {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(self, listeners: impl IntoIterator<Item = TcpListener>) -> ServerHandle {
+        if let Some(contradiction) = &self.contradiction {
+            tracing::warn!("{contradiction}");
+        }
         let retired = CancellationToken::new();
         let dispatcher = Dispatcher::start(&self.instances, self.isolation, self.workers);
         let accepting = TaskTracker::new();

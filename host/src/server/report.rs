@@ -84,16 +84,19 @@ impl Outcome {
             Ending::ServiceFailed,
             Ending::Trapped,
             Ending::Stopped,
+            Ending::Displaced,
         ];
         let limits = [Limit::Age, Limit::Idle, Limit::HalfOpen, Limit::Write];
         let refusals = [
             Refusal::Denied,
             Refusal::Full,
+            Refusal::Displaced,
             Refusal::TooMany,
             Refusal::TooOften,
             Refusal::Untrusted,
             Refusal::ProxyHeader,
             Refusal::Handshake,
+            Refusal::Stopped,
         ];
         let endings = endings.into_iter().chain(limits.map(Ending::Limit));
         let served = endings.map(Outcome::Served);
@@ -123,11 +126,13 @@ impl Refusal {
         match self {
             Refusal::Denied => "the peer's address is not admitted",
             Refusal::Full => "all places are taken",
+            Refusal::Displaced => "it waited longest when too many connections were arriving",
             Refusal::TooMany => "the peer has as many connections as one peer may have",
             Refusal::TooOften => "the peer connects more often than one peer may",
             Refusal::Untrusted => "the peer is not a trusted load balancer",
             Refusal::ProxyHeader => "the PROXY protocol header is missing, malformed or late",
             Refusal::Handshake => "the TLS handshake failed or was late",
+            Refusal::Stopped => "the server is stopping",
         }
     }
 }
@@ -164,19 +169,22 @@ mod tests {
             | Ending::ServiceFailed
             | Ending::Trapped
             | Ending::Stopped
+            | Ending::Displaced
             | Ending::Limit(Limit::Age | Limit::Idle | Limit::HalfOpen | Limit::Write) => {}
         }
         match Refusal::Denied {
             Refusal::Denied
             | Refusal::Full
+            | Refusal::Displaced
             | Refusal::TooMany
             | Refusal::TooOften
             | Refusal::Untrusted
             | Refusal::ProxyHeader
-            | Refusal::Handshake => {}
+            | Refusal::Handshake
+            | Refusal::Stopped => {}
         }
-        // `Failed` has two texts.
-        7 + 4 + 7
+        // `Failed` has two texts; displaced and stopped are both endings and refusals.
+        8 + 4 + 7
     }
 
     #[test]

@@ -56,18 +56,19 @@ pub(crate) struct ServiceArgs {
     #[command(flatten)]
     guest: GuestArgs,
     /// Chooses how connections share instances of the component
+    ///
+    /// [default: as the component declares, or else connection]
     #[arg(
         long,
         value_enum,
         value_name = "MODE",
-        default_value_t,
         help_heading = "Component",
         hide_short_help = true
     )]
-    isolation: IsolationArg,
+    isolation: Option<IsolationArg>,
     /// Spreads connections over this many shared instances [default: 1]
     ///
-    /// Needs --isolation shared. Each instance has a thread and a state of its own.
+    /// Needs --isolation shared, or a component that declares it. Each instance has a thread and a state of its own.
     #[arg(
         long,
         value_name = "N",
@@ -91,16 +92,36 @@ impl ServiceArgs {
 
     /// Checks that the flags fit together.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
+        if let Some(isolation) = self.isolation {
+            self.check_workers(isolation.into())?;
+        }
+        self.tls.check()
+    }
+
+    /// Checks that `--workers` fits the isolation.
+    fn check_workers(&self, isolation: Isolation) -> anyhow::Result<()> {
         ensure!(
-            self.workers.is_none() || matches!(self.isolation, IsolationArg::Shared),
+            self.workers.is_none() || isolation == Isolation::Shared,
             "`--workers` spreads connections over shared instances: add `--isolation shared`"
         );
-        self.tls.check()
+        Ok(())
     }
 
     /// The files that the service is loaded from.
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         self.component.iter().chain(self.tls.files())
+    }
+
+    /// How the connections of its server share instances, for people.
+    pub(crate) fn sharing(&self, server: &Server) -> String {
+        let isolation = match server.isolation() {
+            Isolation::Shared => "isolation shared",
+            _ => "isolation connection",
+        };
+        match self.workers {
+            Some(workers) => format!("{isolation}, {workers} workers"),
+            None => isolation.to_owned(),
+        }
     }
 
     /// Loads the component and builds its server. The service prints to `stdout` and
@@ -134,10 +155,12 @@ impl ServiceArgs {
             .stderr(stderr);
         let mut builder = Server::builder()
             .grants(grants)
-            .isolation(self.isolation.into())
             .grace(self.grace)
             .allow_precompiled(self.guest.allow_precompiled)
             .cache(!self.guest.no_cache);
+        if let Some(isolation) = self.isolation {
+            builder = builder.isolation(isolation.into());
+        }
         if let Some(workers) = self.workers {
             builder = builder.workers(workers);
         }
@@ -149,7 +172,9 @@ impl ServiceArgs {
             Some(path) => Source::from(path.as_path()),
             None => Source::from(ECHO),
         };
-        observe(builder).build(source).map_err(explain)
+        let server = observe(builder).build(source).map_err(explain)?;
+        self.check_workers(server.isolation())?;
+        Ok(server)
     }
 }
 
@@ -161,10 +186,9 @@ pub(crate) fn name_of(path: &Path) -> String {
         .into_owned()
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum IsolationArg {
     /// Each connection has an instance of its own
-    #[default]
     Connection,
     /// All connections share one instance, or one per worker
     Shared,

@@ -21,12 +21,20 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let stderr = Output::stderr();
     let mut mistakes = Vec::new();
     let mut lines = String::new();
+    let mut warnings = String::new();
     for service in &plan.services {
         let loaded = service
             .args
             .server(stdout.clone(), stderr.clone(), |builder| builder);
         match loaded {
-            Ok(_) => lines += &format!("{path}: `{}` can be served\n", service.name),
+            Ok(server) => {
+                let (name, sharing) = (&service.name, service.args.sharing(&server));
+                lines += &format!("{path}: `{name}` can be served, {sharing}\n");
+                if let Some(contradiction) = server.contradiction() {
+                    let line = service.line.unwrap_or(1);
+                    warnings += &format!("{path}:{line}: warning: `{name}`: {contradiction}\n");
+                }
+            }
             Err(error) => mistakes.push(Mistake {
                 line: service.line.unwrap_or(1),
                 message: format!("{error:#}"),
@@ -35,6 +43,7 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     }
     // A closed pipe, as with `| head`, is not an error.
     let _ = std::io::stdout().write_all(lines.as_bytes());
+    eprint!("{warnings}");
     for mistake in &mistakes {
         let _ = writeln!(
             std::io::stderr(),

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use halfopen::component::{Interfaces, Kind, provides, read};
+use halfopen::component::{Declared, Interfaces, Kind, provides, read};
 
 use crate::args::InspectArgs;
 use crate::errors::explain;
@@ -14,13 +14,22 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let bytes = read(&args.component).map_err(explain)?;
     let path = args.component.display().to_string();
     let interfaces = Interfaces::of(&bytes).with_context(|| format!("cannot inspect `{path}`"))?;
-    let report = report(&path, bytes.len(), &interfaces, args);
+    let isolation = interfaces
+        .isolation()
+        .with_context(|| format!("cannot inspect `{path}`"))?;
+    let report = report(&path, bytes.len(), &interfaces, isolation, args);
     // A closed pipe, as with `| head`, is not an error.
     let _ = std::io::stdout().write_all(report.as_bytes());
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(path: &str, size: usize, interfaces: &Interfaces, args: &InspectArgs) -> String {
+fn report(
+    path: &str,
+    size: usize,
+    interfaces: &Interfaces,
+    isolation: Option<Declared>,
+    args: &InspectArgs,
+) -> String {
     let kind = interfaces.kind();
     let mut text = format!("{path}: {kind}, {size} bytes\n");
     let world = match kind {
@@ -45,6 +54,9 @@ fn report(path: &str, size: usize, interfaces: &Interfaces, args: &InspectArgs) 
         let _ = writeln!(text, "  {import:width$}  {}", granted(import, kind, args));
     }
     let _ = writeln!(text, "\nmemory:\n  at most {} MiB", args.guest.max_memory);
+    if kind == Kind::Service || isolation.is_some() {
+        let _ = writeln!(text, "\nisolation:\n  {}", declared(isolation));
+    }
     text += "\nrun it:\n";
     for way in ways(path, kind) {
         let _ = writeln!(text, "  {way}");
@@ -94,6 +106,15 @@ fn granted(import: &str, kind: Kind, args: &InspectArgs) -> String {
             }
         },
         _ => "yes".to_owned(),
+    }
+}
+
+/// The isolation that a component declares.
+fn declared(isolation: Option<Declared>) -> &'static str {
+    match isolation {
+        Some(Declared::Shared) => "shared: one instance for all connections",
+        Some(Declared::Connection) => "connection: an instance of its own for each connection",
+        None => "not declared: by default an instance of its own for each connection",
     }
 }
 
