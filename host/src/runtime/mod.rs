@@ -3,6 +3,7 @@
 mod cache;
 pub mod component;
 mod compute;
+mod delivery;
 mod engine;
 mod error;
 mod file;

@@ -1,12 +1,13 @@
 //! Standard output and standard error, shared by many guests line by line.
 
-use std::io::{self, ErrorKind, Write};
-use std::thread;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::PollSender;
+
+use super::delivery::{self, Message};
 
 /// How many batches of lines may wait for a slow reader before guests have to wait.
 const QUEUE: usize = 256;
@@ -14,9 +15,10 @@ const QUEUE: usize = 256;
 /// A destination that guests print to, such as this process's standard output.
 ///
 /// The output of each guest is passed on in whole lines, so that lines of different
-/// connections never mix. A thread writes them: a reader that stops reading holds up
-/// the guests that print, and nothing else. A reader that has gone is not an
-/// error; what is printed from then on is discarded.
+/// connections never mix. A thread writes them: a slow reader slows the guests that print,
+/// and nothing else. While a reader does not read at all for a second, lines are dropped, and
+/// a line that counts them is printed later. A reader that has gone is not an error, nor is a
+/// full disk; what cannot be written is lost.
 ///
 /// Clones print to the same destination.
 #[derive(Clone, Debug)]
@@ -24,20 +26,12 @@ pub struct Output {
     sender: PollSender<Message>,
 }
 
-/// A message to the thread that writes.
-#[derive(Debug)]
-pub(super) enum Message {
-    Print(Bytes),
-    /// Asks for an answer when everything before has been written.
-    Flush(oneshot::Sender<()>),
-}
-
 impl Output {
-    /// Starts a thread that writes to `destination`.
+    /// Starts to write to `destination`, in threads of its own.
     #[must_use]
     pub fn new(destination: impl Write + Send + 'static) -> Output {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        thread::spawn(move || write_all(receiver, destination));
+        delivery::start(receiver, destination);
         Output {
             sender: PollSender::new(sender),
         }
@@ -92,35 +86,6 @@ impl Output {
     }
 }
 
-fn write_all(mut receiver: mpsc::Receiver<Message>, mut destination: impl Write) {
-    let mut open = true;
-    while let Some(message) = receiver.blocking_recv() {
-        let (written, done) = match message {
-            Message::Print(_) if !open => continue,
-            Message::Print(lines) => {
-                let written = destination.write_all(&lines);
-                let flush = receiver.is_empty();
-                (
-                    written.and_then(|()| if flush { destination.flush() } else { Ok(()) }),
-                    None,
-                )
-            }
-            Message::Flush(done) if !open => (Ok(()), Some(done)),
-            Message::Flush(done) => (destination.flush(), Some(done)),
-        };
-        if let Err(error) = written {
-            open = false;
-            if error.kind() != ErrorKind::BrokenPipe {
-                tracing::warn!("cannot print any more: {error}");
-            }
-        }
-        if let Some(done) = done {
-            // Fails only if the caller has stopped waiting.
-            let _ = done.send(());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +96,7 @@ mod tests {
         impl Write for Stuck {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
                 loop {
-                    thread::park();
+                    std::thread::park();
                 }
             }
             fn flush(&mut self) -> io::Result<()> {

@@ -15,7 +15,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::PollSender;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
-use super::output::{Message, Output};
+use super::delivery::Message;
+use super::output::Output;
 
 /// A longer line is broken, in bytes.
 const LINE: usize = 64 * 1024;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::tcp::{Ending, Side};
+use crate::tcp::{Ending, ErrorCode, Limit, Side};
 
 /// What became of a connection, reported when it has closed for good.
 #[derive(Clone, Debug)]
@@ -67,6 +67,33 @@ pub struct Summary {
 }
 
 impl Outcome {
+    /// Returns every outcome once, for counters that begin at zero. Outcomes with the same
+    /// text are one.
+    pub fn all() -> impl Iterator<Item = Outcome> {
+        let endings = [
+            Ending::Fin,
+            Ending::Failed(ErrorCode::ConnectionReset),
+            Ending::Failed(ErrorCode::Other(None)),
+            Ending::Reset,
+            Ending::ServiceFailed,
+            Ending::Trapped,
+            Ending::Stopped,
+        ];
+        let limits = [Limit::Age, Limit::Idle, Limit::HalfOpen, Limit::Write];
+        let refusals = [
+            Refusal::Denied,
+            Refusal::Full,
+            Refusal::TooMany,
+            Refusal::TooOften,
+            Refusal::Untrusted,
+            Refusal::ProxyHeader,
+            Refusal::Handshake,
+        ];
+        let endings = endings.into_iter().chain(limits.map(Ending::Limit));
+        let served = endings.map(Outcome::Served);
+        served.chain(refusals.map(Outcome::Refused))
+    }
+
     /// Returns whether the server refused the connection, so that no service has seen it.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
@@ -110,5 +137,43 @@ impl fmt::Display for Refusal {
             Refusal::ProxyHeader => "proxy-header",
             Refusal::Handshake => "tls",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Counts the variants. A new one does not compile until it is counted here, and the
+    /// test then fails until `Outcome::all` has it.
+    fn count() -> usize {
+        match Ending::Fin {
+            Ending::Fin
+            | Ending::Failed(_)
+            | Ending::Reset
+            | Ending::ServiceFailed
+            | Ending::Trapped
+            | Ending::Stopped
+            | Ending::Limit(Limit::Age | Limit::Idle | Limit::HalfOpen | Limit::Write) => {}
+        }
+        match Refusal::Denied {
+            Refusal::Denied
+            | Refusal::Full
+            | Refusal::TooMany
+            | Refusal::TooOften
+            | Refusal::Untrusted
+            | Refusal::ProxyHeader
+            | Refusal::Handshake => {}
+        }
+        // `Failed` has two texts.
+        7 + 4 + 7
+    }
+
+    #[test]
+    fn all_outcomes_are_listed() {
+        let texts: BTreeSet<_> = Outcome::all().map(|outcome| outcome.to_string()).collect();
+        assert_eq!(texts.len(), count(), "{texts:?}");
     }
 }

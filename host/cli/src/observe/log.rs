@@ -21,6 +21,8 @@ use crate::observe::stderr::Stderr;
 const ACCESS: &str = "access";
 /// The target of messages to the operator, which no filter suppresses.
 const NOTICE: &str = "notice";
+/// The target of the library's events about refused connections.
+const REFUSED: &str = "halfopen::refused";
 /// The target of what services print on standard error, where that is part of the log.
 pub(super) const SERVICE: &str = "service";
 
@@ -39,12 +41,13 @@ static STARTED: OnceLock<Log> = OnceLock::new();
 pub(crate) fn start(args: LogArgs, status: StatusLine) -> Log {
     let mut filter = EnvFilter::try_from_env("HALFOPEN_LOG")
         .unwrap_or_else(|_| EnvFilter::default().add_directive(LevelFilter::WARN.into()));
-    let mut targets = vec![NOTICE, SERVICE];
+    let mut directives = vec![format!("{NOTICE}=info"), format!("{SERVICE}=info")];
     if args.access_log {
-        targets.push(ACCESS);
+        // Each refusal has its line in the access log.
+        directives.extend([format!("{ACCESS}=info"), format!("{REFUSED}=off")]);
     }
-    for target in targets {
-        let directive = format!("{target}=info").parse();
+    for directive in directives {
+        let directive = directive.parse();
         filter = filter.add_directive(directive.expect("`target=level` is a directive"));
     }
     let log = Log {

@@ -10,6 +10,7 @@
 //! to standard output when the end fails.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -61,6 +62,12 @@ enum Entry {
 
 /// Returns the line that counts dropped lines.
 pub(crate) type Notice = fn(u64) -> String;
+
+impl fmt::Debug for Stderr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stderr").finish_non_exhaustive()
+    }
+}
 
 impl Stderr {
     /// Starts the thread. `notice` makes the line that counts dropped lines.

@@ -9,11 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use futures::future::OptionFuture;
-use halfopen::{Output, Report, Server, ServerBuilder, ServerHandle};
+use halfopen::{Output, Server, ServerHandle};
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::ServeArgs;
@@ -25,7 +24,7 @@ use crate::observe::log::Log;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::StatusLine;
 use crate::observe::traces::Traces;
-use crate::serve::sockets::{Inherited, Sockets, addresses_of};
+use crate::serve::sockets::{Sockets, addresses_of};
 use crate::serve::systemd;
 use crate::serve::watched::Watched;
 use crate::signals::{Request, Signals};
@@ -77,7 +76,7 @@ impl Supervisor {
     pub(crate) async fn start(args: ServeArgs, plan: Plan, log: Log, status: StatusLine) -> anyhow::Result<Self> {
         // First, so that a signal during the start is not lost.
         let signals = Signals::with_reload()?;
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(log.stderr());
         let admin = Admin::new(metrics.clone());
         let process = plan.process.clone();
         let watched = Watched::new(plan.files().chain(&args.process.config));
