@@ -10,9 +10,12 @@ mod operator {
     mod configuration;
     mod host;
     mod limits;
+    mod logging;
+    mod metrics;
     mod observing;
     mod reload;
     mod secure;
+    mod stopping;
     mod terminal;
     mod unread;
 }
