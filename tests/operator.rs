@@ -11,9 +11,12 @@ mod operator {
     mod files;
     mod host;
     mod limits;
+    mod logging;
+    mod metrics;
     mod observing;
     mod reload;
     mod secure;
+    mod stopping;
     mod terminal;
     mod unread;
 }

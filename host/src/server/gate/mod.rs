@@ -20,6 +20,7 @@ use super::places::Gauge;
 use super::report::Refusal;
 use super::tasks::Tasks;
 use super::visit::Visit;
+use crate::noise::quietly;
 use crate::tcp::{Acceptor, Stream};
 
 mod admission;
@@ -223,7 +224,7 @@ impl Gate {
             return Err(Refusal::Untrusted);
         }
         let forwarded = proxy.read(stream).await.map_err(|error| {
-            tracing::debug!(%balancer, "{error}");
+            quietly(|| tracing::debug!(%balancer, "{error}"));
             Refusal::ProxyHeader
         })?;
         if let Some(source) = forwarded.source {
@@ -256,7 +257,7 @@ impl Gate {
         };
         let handshake = tls::handshake(config, stream, self.handshake_timeout);
         let (stream, session) = handshake.await.map_err(|error| {
-            tracing::debug!(peer = %visit.peer(), "TLS handshake: {error}");
+            quietly(|| tracing::debug!(peer = %visit.peer(), "TLS handshake: {error}"));
             Refusal::Handshake
         })?;
         // A session that ends here replaces what the load balancer reported.
