@@ -14,10 +14,13 @@ mod operator {
     mod host;
     mod isolation;
     mod limits;
+    mod logging;
+    mod metrics;
     mod observing;
     mod programs;
     mod reload;
     mod secure;
+    mod stopping;
     mod terminal;
     mod unread;
 }

@@ -85,7 +85,7 @@ pub(crate) fn caught(call: impl FnOnce()) -> bool {
 }
 
 /// Logs. A panic of the subscriber harms nobody; there is nowhere to report it.
-fn quietly(log: impl FnOnce()) {
+pub(crate) fn quietly(log: impl FnOnce()) {
     caught(log);
 }
 

@@ -258,6 +258,20 @@ fn a_guest_gets_no_more_memory_than_it_may() -> Result<()> {
 }
 
 #[test]
+fn a_denied_address_is_logged_once() -> Result<()> {
+    let server = serve("hostile", &[], &[])?;
+    for _ in 0..30 {
+        let mut client = Client::connect(server.address())?;
+        client.send(b"c")?;
+        ensure!(client.receive(1)? == b"c");
+    }
+    let logged = server.stop(Signal::TERM)?.stderr;
+    let denials = logged.iter().filter(|line| line.contains("denied"));
+    ensure!(denials.count() == 1, "{logged:?}");
+    Ok(())
+}
+
+#[test]
 fn a_guest_connects_to_no_private_address_that_is_not_named() -> Result<()> {
     let server = serve("hostile", &["--allow-connect", "0.0.0.0/0"], &[])?;
     let mut client = Client::connect(server.address())?;

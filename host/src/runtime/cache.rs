@@ -229,7 +229,7 @@ mod tests {
     fn what_belongs_to_another_user_is_not_trusted() {
         if !rustix::process::geteuid().is_root() {
             assert!(std::env::var_os("CI").is_none(), "CI runs as root");
-            println!("!!! not checked, because only root can give files away");
+            eprintln!("!!! not checked, because only root can give files away");
             return;
         }
         let folder = folder();

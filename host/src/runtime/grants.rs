@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::noise::Noise;
 use crate::tcp::{Denied, Policy, TcpCtx, TcpCtxBuilder};
 
+use super::denials::Denials;
 use super::printer::{Budget, Printer};
 use super::{LoadError, Output, Problem};
 
@@ -51,7 +51,7 @@ pub struct Grants {
 #[derive(Clone)]
 pub(super) struct Advice {
     advise: Option<Arc<Advise>>,
-    denials: Arc<Noise>,
+    denials: Arc<Denials>,
 }
 
 type Advise = dyn Fn(&Problem) -> String + Send + Sync;
@@ -66,7 +66,7 @@ impl Advice {
     fn new(advise: Option<Arc<Advise>>) -> Self {
         Advice {
             advise,
-            denials: Noise::new("denied addresses"),
+            denials: Arc::default(),
         }
     }
 
@@ -77,7 +77,7 @@ impl Advice {
     }
 
     pub(super) fn log_denied(&self, denied: &Denied) {
-        self.denials.log(|| {
+        self.denials.log(denied, || {
             let problem = Problem::Denied(denied.clone());
             tracing::warn!("{}", self.explain(&problem));
         });

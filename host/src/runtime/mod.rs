@@ -4,6 +4,7 @@ mod cache;
 pub mod component;
 mod compute;
 mod delivery;
+mod denials;
 mod engine;
 mod error;
 mod file;

@@ -81,8 +81,10 @@ mod tests {
     /// Instantiates a component as often as the pool has room, and returns its needs.
     fn needs(text: &str) -> Needs {
         let binary = wat::parse_str(text).unwrap();
-        let mut options = EngineOptions::default();
-        options.cache = false;
+        let mut options = EngineOptions {
+            cache: false,
+            ..EngineOptions::default()
+        };
         let engine = options.build().unwrap();
         let component = Component::new(&engine, &binary).unwrap();
         let needs = Needs::of(&component, Some(&binary)).unwrap();

@@ -274,3 +274,31 @@ fn link<T: 'static>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Code is trusted, but a file may be read before it is complete.
+    #[test]
+    fn precompiled_code_that_is_not_complete_is_refused() {
+        let options = EngineOptions {
+            cache: false,
+            ..EngineOptions::default()
+        };
+        let engine = options.build().unwrap();
+        let echo = include_bytes!("../../dist/echo.wasm");
+        let code = engine.precompile_component(echo).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("echo.cwasm");
+        let load = |length| {
+            std::fs::write(&path, &code[..length]).unwrap();
+            Source::from(&*path).load(&engine, true)
+        };
+        load(code.len()).unwrap();
+        for part in 0..100 {
+            assert!(load(code.len() * part / 100).is_err(), "{part} %");
+        }
+        assert!(load(code.len() - 1).is_err());
+    }
+}

@@ -12,7 +12,7 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
 use super::listener::no_delay;
 use super::{Attachment, Connection, Denied, Ending, Policy, Registry, Socket, Stream};
-use crate::noise::Noise;
+use crate::noise::{Noise, caught};
 
 /// The state of the primitives in one store: what its guest may do, and which connections
 /// it has.
@@ -213,7 +213,7 @@ type Report = dyn Fn(&Denied) + Send + Sync;
 impl OnDenied {
     fn call(&self, denied: &Denied, noise: &Arc<Noise>) {
         match &self.0 {
-            Some(report) => report(denied),
+            Some(report) => _ = caught(|| report(denied)),
             None => noise.log(|| tracing::warn!("denied: {denied}")),
         }
     }

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::noise::Noise;
+use crate::noise::{Noise, quietly};
 
 /// The default backlog, which is Node's. Linux caps it at `net.core.somaxconn`.
 const BACKLOG: u32 = 511;
@@ -109,7 +109,9 @@ pub fn accept_loop_delay(error: &io::Error, backoff: &mut Backoff) -> Option<Dur
 /// `error` itself, if the listener has failed.
 async fn wait_after(error: io::Error, backoff: &mut Backoff, noise: &Arc<Noise>) -> io::Result<()> {
     match accept_loop_delay(&error, backoff) {
-        Some(Duration::ZERO) => tracing::debug!("a connection failed in the backlog: {error}"),
+        Some(Duration::ZERO) => {
+            quietly(|| tracing::debug!("a connection failed in the backlog: {error}"));
+        }
         Some(delay) => {
             if backoff.failures() == 1 {
                 noise.log(|| {

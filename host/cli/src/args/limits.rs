@@ -99,7 +99,7 @@ pub(crate) struct LimitArgs {
         hide_short_help = true
     )]
     max_compute: Duration,
-    /// Limits what an instance prints, in KiB per second
+    /// Limits what the instances of the service print together, in KiB per second
     ///
     /// Excess output is dropped, and a summary line is printed. 0 means no limit.
     #[arg(

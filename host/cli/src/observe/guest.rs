@@ -22,7 +22,7 @@ struct Events;
 impl Write for Events {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         for line in String::from_utf8_lossy(data).lines() {
-            tracing::info!(target: SERVICE, "{line}");
+            tracing::info!(target: SERVICE, stream = "stderr", "{line}");
         }
         Ok(data.len())
     }

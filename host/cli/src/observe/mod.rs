@@ -1,6 +1,7 @@
 //! What an operator sees: the log, metrics, the admin address, the status line, traces.
 
 pub(crate) mod admin;
+pub(crate) mod counts;
 mod escape;
 pub(crate) mod guest;
 pub(crate) mod log;

@@ -2,16 +2,8 @@
 //! printed above it.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::observe::metrics::Metrics;
-use crate::observe::stderr::Stderr;
-
-/// The interval between updates.
-const PERIOD: Duration = Duration::from_millis(500);
 
 /// The status line, or `None` if it is not shown. Drawing it blocks as long as the terminal
 /// does, so only threads that write to the terminal draw it.
@@ -33,6 +25,10 @@ impl StatusLine {
     /// A status line that is never shown.
     pub(crate) fn none() -> Self {
         StatusLine(None)
+    }
+
+    pub(crate) fn is_shown(&self) -> bool {
+        self.0.is_some()
     }
 
     pub(super) fn set(&self, text: String) {
@@ -75,28 +71,6 @@ impl StatusLine {
             line: self.clone(),
             destination: io::stderr(),
         }
-    }
-
-    /// Keeps the line up to date, in a task.
-    pub(crate) fn show(&self, stderr: Stderr, metrics: Arc<Metrics>) {
-        if self.0.is_none() {
-            return;
-        }
-        tokio::spawn(async move {
-            let mut shown = String::new();
-            loop {
-                let (open, served, refused) = metrics.totals();
-                let mut text = format!("{open} open, {served} served");
-                if refused > 0 {
-                    text += &format!(", {refused} refused");
-                }
-                if text != shown {
-                    stderr.set_status(text.clone());
-                    shown = text;
-                }
-                tokio::time::sleep(PERIOD).await;
-            }
-        });
     }
 }
 

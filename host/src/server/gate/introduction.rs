@@ -14,6 +14,7 @@ use super::arrivals::Arrival;
 use super::proxy_protocol::ProxyProtocol;
 use super::room::Room;
 use super::{reset_on_close, tls};
+use crate::noise::quietly;
 use crate::server::report::Refusal;
 use crate::server::visit::Visit;
 use crate::tcp::Stream;
@@ -116,7 +117,7 @@ impl Introduction {
         };
         let handshake = tls::handshake(config, stream, self.handshake_timeout, cut).await;
         let (stream, session) = handshake.map_err(|failed| {
-            tracing::debug!(peer = %visit.peer(), "TLS handshake: {}", failed.reason);
+            quietly(|| tracing::debug!(peer = %visit.peer(), "TLS handshake: {}", failed.reason));
             failed.refusal
         })?;
         // A session that ends here replaces what the load balancer reported.
@@ -132,7 +133,7 @@ async fn read_header(
     visit: &mut Visit,
 ) -> Result<(), Refusal> {
     let forwarded = proxy.read(stream).await.map_err(|error| {
-        tracing::debug!(balancer = %visit.peer(), "{error}");
+        quietly(|| tracing::debug!(balancer = %visit.peer(), "{error}"));
         Refusal::ProxyHeader
     })?;
     if let Some(source) = forwarded.source {

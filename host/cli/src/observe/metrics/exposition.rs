@@ -3,6 +3,11 @@
 use std::cmp::Ordering;
 use std::fmt::Write;
 
+use prometheus_client::metrics::exemplar::Exemplar;
+
+/// Counters have no exemplars here; the older format has no way to say them.
+pub(super) const NO_EXEMPLAR: Option<&Exemplar<[(String, String); 0], u64>> = None;
+
 /// A format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exposition {

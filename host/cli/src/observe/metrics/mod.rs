@@ -15,7 +15,6 @@ use std::sync::atomic::Ordering;
 use halfopen::{Observer, Outcome, Report, ServerHandle};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
@@ -51,8 +50,6 @@ fn accept_error(error: &io::Error) -> &'static str {
         _ => other,
     }
 }
-
-const NO_EXEMPLAR: Option<&Exemplar<[(String, String); 0], u64>> = None;
 
 /// The metrics of the process.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use rustix::param::page_size;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::NO_EXEMPLAR;
+use super::exposition::NO_EXEMPLAR;
 use crate::observe::stderr::Stderr;
 
 /// Reads the state of the process when the metrics are encoded. A figure that cannot be read

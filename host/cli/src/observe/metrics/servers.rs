@@ -11,7 +11,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
-use super::NO_EXEMPLAR;
+use super::exposition::NO_EXEMPLAR;
 
 /// The servers, whose state is read when the metrics are encoded.
 #[derive(Debug, Default)]

@@ -19,6 +19,7 @@ use crate::args::ServeArgs;
 use crate::args::process::ProcessArgs;
 use crate::config::Plan;
 use crate::observe::admin::Admin;
+use crate::observe::counts;
 use crate::observe::guest;
 use crate::observe::log::Log;
 use crate::observe::metrics::Metrics;
@@ -129,8 +130,10 @@ impl Supervisor {
         }
         supervisor.replace(loaded, sockets)?;
         supervisor.admin.set_ready(true);
-        let stderr = supervisor.log.stderr().clone();
-        supervisor.status.show(stderr, supervisor.metrics.clone());
+        if supervisor.status.is_shown() {
+            let stderr = supervisor.log.stderr().clone();
+            counts::show(stderr, supervisor.metrics.clone());
+        }
         systemd::ready();
         Ok(supervisor)
     }
