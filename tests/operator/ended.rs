@@ -80,6 +80,24 @@ fn after_a_reset_by_the_peer_a_kept_handle_takes_no_place() -> Result<()> {
     Ok(())
 }
 
+/// What arrived before a reset can be read for a while, but not for ever.
+#[test]
+fn after_a_reset_behind_unread_data_a_kept_handle_takes_no_place() -> Result<()> {
+    let places = PLACES.to_string();
+    let server = serve("keeper", &["--max-connections", &places], &[])?;
+    for _ in 0..PLACES {
+        let mut client = Client::connect(server.address())?;
+        client.send(b"k")?;
+        ensure!(client.receive(1)? == b"k", "not served");
+        client.send(b"unread")?;
+        client.reset()?;
+    }
+    let mut next = Client::connect(server.address())?;
+    next.send(b"k")?;
+    ensure!(next.receive(1)? == b"k", "not served");
+    Ok(())
+}
+
 #[test]
 fn after_both_fins_a_kept_handle_takes_no_place() -> Result<()> {
     // The guest ends its direction after the peer's FIN, or before and does not read it.
@@ -124,7 +142,10 @@ fn reads_slowly_and_then_stops<S: Read + Write>(
     while start.elapsed() < 4 * WRITE_LIMIT_TIME {
         let length = peer.read(&mut [0; 512]).with_context(|| {
             let line = server.logged_line("ending=");
-            format!("the slow peer is reset after {:?}: {line:?}", start.elapsed())
+            format!(
+                "the slow peer is reset after {:?}: {line:?}",
+                start.elapsed()
+            )
         })?;
         ensure!(length > 0, "the server has sent FIN");
         thread::sleep(Duration::from_millis(20));
@@ -137,7 +158,11 @@ fn reads_slowly_and_then_stops<S: Read + Write>(
 
 #[test]
 fn only_a_peer_that_takes_nothing_reaches_the_write_limit() -> Result<()> {
-    let server = serve("cases", &["--write-timeout", WRITE_LIMIT, "--access-log"], &[])?;
+    let server = serve(
+        "cases",
+        &["--write-timeout", WRITE_LIMIT, "--access-log"],
+        &[],
+    )?;
     let stream = narrow(&server)?;
     reads_slowly_and_then_stops(&server, &stream, &stream)
 }

@@ -105,11 +105,7 @@ impl Live {
     }
 
     /// Waits for the reactor to report an error of the socket, and records it.
-    pub(super) fn poll_failure(
-        &self,
-        state: &State,
-        waiters: &Arc<Waiters>,
-    ) -> Poll<ErrorCode> {
+    pub(super) fn poll_failure(&self, state: &State, waiters: &Arc<Waiters>) -> Poll<ErrorCode> {
         let waker = Waker::from(waiters.clone());
         let mut cx = Context::from_waker(&waker);
         loop {

@@ -228,13 +228,25 @@ mod tests {
         let meter = Meter::new();
         let start = Instant::now();
         meter.add_received(1);
-        assert_eq!(meter.overdue(&limits, start + 9 * SECOND, false, unknown), None);
-        assert_eq!(meter.overdue(&limits, start + 18 * SECOND, false, unknown), None);
+        assert_eq!(
+            meter.overdue(&limits, start + 9 * SECOND, false, unknown),
+            None
+        );
+        assert_eq!(
+            meter.overdue(&limits, start + 18 * SECOND, false, unknown),
+            None
+        );
         meter.add_sent(1);
-        assert_eq!(meter.overdue(&limits, start + 18 * SECOND, false, unknown), None);
+        assert_eq!(
+            meter.overdue(&limits, start + 18 * SECOND, false, unknown),
+            None
+        );
         let late = start + 28 * SECOND;
         assert_eq!(meter.overdue(&limits, late, true, unknown), None);
-        assert_eq!(meter.overdue(&limits, late, false, unknown), Some(Limit::Idle));
+        assert_eq!(
+            meter.overdue(&limits, late, false, unknown),
+            Some(Limit::Idle)
+        );
     }
 
     #[test]
@@ -245,12 +257,21 @@ mod tests {
         };
         let meter = Meter::new();
         let start = Instant::now();
-        assert_eq!(meter.overdue(&limits, start + 100 * SECOND, false, unknown), None);
+        assert_eq!(
+            meter.overdue(&limits, start + 100 * SECOND, false, unknown),
+            None
+        );
         meter.ended(Side::Peer);
-        assert_eq!(meter.overdue(&limits, start + 100 * SECOND, false, unknown), None);
+        assert_eq!(
+            meter.overdue(&limits, start + 100 * SECOND, false, unknown),
+            None
+        );
         meter.add_received(1);
         let late = start + 101 * SECOND;
-        assert_eq!(meter.overdue(&limits, late, false, unknown), Some(Limit::HalfOpen));
+        assert_eq!(
+            meter.overdue(&limits, late, false, unknown),
+            Some(Limit::HalfOpen)
+        );
     }
 
     #[test]
@@ -264,10 +285,16 @@ mod tests {
         for second in 0..10 {
             meter.add_sent(1);
             meter.stalled();
-            assert_eq!(meter.overdue(&limits, start + second * SECOND, false, unknown), None);
+            assert_eq!(
+                meter.overdue(&limits, start + second * SECOND, false, unknown),
+                None
+            );
         }
         let late = start + 10 * SECOND;
-        assert_eq!(meter.overdue(&limits, late, false, unknown), Some(Limit::Write));
+        assert_eq!(
+            meter.overdue(&limits, late, false, unknown),
+            Some(Limit::Write)
+        );
     }
 
     #[test]

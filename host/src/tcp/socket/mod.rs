@@ -15,6 +15,8 @@
 
 mod ended;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;

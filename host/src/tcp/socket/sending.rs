@@ -14,9 +14,8 @@ impl Socket {
     /// Waits until something can be sent, or sending has become impossible.
     pub(in crate::tcp) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(poll_turn(cx));
-        let writable = |live: &Live, cx: &mut Context<'_>| {
-            live.transport.poll_writable(cx, &self.state)
-        };
+        let writable =
+            |live: &Live, cx: &mut Context<'_>| live.transport.poll_writable(cx, &self.state);
         self.poll_live(cx, Wait::Send, writable).map(|_| ())
     }
 
@@ -30,9 +29,8 @@ impl Socket {
         data: &[u8],
     ) -> Poll<Result<usize, ErrorCode>> {
         ready!(poll_turn(cx));
-        let send = |live: &Live, cx: &mut Context<'_>| {
-            live.transport.poll_send(cx, data, &self.state)
-        };
+        let send =
+            |live: &Live, cx: &mut Context<'_>| live.transport.poll_send(cx, data, &self.state);
         let Poll::Ready(sent) = self.poll_live(cx, Wait::Send, send) else {
             self.stalled();
             return Poll::Pending;
@@ -78,16 +76,15 @@ impl Socket {
             return self.waiters.wake_one(Wait::Flush);
         }
         let socket = self.me.clone();
-        self.runtime.spawn(poll_fn(move |cx| match socket.upgrade() {
-            Some(socket) => socket.poll_flush(cx),
-            None => Poll::Ready(()),
-        }));
+        self.runtime
+            .spawn(poll_fn(move |cx| match socket.upgrade() {
+                Some(socket) => socket.poll_flush(cx),
+                None => Poll::Ready(()),
+            }));
     }
 
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let flush = |live: &Live, cx: &mut Context<'_>| {
-            live.transport.poll_flush(cx, &self.state)
-        };
+        let flush = |live: &Live, cx: &mut Context<'_>| live.transport.poll_flush(cx, &self.state);
         let unsent = |live: &Live| live.transport.holds_unsent();
         loop {
             match ready!(self.poll_live(cx, Wait::Flush, flush)) {
@@ -161,9 +158,8 @@ impl Socket {
     }
 
     fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<Result<(), ErrorCode>> {
-        let finish = |live: &Live, cx: &mut Context<'_>| {
-            live.transport.poll_finish(cx, &self.state)
-        };
+        let finish =
+            |live: &Live, cx: &mut Context<'_>| live.transport.poll_finish(cx, &self.state);
         let Poll::Ready(finished) = self.poll_live(cx, Wait::Finish, finish) else {
             self.stalled();
             return Poll::Pending;

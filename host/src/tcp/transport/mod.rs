@@ -219,7 +219,9 @@ impl Transport {
     pub(super) fn into_whole(self) -> Option<Whole> {
         match self {
             Transport::Plain(halves) => Arc::into_inner(halves)?.into_stream().map(Whole::Plain),
-            Transport::Tls(secure) => Arc::into_inner(secure).map(|secure| Whole::Tls(secure.into())),
+            Transport::Tls(secure) => {
+                Arc::into_inner(secure).map(|secure| Whole::Tls(secure.into()))
+            }
         }
     }
 }
