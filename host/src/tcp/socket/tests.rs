@@ -88,6 +88,13 @@ impl<P> Opened<P> {
     }
 }
 
+/// Waits for something that happens at once, so that a test fails rather than waits for ever.
+async fn soon<T>(happens: impl Future<Output = T>) -> T {
+    let patience = Duration::from_secs(60);
+    let happened = tokio::time::timeout(patience, happens).await;
+    happened.expect("nothing has happened")
+}
+
 fn streams() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let peer = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -173,8 +180,8 @@ async fn an_end_without_room_reaches_the_write_limit() {
     let now = Instant::now();
     opened.socket.enforce(&limits, now);
     opened.socket.enforce(&limits, now + Duration::from_secs(1));
-    assert!(matches!(reported.await, Ok(Err(ErrorCode::Timeout))));
-    opened.guard.await.unwrap_err();
+    assert!(matches!(soon(reported).await, Ok(Err(ErrorCode::Timeout))));
+    soon(opened.guard).await.unwrap_err();
     assert!(matches!(
         opened.meter.ending(),
         Some(Ending::Limit(Limit::Write))
@@ -185,12 +192,12 @@ async fn an_end_without_room_reaches_the_write_limit() {
 async fn an_end_without_room_does_not_hold_up_a_stop() {
     let (opened, reported, _) = without_room().await;
     opened.registry.shut_down();
-    opened.registry.empty().await;
+    soon(opened.registry.empty()).await;
     assert!(matches!(
-        reported.await,
+        soon(reported).await,
         Ok(Err(ErrorCode::ConnectionAborted))
     ));
-    opened.guard.await.unwrap_err();
+    soon(opened.guard).await.unwrap_err();
 }
 
 #[tokio::test]
@@ -199,8 +206,8 @@ async fn an_end_without_room_and_without_users_is_closed() {
     drop(opened.socket);
     assert_eq!(opened.registry.len(), 1, "it closes gently");
     opened.registry.shut_down();
-    opened.registry.empty().await;
-    opened.guard.await.unwrap_err();
+    soon(opened.registry.empty()).await;
+    soon(opened.guard).await.unwrap_err();
 }
 
 #[tokio::test]
@@ -213,9 +220,9 @@ async fn an_end_without_room_is_sent_when_there_is_room() {
         peer.read_to_end(&mut received).unwrap();
         received.len()
     });
-    reported.await.unwrap().unwrap();
+    soon(reported).await.unwrap().unwrap();
     // Both directions have ended, though the socket is still held.
-    opened.guard.await.unwrap_err();
+    soon(opened.guard).await.unwrap_err();
     assert_eq!(reading.join().unwrap(), sent);
 }
 
@@ -226,9 +233,12 @@ async fn what_is_encrypted_of_an_abandoned_write_is_sent() {
     let sent = sent + opened.socket.abandon_send();
     let mut peer = opened.peer;
     let reading = thread::spawn(move || peer.read_exact(&mut vec![0; sent]).unwrap());
-    while !reading.is_finished() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    soon(async {
+        while !reading.is_finished() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
     reading.join().unwrap();
 }
 
@@ -265,7 +275,7 @@ async fn a_reset_leaves_what_arrived_before() {
     assert_eq!(opened.receive().await.unwrap(), 6);
     let error = opened.receive().await.unwrap_err();
     assert!(matches!(error, ErrorCode::ConnectionReset));
-    opened.guard.await.unwrap_err();
+    soon(opened.guard).await.unwrap_err();
 }
 
 #[tokio::test]
@@ -281,12 +291,12 @@ async fn a_failed_sink_ends_a_pump_whose_source_is_idle() {
         .set_linger(Some(Duration::ZERO))
         .unwrap();
     drop(sink.peer);
-    pumping.await.unwrap();
+    soon(pumping).await.unwrap();
     assert!(matches!(sent.await, Ok(Err(ErrorCode::ConnectionReset))));
     assert!(matches!(received.await, Ok(Ok(()))));
-    sink.guard.await.unwrap_err();
+    soon(sink.guard).await.unwrap_err();
     // Nothing else uses the source, which closes.
     drop(source.socket);
     drop(source.peer);
-    source.registry.empty().await;
+    soon(source.registry.empty()).await;
 }
