@@ -1,4 +1,4 @@
-//! The end of a connection, whoever still holds its socket (rule C8).
+//! The end of a connection, whoever still holds its socket (rule C5).
 
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;

@@ -5,7 +5,7 @@
 //! dropped, the connection is closed gently (rule C2).
 //!
 //! A connection may end before: it fails, is reset, or both directions end. Its descriptor
-//! and its guard then go at once, whoever still holds the socket (rule C8); see `ended`.
+//! and its guard then go at once, whoever still holds the socket (rule C5); see `ended`.
 //!
 //! # Locks
 //! In the order in which they are taken: the [`Slot`] (shared, except by whoever ends the
@@ -15,6 +15,8 @@
 
 mod ended;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;
