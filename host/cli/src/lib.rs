@@ -8,12 +8,13 @@
 //! observe/   log, metrics, status line, traces
 //! config/    the configuration file
 //! args/      commands, flags and their values
-//! errors     errors and warnings, with the flag that helps      signals
+//! errors     errors and warnings, with the flag that helps      signals      descriptors
 //! ```
 
 mod args;
 mod commands;
 mod config;
+mod descriptors;
 mod errors;
 mod observe;
 mod serve;

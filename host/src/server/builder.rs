@@ -155,10 +155,7 @@ impl ServerBuilder {
     /// A peer is an IPv4 address or an IPv6 network of 64 bits. The IPv6 addresses of an
     /// IPv4 host (6to4, Teredo, NAT64) count as its IPv4 address.
     #[must_use]
-    pub fn max_connections_per_peer(
-        mut self,
-        connections: impl Into<Option<NonZeroU32>>,
-    ) -> Self {
+    pub fn max_connections_per_peer(mut self, connections: impl Into<Option<NonZeroU32>>) -> Self {
         self.gate.share = Share::Most(connections.into());
         self
     }

@@ -3,8 +3,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use halfopen_model::Backoff;
 use rustix::io::Errno;
@@ -109,7 +109,7 @@ pub(crate) async fn wait_after(error: io::Error, backoff: &mut Backoff) -> io::R
     match accept_loop_delay(&error, backoff) {
         Some(Duration::ZERO) => tracing::debug!("a connection failed in the backlog: {error}"),
         Some(delay) => {
-            if backoff.failures() == 1 {
+            if backoff.failures() == 1 && may_warn(Instant::now()) {
                 tracing::warn!(
                     "cannot accept: {error}; waiting for connections to close \
                      (raise the limit with `ulimit -n`)"
@@ -120,6 +120,18 @@ pub(crate) async fn wait_after(error: io::Error, backoff: &mut Backoff) -> io::R
         None => return Err(error),
     }
     Ok(())
+}
+
+/// Whether to warn that accepting pauses: once a minute, because peers can cause it as often
+/// as they like.
+fn may_warn(now: Instant) -> bool {
+    static LAST: std::sync::Mutex<Option<Instant>> = std::sync::Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let due = last.is_none_or(|last| now.saturating_duration_since(last).as_secs() >= 60);
+    if due {
+        *last = Some(now);
+    }
+    due
 }
 
 /// A listening socket as the guest holds it.

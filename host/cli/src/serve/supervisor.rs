@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::args::ServeArgs;
 use crate::args::process::ProcessArgs;
 use crate::config::Plan;
+use crate::descriptors;
 use crate::observe::admin::Admin;
 use crate::observe::log;
 use crate::observe::metrics::Metrics;
@@ -95,6 +96,9 @@ impl Supervisor {
             watched,
         };
         let inherited = systemd::sockets()?;
+        if let Some(raised) = descriptors::raise() {
+            supervisor.say(&raised);
+        }
         let loaded = supervisor.load(plan).await??;
         let sockets = supervisor.open(&loaded.plan, inherited)?;
         let admin = match supervisor.process.admin {
@@ -308,6 +312,11 @@ impl Supervisor {
         let mut listeners = Vec::new();
         for sockets in &sockets {
             listeners.push(sockets.listeners()?);
+        }
+        let services = &loaded.plan.services;
+        let connections = services.iter().map(|service| service.args.connections());
+        if let Some(warning) = descriptors::too_low_for(connections.sum()) {
+            self.say(&warning);
         }
         let before = std::mem::take(&mut self.current);
         let services = loaded.plan.services.into_iter();

@@ -214,11 +214,7 @@ mod tests {
     #[test]
     fn a_denied_peer_gets_in_through_no_tunnel() {
         let peers = Peers::everyone().deny("192.0.2.0/24".parse().unwrap());
-        for denied in [
-            "2002:c000:201::1",
-            "64:ff9b::192.0.2.1",
-            "2001::3fff:fdfe",
-        ] {
+        for denied in ["2002:c000:201::1", "64:ff9b::192.0.2.1", "2001::3fff:fdfe"] {
             assert!(!peers.admits(denied.parse().unwrap()), "{denied}");
         }
         // The tunnel is no way to an address that is allowed.
@@ -255,7 +251,11 @@ mod tests {
     fn all_addresses_of_an_ipv4_host_are_one_peer() {
         let admission = at_most(1);
         let _one = admission.admit(peer("192.0.2.1")).unwrap();
-        for same in ["2002:c000:201:1::1", "2002:c000:201:2::1", "64:ff9b::c000:201"] {
+        for same in [
+            "2002:c000:201:1::1",
+            "2002:c000:201:2::1",
+            "64:ff9b::c000:201",
+        ] {
             assert!(admission.admit(peer(same)).is_err(), "{same}");
         }
         // Each address behind a translator is a host of its own.
@@ -288,8 +288,7 @@ mod tests {
     #[test]
     fn a_peer_may_connect_only_so_often_in_a_second() {
         let share = Share::Most(None);
-        let admission =
-            Admission::new(Peers::everyone(), Vec::new(), 1, share, NonZeroU32::new(3));
+        let admission = Admission::new(Peers::everyone(), Vec::new(), 1, share, NonZeroU32::new(3));
         for _ in 0..3 {
             assert!(admission.admit(peer("192.0.2.1")).is_ok());
         }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,7 @@ use proxy_protocol::ProxyProtocol;
 pub use room::AtLimit;
 use room::Room;
 
-/// The limit on arriving connections, unless that on all connections is higher.
+/// The default limit on arriving connections, unless that on all connections is higher.
 const LEAST_ARRIVING: usize = 1024;
 
 /// Settings of a [`Gate`].
@@ -164,6 +165,10 @@ impl Gate {
                 Ok(None) => {}
                 Err(error) => {
                     drop(place);
+                    if exhausted(&error) && self.arrivals.shed() {
+                        // Descriptors will be free after the shortest pause.
+                        backoff.reset();
+                    }
                     let event = |observer: &dyn Observer| observer.accept_failed(&error);
                     self.observers.notify(event);
                     wait_after(error, backoff).await?;
@@ -202,7 +207,25 @@ impl Gate {
                 Err(refusal) => return refuse(&stream, visit, refusal),
             }
         }
-        self.dispatch(Stream::Accepted(stream), visit, dispatcher).await;
+        let (gate, dispatcher) = (self.clone(), dispatcher.clone());
+        let mut served = Box::pin(async move {
+            let stream = Stream::Accepted(stream);
+            gate.dispatch(stream, visit, &dispatcher).await;
+        });
+        tokio::select! {
+            () = &mut served => {}
+            () = retired.cancelled() => {
+                // The instance is busy. A stop must not wait for it longer than the grace
+                // time, and waits for this loop without one.
+                let tasks = self.tasks.clone();
+                self.tasks.spawn(async move {
+                    tokio::select! {
+                        () = served => {}
+                        () = tasks.killed() => {}
+                    }
+                });
+            }
+        }
     }
 
     /// Lets a connection introduce itself, in a task: a slow peer must not hold up the
@@ -224,7 +247,14 @@ impl Gate {
             let killed = gate.tasks.killed();
             let introduced = gate
                 .introduction
-                .introduce(stream, &mut visit, &arrival, &gate.admission, &gate.room, killed)
+                .introduce(
+                    stream,
+                    &mut visit,
+                    &arrival,
+                    &gate.admission,
+                    &gate.room,
+                    killed,
+                )
                 .await;
             // The place among all connections replaces that among the arriving ones.
             drop(arrival);
@@ -243,6 +273,14 @@ impl Gate {
         self.observers.notify(|observer| observer.accepted());
         dispatcher.serve(stream, visit).await;
     }
+}
+
+/// Whether accepting fails until descriptors or memory are free (accept(2)).
+fn exhausted(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
 }
 
 /// Resets a connection, and ends its visit.
