@@ -119,7 +119,16 @@ fn a_flood_of_silent_connections_holds_up_nobody() -> Result<()> {
         &["a"],
         &["--max-connections", "8", "--tls-timeout", FOREVER],
     )?;
-    let flags = ["--max-connections", "8", "--proxy-from", "127.0.0.1"];
+    let flags = [
+        "--max-connections",
+        "8",
+        "--max-connections-per-peer",
+        "0",
+        "--proxy-from",
+        "127.0.0.1",
+        "--proxy-timeout",
+        FOREVER,
+    ];
     let headers = serve("echo", &flags, &["--quiet"])?;
     for server in [&tls, &headers] {
         let before = server.descriptors()?;

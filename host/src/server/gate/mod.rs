@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use rustix::io::Errno;
 use rustls::ServerConfig;
 use socket2::SockRef;
@@ -36,7 +37,7 @@ use admission::Admission;
 pub use admission::Peers;
 pub(super) use admission::Share;
 use arrivals::Arrivals;
-use introduction::Introduction;
+use introduction::{Introduction, Way};
 use proxy_protocol::ProxyProtocol;
 pub use room::AtLimit;
 use room::Room;
@@ -139,9 +140,19 @@ impl Gate {
                 refuse(&stream, visit, refusal);
                 continue;
             }
-            match self.introduction.is_needed() {
-                true => self.receive(stream, visit, &dispatcher, &retired).await,
-                false => self.admit(stream, visit, &dispatcher, &retired).await,
+            let (gate, dispatcher) = (self.clone(), dispatcher.clone());
+            let mut admitted = match self.introduction.is_needed() {
+                true => gate.receive(stream, visit, dispatcher).boxed(),
+                false => gate.admit(stream, visit, dispatcher).boxed(),
+            };
+            tokio::select! {
+                () = &mut admitted => {}
+                () = retired.cancelled() => {
+                    // It may wait for a place; whoever stops the server waits for this loop
+                    // without a limit, and for tasks within the grace time.
+                    self.tasks.spawn(admitted);
+                    return;
+                }
             }
         }
     }
@@ -191,78 +202,50 @@ impl Gate {
 
     /// Gives an accepted connection its place, and to an instance.
     async fn admit(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         stream: std::net::TcpStream,
         mut visit: Visit,
-        dispatcher: &Dispatcher,
-        retired: &CancellationToken,
+        dispatcher: Dispatcher,
     ) {
         if visit.places.permit.is_none() {
             let place = tokio::select! {
                 place = self.room.take() => place,
-                () = retired.cancelled() => Err(Refusal::Stopped),
+                () = self.tasks.killed() => Err(Refusal::Stopped),
             };
             match place {
                 Ok(place) => visit.places.permit = Some(place),
                 Err(refusal) => return refuse(&stream, visit, refusal),
             }
         }
-        let (gate, dispatcher) = (self.clone(), dispatcher.clone());
-        let mut served = Box::pin(async move {
-            let stream = Stream::Accepted(stream);
-            gate.dispatch(stream, visit, &dispatcher).await;
-        });
-        tokio::select! {
-            () = &mut served => {}
-            () = retired.cancelled() => {
-                // The instance is busy. A stop must not wait for it longer than the grace
-                // time, and waits for this loop without one.
-                let tasks = self.tasks.clone();
-                self.tasks.spawn(async move {
-                    tokio::select! {
-                        () = served => {}
-                        () = tasks.killed() => {}
-                    }
-                });
-            }
-        }
+        let stream = Stream::Accepted(stream);
+        self.dispatch(stream, visit, &dispatcher).await;
     }
 
     /// Lets a connection introduce itself, in a task: a slow peer must not hold up the
     /// others.
     async fn receive(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         stream: std::net::TcpStream,
-        visit: Visit,
-        dispatcher: &Dispatcher,
-        retired: &CancellationToken,
+        mut visit: Visit,
+        dispatcher: Dispatcher,
     ) {
         let arrival = tokio::select! {
             arrival = self.arrivals.enter() => arrival,
-            () = retired.cancelled() => return refuse(&stream, visit, Refusal::Stopped),
+            () = self.tasks.killed() => return refuse(&stream, visit, Refusal::Stopped),
         };
-        let (gate, dispatcher) = (self.clone(), dispatcher.clone());
-        self.tasks.spawn(async move {
-            let mut visit = visit;
-            let killed = gate.tasks.killed();
-            let introduced = gate
-                .introduction
-                .introduce(
-                    stream,
-                    &mut visit,
-                    &arrival,
-                    &gate.admission,
-                    &gate.room,
-                    killed,
-                )
-                .await;
+        let tasks = self.tasks.clone();
+        tasks.spawn(async move {
+            let way = Way {
+                arrival: &arrival,
+                admission: &self.admission,
+                room: &self.room,
+                tasks: &self.tasks,
+            };
+            let introduced = self.introduction.introduce(stream, &mut visit, way).await;
             // The place among all connections replaces that among the arriving ones.
             drop(arrival);
             match introduced {
-                Ok(stream) => tokio::select! {
-                    () = gate.dispatch(stream, visit, &dispatcher) => {}
-                    () = gate.tasks.killed() => {}
-                },
+                Ok(stream) => self.dispatch(stream, visit, &dispatcher).await,
                 Err(refusal) => visit.refuse(refusal),
             }
         });
@@ -293,6 +276,11 @@ fn refuse(stream: &std::net::TcpStream, visit: Visit, refusal: Refusal) {
 fn reset_on_close(stream: &impl AsFd) {
     // Fails only if the peer has already gone.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Makes close(2) send FIN again.
+fn close_with_fin(stream: &impl AsFd) {
+    let _ = SockRef::from(stream).set_linger(None);
 }
 
 impl fmt::Debug for Gate {
