@@ -16,8 +16,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
+use super::activity::Activity;
 use super::closing::{self, Guard, Membership};
-use super::least_active::Activity;
 use super::listener::canonical;
 use super::registry::{Member, Registry, Traffic};
 use super::state::State;

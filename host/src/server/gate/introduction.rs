@@ -11,9 +11,10 @@ use tokio::net::TcpStream;
 
 use super::admission::Admission;
 use super::arrivals::Arrival;
+use super::ending::{close_with_fin, reset_on_close};
 use super::proxy_protocol::ProxyProtocol;
 use super::room::Room;
-use super::{close_with_fin, reset_on_close, tls};
+use super::tls;
 use crate::server::report::Refusal;
 use crate::server::tasks::Tasks;
 use crate::server::visit::Visit;

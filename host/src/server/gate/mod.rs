@@ -7,7 +7,6 @@
 use std::fmt;
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +14,6 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use rustix::io::Errno;
 use rustls::ServerConfig;
-use socket2::SockRef;
 use tokio_util::sync::CancellationToken;
 
 use super::dispatch::Dispatcher;
@@ -27,6 +25,7 @@ use crate::tcp::{Acceptor, Backoff, Stream, wait_after};
 
 mod admission;
 mod arrivals;
+mod ending;
 mod introduction;
 pub mod proxy_protocol;
 mod rates;
@@ -37,6 +36,7 @@ use admission::Admission;
 pub use admission::Peers;
 pub(super) use admission::Share;
 use arrivals::Arrivals;
+use ending::reset_on_close;
 use introduction::{Introduction, Way};
 use proxy_protocol::ProxyProtocol;
 pub use room::AtLimit;
@@ -270,17 +270,6 @@ fn exhausted(error: &io::Error) -> bool {
 fn refuse(stream: &std::net::TcpStream, visit: Visit, refusal: Refusal) {
     reset_on_close(stream);
     visit.refuse(refusal);
-}
-
-/// Makes close(2) send RST, for a connection that no service has seen.
-fn reset_on_close(stream: &impl AsFd) {
-    // Fails only if the peer has already gone.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-}
-
-/// Makes close(2) send FIN again.
-fn close_with_fin(stream: &impl AsFd) {
-    let _ = SockRef::from(stream).set_linger(None);
 }
 
 impl fmt::Debug for Gate {
