@@ -5,6 +5,8 @@
 
 mod operator {
     mod activation;
+    mod admission;
+    mod arrivals;
     mod attack;
     mod balancer;
     mod configuration;

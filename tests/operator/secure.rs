@@ -58,7 +58,7 @@ impl Authority {
     }
 
     /// Returns the flags that serve these certificates.
-    fn flags(&self, files: &[&str]) -> Vec<String> {
+    pub(super) fn flags(&self, files: &[&str]) -> Vec<String> {
         let mut flags = Vec::new();
         for file in files {
             for (flag, kind) in [("--tls-cert", "pem"), ("--tls-key", "key")] {
@@ -77,7 +77,7 @@ impl Authority {
     }
 
     /// Connects as a client that trusts the authority, and may show a certificate of it.
-    fn connect(&self, to: SocketAddr, name: &str, own: Option<&str>) -> Result<Secure> {
+    pub(super) fn connect(&self, to: SocketAddr, name: &str, own: Option<&str>) -> Result<Secure> {
         self.secure(TcpStream::connect(to)?, name, own)
     }
 
@@ -127,7 +127,7 @@ impl Secure {
         Ok(())
     }
 
-    fn receive(&mut self, length: usize) -> Result<Vec<u8>> {
+    pub(super) fn receive(&mut self, length: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.0.read_exact(&mut bytes)?;
         Ok(bytes)

@@ -8,12 +8,14 @@
 //! observe/   log, metrics, status line, traces
 //! config/    the configuration file
 //! args/      commands, flags and their values
-//! errors     errors and warnings, with the flag that helps      files, signals
+//! errors     errors and warnings, with the flag that helps
+//! files      signals      descriptors
 //! ```
 
 mod args;
 mod commands;
 mod config;
+mod descriptors;
 mod errors;
 mod files;
 mod observe;

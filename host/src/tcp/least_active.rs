@@ -4,19 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::activity::Activity;
 use super::registry::Member;
 use super::{Ending, Registry};
-
-/// How active a connection is; the least active one is the smallest. One on which no byte
-/// has moved is less active than all others, whenever it began: being accepted is no
-/// activity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Activity {
-    /// When the last byte moved in either direction, if one has.
-    pub(super) last_byte: Option<Instant>,
-    /// When the connection began.
-    pub(super) began: Instant,
-}
 
 /// A connection is not ended before it has been idle for so long: a new one has this time
 /// to send its first byte, and a flood cannot end connections that are in use.
@@ -60,7 +50,7 @@ impl Selection {
         while let Some((activity, connection)) = self.connections.pop_front() {
             if let Some(connection) = connection.upgrade()
                 && connection.activity() == Some(activity)
-                && activity.idle_at(now)
+                && activity.idle_for(now) >= IDLE
             {
                 connection.abort(Ending::Displaced);
                 return true;
@@ -76,7 +66,7 @@ impl Selection {
 
     fn select(&mut self, mut all: Vec<(Activity, Weak<dyn Member>)>, now: Instant) {
         let part = all.len().div_ceil(PART);
-        all.retain(|(activity, _)| activity.idle_at(now));
+        all.retain(|(activity, _)| activity.idle_for(now) >= IDLE);
         if part < all.len() {
             all.select_nth_unstable_by_key(part, |(activity, _)| *activity);
             all.truncate(part);
@@ -84,12 +74,6 @@ impl Selection {
         all.sort_unstable_by_key(|(activity, _)| *activity);
         self.found_none = all.is_empty().then_some(now);
         self.connections = all.into();
-    }
-}
-
-impl Activity {
-    fn idle_at(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.last_byte.unwrap_or(self.began)) >= IDLE
     }
 }
 

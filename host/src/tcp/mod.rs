@@ -45,6 +45,7 @@
 //!
 //! This module depends on no other module of the crate.
 
+mod activity;
 mod address;
 pub mod bindings;
 mod closing;

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::least_active::Activity;
+use super::activity::Activity;
 use super::{Ending, Timeouts};
 
 /// A connection as its registries see it.

@@ -63,6 +63,11 @@ impl TlsArgs {
         Ok(())
     }
 
+    /// Whether connections begin with a handshake.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.tls_cert.is_empty()
+    }
+
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let certificates = self.tls_cert.iter().chain(&self.tls_key);
         certificates.chain(&self.tls_client_ca)
@@ -108,6 +113,11 @@ pub(crate) struct BalancerArgs {
 }
 
 impl BalancerArgs {
+    /// Whether connections begin with a header.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.proxy_from.is_empty()
+    }
+
     pub(crate) fn apply(&self, server: ServerBuilder) -> ServerBuilder {
         if self.proxy_from.is_empty() {
             return server;

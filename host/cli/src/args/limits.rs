@@ -9,6 +9,9 @@ use halfopen::{AtLimit, Grants, ServerBuilder};
 
 use crate::args::values::{positive_count, seconds};
 
+/// The default of --max-arriving, unless --max-connections is higher.
+const LEAST_ARRIVING: usize = 1024;
+
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
@@ -123,11 +126,9 @@ impl LimitArgs {
         timeouts.age = limit(self.max_age);
         let mut server = server
             .max_connections(self.max_connections)
+            .max_arriving(self.max_arriving())
             .at_limit(self.at_limit.into())
             .timeouts(timeouts);
-        if let Some(most) = self.max_arriving {
-            server = server.max_arriving(most);
-        }
         if let Some(most) = self.max_connections_per_peer {
             server = server.max_connections_per_peer(NonZeroU32::new(most));
         }
@@ -135,6 +136,18 @@ impl LimitArgs {
             server = server.max_rate_per_peer(rate);
         }
         server
+    }
+
+    /// The most connections that may be open at once; with `arriving`, those whose peer has
+    /// something to do first are counted as well.
+    pub(crate) fn connections(&self, arriving: bool) -> usize {
+        let arriving = if arriving { self.max_arriving() } else { 0 };
+        self.max_connections.saturating_add(arriving)
+    }
+
+    fn max_arriving(&self) -> usize {
+        let default = self.max_connections.max(LEAST_ARRIVING);
+        self.max_arriving.unwrap_or(default)
     }
 
     /// Limits the instances of a service.

@@ -107,6 +107,12 @@ impl ServiceArgs {
         Ok(())
     }
 
+    /// The most connections that the service may have at once, arriving ones included.
+    pub(crate) fn connections(&self) -> usize {
+        let arriving = self.tls.is_on() || self.balancers.is_on();
+        self.limits.connections(arriving)
+    }
+
     /// The files that the service is loaded from.
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         self.component.iter().chain(self.tls.files())

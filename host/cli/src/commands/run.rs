@@ -8,10 +8,15 @@ use halfopen::{Program, describe_trap};
 
 use crate::args::RunArgs;
 use crate::args::service::name_of;
+use crate::descriptors;
 use crate::errors::{advice, explain};
 use crate::signals::Signals;
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    if let Some(raised) = descriptors::raise() {
+        // Standard error belongs to the program.
+        tracing::info!("{raised}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -10,6 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+/// The part that gives way when there are no descriptors: more than one, because accepting
+/// pauses for some milliseconds each time.
+const SHED: usize = 8;
+
 /// The connections that are arriving.
 #[derive(Debug)]
 pub(super) struct Arrivals {
@@ -54,9 +58,7 @@ impl Arrivals {
         let place = match self.places.clone().try_acquire_owned() {
             Ok(place) => place,
             Err(_) => {
-                if let Some((_, oldest)) = self.waiting().displaced.pop_first() {
-                    oldest.cancel();
-                }
+                self.displace(1);
                 let place = self.places.clone().acquire_owned().await;
                 place.expect("the semaphore is never closed")
             }
@@ -72,6 +74,23 @@ impl Arrivals {
             displaced,
             arrivals: self.clone(),
             _place: place,
+        }
+    }
+
+    /// Makes the oldest connections that wait for their peers give way, because the process
+    /// has no descriptors left. Returns whether there were any.
+    pub(super) fn shed(&self) -> bool {
+        let waiting = self.waiting().displaced.len();
+        self.displace(waiting.div_ceil(SHED));
+        waiting > 0
+    }
+
+    fn displace(&self, count: usize) {
+        let mut waiting = self.waiting();
+        for _ in 0..count {
+            if let Some((_, oldest)) = waiting.displaced.pop_first() {
+                oldest.cancel();
+            }
         }
     }
 

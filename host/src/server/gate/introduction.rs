@@ -11,11 +11,13 @@ use tokio::net::TcpStream;
 
 use super::admission::Admission;
 use super::arrivals::Arrival;
+use super::ending::{close_with_fin, reset_on_close};
 use super::proxy_protocol::ProxyProtocol;
 use super::room::Room;
-use super::{reset_on_close, tls};
+use super::tls;
 use crate::noise::quietly;
 use crate::server::report::Refusal;
+use crate::server::tasks::Tasks;
 use crate::server::visit::Visit;
 use crate::tcp::Stream;
 
@@ -24,6 +26,14 @@ pub(super) struct Introduction {
     pub(super) proxy: Option<ProxyProtocol>,
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) handshake_timeout: Duration,
+}
+
+/// What a connection passes on its way in.
+pub(super) struct Way<'g> {
+    pub(super) arrival: &'g Arrival,
+    pub(super) admission: &'g Admission,
+    pub(super) room: &'g Room,
+    pub(super) tasks: &'g Tasks,
 }
 
 impl Introduction {
@@ -54,26 +64,26 @@ impl Introduction {
         &self,
         stream: std::net::TcpStream,
         visit: &mut Visit,
-        arrival: &Arrival,
-        admission: &Admission,
-        room: &Room,
-        killed: impl Future<Output = ()>,
+        way: Way<'_>,
     ) -> Result<Stream, Refusal> {
+        // Only a successful conversion returns a stream that can be told to close otherwise.
+        reset_on_close(&stream);
         let mut stream = TcpStream::from_std(stream).map_err(|error| {
             visit.journal().lost(visit.peer(), &error);
             Refusal::Full
         })?;
+        close_with_fin(&stream);
         let mut cut = pin!(async {
             tokio::select! {
-                () = arrival.displaced() => Refusal::Displaced,
-                () = killed => Refusal::Stopped,
+                () = way.arrival.displaced() => Refusal::Displaced,
+                () = way.tasks.killed() => Refusal::Stopped,
             }
         });
         let identified = async {
             if let Some(proxy) = &self.proxy {
                 read_header(proxy, &mut stream, visit).await?;
-                visit.places.peer = admission.admit(visit.peer())?;
-                room.check()?;
+                visit.places.peer = way.admission.admit(visit.peer())?;
+                way.room.check()?;
             }
             Ok(())
         };
@@ -86,10 +96,10 @@ impl Introduction {
             return Err(refusal);
         }
         let (stream, session) = self.secure(stream, visit, cut.as_mut()).await?;
-        arrival.introduced();
+        way.arrival.introduced();
         // One that was told to give way just before does: another one waits for that.
         let place = tokio::select! {
-            place = room.take() => place,
+            place = way.room.take() => place,
             refusal = cut => Err(refusal),
         };
         match place {

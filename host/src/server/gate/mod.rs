@@ -7,13 +7,13 @@
 use std::fmt;
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use rustix::io::Errno;
 use rustls::ServerConfig;
-use socket2::SockRef;
 use tokio_util::sync::CancellationToken;
 
 use super::dispatch::Dispatcher;
@@ -25,6 +25,7 @@ use crate::tcp::{Acceptor, Backoff, Stream};
 
 mod admission;
 mod arrivals;
+mod ending;
 mod introduction;
 pub mod proxy_protocol;
 mod rates;
@@ -35,12 +36,13 @@ use admission::Admission;
 pub use admission::Peers;
 pub(super) use admission::Share;
 use arrivals::Arrivals;
-use introduction::Introduction;
+use ending::reset_on_close;
+use introduction::{Introduction, Way};
 use proxy_protocol::ProxyProtocol;
 pub use room::AtLimit;
 use room::Room;
 
-/// The limit on arriving connections, unless that on all connections is higher.
+/// The default limit on arriving connections, unless that on all connections is higher.
 const LEAST_ARRIVING: usize = 1024;
 
 /// Settings of a [`Gate`].
@@ -143,9 +145,19 @@ impl Gate {
                 refuse(&stream, visit, refusal);
                 continue;
             }
-            match self.introduction.is_needed() {
-                true => self.receive(stream, visit, &dispatcher, &retired).await,
-                false => self.admit(stream, visit, &dispatcher, &retired).await,
+            let (gate, dispatcher) = (self.clone(), dispatcher.clone());
+            let mut admitted = match self.introduction.is_needed() {
+                true => gate.receive(stream, visit, dispatcher).boxed(),
+                false => gate.admit(stream, visit, dispatcher).boxed(),
+            };
+            tokio::select! {
+                () = &mut admitted => {}
+                () = retired.cancelled() => {
+                    // It may wait for a place; whoever stops the server waits for this loop
+                    // without a limit, and for tasks within the grace time.
+                    self.tasks.spawn(admitted);
+                    return;
+                }
             }
         }
     }
@@ -169,6 +181,10 @@ impl Gate {
                 Ok(None) => {}
                 Err(error) => {
                     drop(place);
+                    if exhausted(&error) && self.arrivals.shed() {
+                        // Descriptors will be free after the shortest pause.
+                        backoff.reset();
+                    }
                     let event = |observer: &dyn Observer| observer.accept_failed(&error);
                     self.observers.notify(event);
                     listener.wait_after(error, backoff).await?;
@@ -191,61 +207,50 @@ impl Gate {
 
     /// Gives an accepted connection its place, and to an instance.
     async fn admit(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         stream: std::net::TcpStream,
         mut visit: Visit,
-        dispatcher: &Dispatcher,
-        retired: &CancellationToken,
+        dispatcher: Dispatcher,
     ) {
         if visit.places.permit.is_none() {
             let place = tokio::select! {
                 place = self.room.take() => place,
-                () = retired.cancelled() => Err(Refusal::Stopped),
+                () = self.tasks.killed() => Err(Refusal::Stopped),
             };
             match place {
                 Ok(place) => visit.places.permit = Some(place),
                 Err(refusal) => return refuse(&stream, visit, refusal),
             }
         }
-        self.dispatch(Stream::Accepted(stream), visit, dispatcher)
-            .await;
+        let stream = Stream::Accepted(stream);
+        self.dispatch(stream, visit, &dispatcher).await;
     }
 
     /// Lets a connection introduce itself, in a task: a slow peer must not hold up the
     /// others.
     async fn receive(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         stream: std::net::TcpStream,
-        visit: Visit,
-        dispatcher: &Dispatcher,
-        retired: &CancellationToken,
+        mut visit: Visit,
+        dispatcher: Dispatcher,
     ) {
         let arrival = tokio::select! {
             arrival = self.arrivals.enter() => arrival,
-            () = retired.cancelled() => return refuse(&stream, visit, Refusal::Stopped),
+            () = self.tasks.killed() => return refuse(&stream, visit, Refusal::Stopped),
         };
-        let (gate, dispatcher) = (self.clone(), dispatcher.clone());
-        self.tasks.spawn(async move {
-            let mut visit = visit;
-            let killed = gate.tasks.killed();
-            let introduced = gate
-                .introduction
-                .introduce(
-                    stream,
-                    &mut visit,
-                    &arrival,
-                    &gate.admission,
-                    &gate.room,
-                    killed,
-                )
-                .await;
+        let tasks = self.tasks.clone();
+        tasks.spawn(async move {
+            let way = Way {
+                arrival: &arrival,
+                admission: &self.admission,
+                room: &self.room,
+                tasks: &self.tasks,
+            };
+            let introduced = self.introduction.introduce(stream, &mut visit, way).await;
             // The place among all connections replaces that among the arriving ones.
             drop(arrival);
             match introduced {
-                Ok(stream) => tokio::select! {
-                    () = gate.dispatch(stream, visit, &dispatcher) => {}
-                    () = gate.tasks.killed() => {}
-                },
+                Ok(stream) => self.dispatch(stream, visit, &dispatcher).await,
                 Err(refusal) => visit.refuse(refusal),
             }
         });
@@ -258,16 +263,18 @@ impl Gate {
     }
 }
 
+/// Whether accepting fails until descriptors or memory are free (accept(2)).
+fn exhausted(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
 /// Resets a connection, and ends its visit.
 fn refuse(stream: &std::net::TcpStream, visit: Visit, refusal: Refusal) {
     reset_on_close(stream);
     visit.refuse(refusal);
-}
-
-/// Makes close(2) send RST, for a connection that no service has seen.
-fn reset_on_close(stream: &impl AsFd) {
-    // Fails only if the peer has already gone.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 impl fmt::Debug for Gate {

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::reset_on_close;
+use super::ending::reset_on_close;
 use crate::server::report::Refusal;
 use crate::tcp::{PeerTls, TlsEnd};
 

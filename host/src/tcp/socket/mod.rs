@@ -29,8 +29,8 @@ use std::time::Instant;
 use socket2::SockRef;
 use tokio::runtime::Handle;
 
+use super::activity::Activity;
 use super::closing::{self, Guard, Membership};
-use super::least_active::Activity;
 use super::live::{Live, Slot};
 use super::registry::{Member, Registry, Traffic};
 use super::state::State;

@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::args::ServeArgs;
 use crate::args::process::ProcessArgs;
 use crate::config::Plan;
+use crate::descriptors;
 use crate::observe::admin::Admin;
 use crate::observe::counts;
 use crate::observe::guest;
@@ -106,6 +107,9 @@ impl Supervisor {
             watched,
         };
         let inherited = systemd::sockets()?;
+        if let Some(raised) = descriptors::raise() {
+            supervisor.say(&raised);
+        }
         let loaded = supervisor.load(plan).await??;
         let sockets = supervisor.open(&loaded.plan, inherited)?;
         let admin = match supervisor.process.admin {

@@ -8,6 +8,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::{Current, Loaded, Supervisor};
 use crate::config::Plan;
+use crate::descriptors;
 use crate::observe::log;
 use crate::serve::sockets::{Inherited, Sockets};
 use crate::serve::systemd;
@@ -125,6 +126,11 @@ impl Supervisor {
         let mut listeners = Vec::new();
         for sockets in &sockets {
             listeners.push(sockets.listeners()?);
+        }
+        let services = &loaded.plan.services;
+        let connections = services.iter().map(|service| service.args.connections());
+        if let Some(warning) = descriptors::too_low_for(connections.sum()) {
+            self.say(&warning);
         }
         let before = std::mem::take(&mut self.current);
         let services = loaded.plan.services.into_iter();
