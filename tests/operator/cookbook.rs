@@ -45,7 +45,8 @@ fn both(guest: &str, flags: &[&str], arguments: &[&str]) -> Result<[Server; 2]> 
 fn asks(client: &mut Client, request: &str, answer: &str) -> Result<()> {
     client.send(request.as_bytes())?;
     let got = client.receive(answer.len())?;
-    ensure!(got == answer.as_bytes(), "{}", got.escape_ascii());
+    let same = got == answer.as_bytes();
+    ensure!(same, "`{}` instead of `{answer}`", got.escape_ascii());
     Ok(())
 }
 

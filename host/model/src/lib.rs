@@ -6,7 +6,8 @@
 //! cited here, such as R4, are defined in `wit/SEMANTICS.md`.
 //!
 //! The crate also holds what hosts and guests share around it: the delays of accept loops
-//! ([`Backoff`]) and the conversion of addresses ([`address_conversions!`]).
+//! ([`Backoff`]), the order of calls that wait for the same thing ([`Turns`]) and the
+//! conversion of addresses ([`address_conversions!`]).
 //!
 //! ```
 //! use halfopen_model::{Closing, Directions};
@@ -27,6 +28,8 @@
 mod address;
 mod backoff;
 mod directions;
+mod turns;
 
 pub use backoff::Backoff;
 pub use directions::{Closing, Directions};
+pub use turns::{Turn, Turns, Waiting};
