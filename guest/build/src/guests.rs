@@ -32,7 +32,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 19] = [
+pub const GUESTS: [Guest; 20] = [
     part("acceptor"),
     part("adapter"),
     example("chat"),
@@ -50,6 +50,7 @@ pub const GUESTS: [Guest; 19] = [
     test("hostile"),
     test("pinger"),
     test("raw"),
+    test("solo"),
     test("strain"),
     test("tap"),
 ];
