@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::runner::{Runner, root};
-use halfopen_tests::server::Server;
+use halfopen_tests::server::{Server, command, run};
 
 use super::host::{BINARIES, echo, serve};
 
@@ -34,6 +35,65 @@ fn the_recipes_are_the_sources_of_guests() -> Result<()> {
     Ok(())
 }
 
+/// What the table for users of Node names, exists: a function or macro of the SDK, or a flag.
+#[test]
+fn the_table_for_users_of_node_names_what_exists() -> Result<()> {
+    /// Names of the standard library and of `futures`.
+    const FOREIGN: [&str; 2] = ["thread_local", "read"];
+    let readme = fs::read_to_string(root().join("guest/sdk/README.md"))?;
+    let (_, table) = readme
+        .split_once("| Node | halfopen |")
+        .context("no table")?;
+    let sources = sources(&root().join("guest/sdk/src"))?;
+    let help = run(command(&BINARIES.halfopen, ["serve", "--help"]))?.stdout;
+    let mut names = 0;
+    for row in table.lines().skip(2).take_while(|row| row.starts_with('|')) {
+        let (_, right) = row
+            .trim_end_matches([' ', '|'])
+            .rsplit_once('|')
+            .context("a row")?;
+        for code in right.split('`').skip(1).step_by(2) {
+            names += 1;
+            if code.starts_with("--") {
+                ensure!(help.iter().any(|line| line.contains(code)), "{code}");
+                continue;
+            }
+            // `Options::default().allow_half_open(true)`: the last name before a parenthesis.
+            let code = code.rsplit_once('(').map_or(code, |(name, _)| name);
+            let name = code
+                .rsplit([':', '.'])
+                .next()
+                .unwrap_or(code)
+                .trim_end_matches('!');
+            let exists = [
+                format!("fn {name}("),
+                format!("fn {name}<"),
+                format!("macro_rules! {name} "),
+                format!("pub struct {name} "),
+            ]
+            .iter()
+            .any(|definition| sources.contains(definition));
+            ensure!(exists || FOREIGN.contains(&name), "`{name}` in {row}");
+        }
+    }
+    ensure!(names > 30, "only {names} names");
+    Ok(())
+}
+
+/// The text of all Rust files in a folder.
+fn sources(folder: &Path) -> Result<String> {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            text += &sources(&path)?;
+        } else {
+            text += &fs::read_to_string(path)?;
+        }
+    }
+    Ok(text)
+}
+
 /// Starts a recipe natively, without a flag about isolation, and composed on the stock
 /// command line.
 fn both(guest: &str, flags: &[&str], arguments: &[&str]) -> Result<[Server; 2]> {
@@ -45,7 +105,8 @@ fn both(guest: &str, flags: &[&str], arguments: &[&str]) -> Result<[Server; 2]> 
 fn asks(client: &mut Client, request: &str, answer: &str) -> Result<()> {
     client.send(request.as_bytes())?;
     let got = client.receive(answer.len())?;
-    ensure!(got == answer.as_bytes(), "{}", got.escape_ascii());
+    let same = got == answer.as_bytes();
+    ensure!(same, "`{}` instead of `{answer}`", got.escape_ascii());
     Ok(())
 }
 

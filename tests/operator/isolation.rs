@@ -85,6 +85,28 @@ fn flags_that_contradict_the_declaration_are_obeyed_with_a_warning() -> Result<(
     Ok(())
 }
 
+/// The other declaration: an instance for each connection.
+#[test]
+fn a_service_that_declares_it_has_an_instance_for_each_connection() -> Result<()> {
+    let warning = "declares the isolation `connection`";
+    for (flags, second) in [
+        (&[][..], "1\n"),
+        (&["--isolation", "connection"], "1\n"),
+        (&["--isolation", "shared"], "2\n"),
+    ] {
+        let server = serve(&guest_path("solo"), flags)?;
+        for answer in ["1\n", second] {
+            let mut client = Client::connect(server.address())?;
+            client.send(b"line\n")?;
+            ensure!(client.receive(2)? == answer.as_bytes(), "{flags:?}");
+        }
+        let stopped = server.stop(Signal::TERM)?;
+        let log = stopped.stderr.join("\n");
+        ensure!(log.contains(warning) == (second == "2\n"), "{log}");
+    }
+    Ok(())
+}
+
 /// A component of any kind without a declaration is served as before.
 #[test]
 fn without_a_declaration_nothing_is_shared_and_workers_need_the_flag() -> Result<()> {

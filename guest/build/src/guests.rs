@@ -51,6 +51,7 @@ pub const GUESTS: [Guest; 20] = [
     test("keeper"),
     test("pinger"),
     test("raw"),
+    test("solo"),
     test("strain"),
     test("tap"),
 ];

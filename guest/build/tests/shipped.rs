@@ -150,7 +150,7 @@ fn no_component_imports_more_than_it_needs() {
             .concat(),
             "adapter.wasm" => [&CLOCK[..], &SOCKETS, &[ENVIRONMENT]].concat(),
             "chat.wasm" | "counter.wasm" | "digest.wasm" | "lines.wasm" | "pass.wasm"
-            | "store.wasm" => [&CONNECTIONS[..], &PRINTING].concat(),
+            | "solo.wasm" | "store.wasm" => [&CONNECTIONS[..], &PRINTING].concat(),
             "keeper.wasm" | "pinger.wasm" | "strain.wasm" => {
                 [&CONNECTIONS[..], &PRINTING, &CLOCK].concat()
             }

@@ -9,7 +9,8 @@
 //! which event comes next (rules K1 to K8).
 //!
 //! The crate also holds what hosts and guests share around it: the delays of accept loops
-//! ([`Backoff`]) and the conversion of addresses ([`address_conversions!`]).
+//! ([`Backoff`]), the order of calls that wait for the same thing ([`Turns`]) and the
+//! conversion of addresses ([`address_conversions!`]).
 //!
 //! ```
 //! use halfopen_model::{Closing, Directions};
@@ -31,7 +32,9 @@ mod address;
 mod backoff;
 mod directions;
 mod machine;
+mod turns;
 
 pub use backoff::Backoff;
 pub use directions::{Closing, Directions};
 pub use machine::{Destroy, Event, HIGH_WATER, Machine, Step, Written};
+pub use turns::{Turn, Turns, Waiting};

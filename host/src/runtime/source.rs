@@ -147,7 +147,7 @@ impl Loading {
             None => {
                 check_preamble(&bytes)?;
                 // To compile a damaged component fails too, with a better message.
-                Interfaces::of(&bytes).unwrap_or_default()
+                Interfaces::unchecked(&bytes).unwrap_or_default()
             }
             // Precompiled code has no sections, so it takes an engine to read its type.
             Some(_) => {

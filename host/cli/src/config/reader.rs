@@ -374,6 +374,7 @@ mod tests {
             watch = true\n\
             isolation = [\"shared\"]\n\
             [services.b]\n\
+            isolation = \"connection\"\n\
             workers = 2\n";
         let mistakes = mistakes(text);
         let lines: Vec<_> = mistakes.iter().map(|(line, _)| *line).collect();
