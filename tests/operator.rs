@@ -15,4 +15,5 @@ mod operator {
     mod reload;
     mod secure;
     mod terminal;
+    mod usage;
 }

@@ -4,16 +4,20 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
+use halfopen::tls::TlsError;
 use halfopen::{Isolation, Output, Server, ServerBuilder, Source};
 
 use crate::args::gate::{BalancerArgs, PeerArgs, TlsArgs};
 use crate::args::grants::GuestArgs;
 use crate::args::limits::LimitArgs;
 use crate::args::listen::Listen;
-use crate::args::values::seconds;
-use crate::errors::explain;
+use crate::args::values::{Misfit, positive, seconds};
+use crate::errors::explain_about;
+
+/// The name of the argument that is the component.
+pub(crate) const COMPONENT: &str = "component";
 
 /// The service that runs when no component is named.
 const ECHO: &[u8] = include_bytes!("../../dist/echo.wasm");
@@ -27,9 +31,9 @@ pub(crate) struct ServiceArgs {
     pub(crate) component: Option<PathBuf>,
     /// Listens on this address [default: 127.0.0.1:1234]
     ///
-    /// Write IP:PORT, or *:PORT for all addresses of IPv4 and IPv6; port 0 chooses a free
-    /// port. May be given several times. Without this flag, sockets that systemd passes
-    /// replace the default.
+    /// Write IP:PORT; PORT, :PORT or localhost:PORT for 127.0.0.1; or *:PORT for all
+    /// addresses of IPv4 and IPv6. Port 0 chooses a free port. May be given several times.
+    /// Without this flag, sockets that systemd passes replace the default.
     #[arg(long, value_name = "ADDR", help_heading = "Listening")]
     pub(crate) listen: Vec<Listen>,
     #[command(flatten)]
@@ -71,6 +75,7 @@ pub(crate) struct ServiceArgs {
     #[arg(
         long,
         value_name = "N",
+        value_parser = positive::<NonZeroUsize>,
         help_heading = "Component",
         hide_short_help = true
     )]
@@ -90,12 +95,23 @@ impl ServiceArgs {
     }
 
     /// Checks that the flags fit together.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
-        ensure!(
-            self.workers.is_none() || matches!(self.isolation, IsolationArg::Shared),
-            "`--workers` spreads connections over shared instances: add `--isolation shared`"
-        );
+    pub(crate) fn check(&self) -> Result<(), Misfit> {
+        if self.workers.is_some() && !matches!(self.isolation, IsolationArg::Shared) {
+            return Err(Misfit::new(
+                "workers",
+                "`--workers` spreads connections over shared instances: add `--isolation shared`",
+            ));
+        }
         self.tls.check()
+    }
+
+    /// The flag that an error of [`ServiceArgs::server`] is about, and its place among several
+    /// such flags. `None` if it is about none that was given.
+    pub(crate) fn key_of(&self, error: &anyhow::Error) -> Option<(&'static str, usize)> {
+        match tls_error(error) {
+            Some(error) => self.tls.key_of(error.path()),
+            None => self.component.is_some().then_some((COMPONENT, 0)),
+        }
     }
 
     /// The files that the service is loaded from.
@@ -149,8 +165,15 @@ impl ServiceArgs {
             Some(path) => Source::from(path.as_path()),
             None => Source::from(ECHO),
         };
-        observe(builder).build(source).map_err(explain)
+        observe(builder)
+            .build(source)
+            .map_err(|error| explain_about(self.component.as_deref(), error))
     }
+}
+
+/// What is wrong with a TLS file, if that is the reason for an error.
+pub(crate) fn tls_error(error: &anyhow::Error) -> Option<&TlsError> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }
 
 /// The name of a component, which is its argument 0: its file name without the extension.

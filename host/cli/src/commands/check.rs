@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use halfopen::Output;
 
 use crate::args::CheckArgs;
-use crate::config::{self, Mistake};
+use crate::args::process::ProcessArgs;
+use crate::args::service::{COMPONENT, tls_error};
+use crate::config::{self, Mistake, Service};
 
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let path = args.config.display();
-    let plan = match config::read(&args.config)? {
+    let plan = match config::read(&args.config, &ProcessArgs::default())? {
         Ok(plan) => plan,
         Err(mistakes) => {
             eprintln!("{mistakes}");
@@ -27,14 +29,17 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             .server(stdout.clone(), stderr.clone(), |builder| builder);
         match loaded {
             Ok(_) => lines += &format!("{path}: `{}` can be served\n", service.name),
-            Err(error) => mistakes.push(Mistake {
-                line: service.line.unwrap_or(1),
-                message: format!("{error:#}"),
-            }),
+            Err(error) => mistakes.push(mistake(service, &error)),
         }
     }
     // A closed pipe, as with `| head`, is not an error.
     let _ = std::io::stdout().write_all(lines.as_bytes());
+    for doubt in plan.doubts() {
+        eprintln!("{path}:{}: warning: {}", doubt.line, doubt.message);
+    }
+    for warning in &plan.warnings {
+        eprintln!("warning: {warning}");
+    }
     for mistake in &mistakes {
         eprintln!("{path}:{}: {}", mistake.line, mistake.message);
     }
@@ -42,4 +47,16 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+/// Why a service cannot be loaded, with the line of the key that is to be changed.
+fn mistake(service: &Service, error: &anyhow::Error) -> Mistake {
+    let (key, index) = service.args.key_of(error).unwrap_or((COMPONENT, 0));
+    Mistake {
+        line: service.lines.of(key, index),
+        message: match tls_error(error) {
+            Some(error) => format!("`{key}`: {error}"),
+            None => format!("{error:#}"),
+        },
+    }
 }

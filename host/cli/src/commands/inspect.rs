@@ -8,11 +8,13 @@ use anyhow::Context;
 use halfopen::component::{Interfaces, Kind, provides, read};
 
 use crate::args::InspectArgs;
-use crate::errors::explain;
+use crate::errors::explain_about;
 
 pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let bytes = read(&args.component).map_err(explain)?;
     let path = args.component.display().to_string();
+    let bytes = read(&args.component)
+        .map_err(|error| explain_about(Some(&args.component), error))
+        .with_context(|| format!("cannot inspect `{path}`"))?;
     let interfaces = Interfaces::of(&bytes).with_context(|| format!("cannot inspect `{path}`"))?;
     let report = report(&path, bytes.len(), &interfaces, args);
     // A closed pipe, as with `| head`, is not an error.

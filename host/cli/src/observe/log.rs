@@ -27,7 +27,7 @@ pub(crate) fn start(args: LogArgs, status: Status) {
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .with_env_filter(filter);
-    match args.log_format {
+    match args.format() {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
