@@ -11,6 +11,7 @@ mod operator {
     mod host;
     mod limits;
     mod observing;
+    mod packaging;
     mod programs;
     mod reload;
     mod secure;

@@ -54,6 +54,20 @@ pub(crate) fn parse(text: &str, folder: &Path) -> Result<Plan, Vec<Mistake>> {
     }
 }
 
+/// What begins the path of a file that systemd passes (systemd.exec(5), `LoadCredential=`).
+const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY/";
+
+/// The path of a file that systemd passes.
+fn credential(key: &str, file: &str) -> Result<OsString, String> {
+    match std::env::var_os("CREDENTIALS_DIRECTORY") {
+        Some(folder) => Ok(Path::new(&folder).join(file).into()),
+        None => Err(format!(
+            "`{key}`: $CREDENTIALS_DIRECTORY is not set; systemd sets it for a unit with \
+             `LoadCredential={file}:PATH`"
+        )),
+    }
+}
+
 type Key<'k> = Spanned<Cow<'k, str>>;
 type Value<'k> = Spanned<DeValue<'k>>;
 
@@ -276,7 +290,10 @@ impl Reader<'_> {
             }
         };
         if FILES.contains(&name) {
-            return Ok(self.folder.join(text).into());
+            return match text.strip_prefix(CREDENTIALS) {
+                Some(file) => credential(name, file),
+                None => Ok(self.folder.join(text).into()),
+            };
         }
         Ok(text.into())
     }
