@@ -49,7 +49,7 @@ pub use runtime::{
 pub use server::proxy_protocol::{self, ProxyProtocol};
 pub use server::tls;
 pub use server::{
-    AtLimit, Isolation, Observer, Outcome, Peers, Refusal, Report, Server, ServerBuilder,
+    Accepted, AtLimit, Isolation, Observer, Outcome, Peers, Refusal, Report, Server, ServerBuilder,
     ServerHandle, Snapshot, Summary,
 };
 pub use tcp::{AddressRule, AddressRuleError, Policy};

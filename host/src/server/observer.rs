@@ -5,7 +5,7 @@ use std::io;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
-use super::report::Report;
+use super::report::{Accepted, Report};
 use crate::tcp::Traffic;
 
 /// Receives the events of a server.
@@ -13,8 +13,12 @@ use crate::tcp::Traffic;
 /// The server calls an observer on the threads that serve, and waits for it to return.
 /// A closure that takes a [`Report`] is an observer of [`closed`](Self::closed) alone.
 pub trait Observer: Send + Sync {
-    /// Called when a connection is handed to the service.
-    fn accepted(&self) {}
+    /// Called when a connection is handed to the service, before the service sees it. Its
+    /// end is reported to [`closed`](Self::closed), with the same
+    /// [`id`](super::Report::id).
+    fn accepted(&self, connection: &Accepted) {
+        _ = connection;
+    }
 
     /// Called when a connection has closed for good, or was refused.
     fn closed(&self, report: &Report) {

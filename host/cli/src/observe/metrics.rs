@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use halfopen::{Observer, Report, ServerHandle, Snapshot};
+use halfopen::{Accepted, Observer, Report, ServerHandle, Snapshot};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -152,7 +152,7 @@ struct Counting {
 }
 
 impl Observer for Counting {
-    fn accepted(&self) {
+    fn accepted(&self, _: &Accepted) {
         self.metrics.accepted.get_or_create(&self.service).inc();
         self.metrics
             .servers

@@ -177,7 +177,7 @@ impl Gate {
             Err(refusal) => return visit.refuse(refusal),
         };
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        self.observers.notify(|observer| observer.accepted());
+        visit.accepted();
         dispatcher.serve(stream, visit).await;
     }
 
