@@ -9,7 +9,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use super::LoadError;
 use super::component::{
     Interfaces, Kind, Needs, check_preamble, interfaces, one_line, provides,
-    provides_another_version, read_file,
+    provides_another_version, read_file, runs,
 };
 use super::engine::EngineOptions;
 use super::store::{State, linker};
@@ -171,8 +171,9 @@ impl Loading {
 fn check_kind(interfaces: &Interfaces, expected: Kind) -> Result<(), LoadError> {
     let found = interfaces.kind();
     match (expected, found) {
-        // A command is a program that does without the primitives.
-        (Kind::Program, Kind::Command) => Ok(()),
+        // A command is a program that does without the primitives, and a service may be a
+        // program as well.
+        (Kind::Program, _) if runs(interfaces) => Ok(()),
         _ if found == expected => Ok(()),
         _ => Err(LoadError::WrongKind {
             expected,

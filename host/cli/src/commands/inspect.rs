@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use halfopen::component::{Interfaces, Kind, provides, read};
+use halfopen::component::{Interfaces, Kind, provides, read, runs};
 
 use crate::args::InspectArgs;
 use crate::errors::explain_about;
@@ -24,7 +24,9 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 
 fn report(path: &str, size: usize, interfaces: &Interfaces, args: &InspectArgs) -> String {
     let kind = interfaces.kind();
-    let mut text = format!("{path}: {kind}, {size} bytes\n");
+    let both = kind == Kind::Service && runs(interfaces);
+    let also = if both { " and program" } else { "" };
+    let mut text = format!("{path}: {kind}{also}, {size} bytes\n");
     let world = match kind {
         Kind::Service => "halfopen:tcp/service@0.1.0",
         Kind::Program => "halfopen:tcp/program@0.1.0",
@@ -48,7 +50,7 @@ fn report(path: &str, size: usize, interfaces: &Interfaces, args: &InspectArgs) 
     }
     let _ = writeln!(text, "\nmemory:\n  at most {} MiB", args.guest.max_memory);
     text += "\nrun it:\n";
-    for way in ways(path, kind) {
+    for way in ways(path, kind, both) {
         let _ = writeln!(text, "  {way}");
     }
     text
@@ -108,12 +110,13 @@ fn listed(names: impl Iterator<Item = String>, none: &str) -> String {
 }
 
 /// The command lines that run a component.
-fn ways(path: &str, kind: Kind) -> Vec<String> {
+fn ways(path: &str, kind: Kind, both: bool) -> Vec<String> {
     let run = format!("halfopen run --allow-listen '127.0.0.1:*' {path}");
     let compose = format!(
         "halfopen compose {path} -o composed.wasm && wasmtime run -S inherit-network composed.wasm"
     );
     match kind {
+        Kind::Service if both => vec![format!("halfopen serve {path}"), run, compose],
         Kind::Service => vec![format!("halfopen serve {path}"), compose],
         Kind::Program => vec![run, compose],
         Kind::Command => vec![run, format!("wasmtime run -S inherit-network {path}")],
