@@ -133,6 +133,14 @@ fn a_file_of_tls_is_named_once_with_the_line_of_its_key() -> Result<()> {
         let checked = check(&text, &[])?.stderr.join("\n");
         ensure!(checked.matches(&*show(file)).count() == 1, "{checked}");
     }
+    let file = written(&folder, "c.toml", &config(&chain, &wrong, ""))?;
+    let mut serve = command(&BINARIES.halfopen, ["serve", "--config"]);
+    serve.arg(file);
+    let served = run(serve)?.stderr.join("\n");
+    ensure!(
+        served.contains("line 4 of the configuration: `tls-key`: "),
+        "{served}"
+    );
     Ok(())
 }
 

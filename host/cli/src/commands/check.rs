@@ -7,8 +7,7 @@ use halfopen::Output;
 
 use crate::args::CheckArgs;
 use crate::args::process::ProcessArgs;
-use crate::args::service::{COMPONENT, tls_error};
-use crate::config::{self, Mistake, Service};
+use crate::config;
 
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let path = args.config.display();
@@ -29,7 +28,7 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             .server(stdout.clone(), stderr.clone(), |builder| builder);
         match loaded {
             Ok(_) => lines += &format!("{path}: `{}` can be served\n", service.name),
-            Err(error) => mistakes.push(mistake(service, &error)),
+            Err(error) => mistakes.push(service.mistake(&error)),
         }
     }
     // A closed pipe, as with `| head`, is not an error.
@@ -47,16 +46,4 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
-}
-
-/// Why a service cannot be loaded, with the line of the key that is to be changed.
-fn mistake(service: &Service, error: &anyhow::Error) -> Mistake {
-    let (key, index) = service.args.key_of(error).unwrap_or((COMPONENT, 0));
-    Mistake {
-        line: service.lines.of(key, index),
-        message: match tls_error(error) {
-            Some(error) => format!("`{key}`: {error}"),
-            None => format!("{error:#}"),
-        },
-    }
 }

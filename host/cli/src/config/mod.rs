@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use crate::args::ServeArgs;
 use crate::args::process::ProcessArgs;
-use crate::args::service::ServiceArgs;
+use crate::args::service::{COMPONENT, ServiceArgs, tls_error};
 
 pub(crate) use reader::parse;
 
@@ -36,6 +36,29 @@ pub(crate) struct Service {
     pub(crate) args: ServiceArgs,
     /// The lines of its settings.
     pub(crate) lines: Lines,
+}
+
+impl Service {
+    /// Why the service cannot be loaded, with the line of the key that is to be changed.
+    pub(crate) fn mistake(&self, error: &anyhow::Error) -> Mistake {
+        let (key, index) = self.args.key_of(error).unwrap_or((COMPONENT, 0));
+        Mistake {
+            line: self.lines.of(key, index),
+            message: match tls_error(error) {
+                Some(error) => format!("`{key}`: {error}"),
+                None => format!("{error:#}"),
+            },
+        }
+    }
+
+    /// Adds to an error where the service comes from, if that is a configuration file.
+    pub(crate) fn located(&self, error: anyhow::Error) -> anyhow::Error {
+        if self.lines.table == 0 {
+            return error;
+        }
+        let Mistake { line, message } = self.mistake(&error);
+        anyhow!("line {line} of the configuration: {message}")
+    }
 }
 
 /// The lines of a table in a configuration file, counted from 1. From a command line there
