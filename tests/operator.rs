@@ -19,10 +19,12 @@ mod operator {
     mod logging;
     mod metrics;
     mod observing;
+    mod packaging;
     mod programs;
     mod reload;
     mod secure;
     mod stopping;
     mod terminal;
     mod unread;
+    mod usage;
 }

@@ -51,7 +51,7 @@ pub use runtime::{
 pub use server::proxy_protocol::{self, ProxyProtocol};
 pub use server::tls;
 pub use server::{
-    AtLimit, Contradiction, Isolation, Observer, Outcome, Peers, Refusal, Report, Server,
+    Accepted, AtLimit, Contradiction, Isolation, Observer, Outcome, Peers, Refusal, Report, Server,
     ServerBuilder, ServerHandle, Snapshot, Summary,
 };
 pub use tcp::{AddressRule, AddressRuleError, Policy};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use halfopen::{Isolation, Observer, Report, Server, ServerBuilder};
+use halfopen::{Accepted, Isolation, Observer, Report, Server, ServerBuilder};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::set_global_default;
 use tracing::{Event, Metadata, Subscriber};
@@ -28,7 +28,7 @@ impl Panics {
 }
 
 impl Observer for Panics {
-    fn accepted(&self) {
+    fn accepted(&self, _: &Accepted) {
         self.panic();
     }
 

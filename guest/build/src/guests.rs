@@ -32,7 +32,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 20] = [
+pub const GUESTS: [Guest; 21] = [
     part("acceptor"),
     part("adapter"),
     example("chat"),

@@ -53,6 +53,16 @@ pub fn precompile(engine: &Engine, path: &Path) -> Result<Vec<u8>, LoadError> {
         .map_err(|error| LoadError::Invalid(one_line(&error)))
 }
 
+/// Returns whether a component exports `wasi:cli/run` in a version of this host, so that a
+/// [`Program`](crate::Program) can be made of it, whatever else it exports.
+#[must_use]
+pub fn runs(interfaces: &Interfaces) -> bool {
+    interfaces
+        .exports
+        .iter()
+        .any(|name| name.starts_with("wasi:cli/run@0.3.0") || name.starts_with("wasi:cli/run@0.2."))
+}
+
 /// Returns whether this host provides an interface, such as `wasi:cli/stdout@0.3.0`, in a
 /// compatible version.
 #[must_use]

@@ -8,7 +8,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::component::{
     Declared, Interfaces, Kind, Needs, check_preamble, interfaces, one_line, provides,
-    provides_another_version,
+    provides_another_version, runs,
 };
 use super::engine::EngineOptions;
 use super::store::{State, linker};
@@ -244,8 +244,9 @@ pub(super) fn pooled(
 fn check_kind(interfaces: &Interfaces, expected: Kind) -> Result<(), LoadError> {
     let found = interfaces.kind();
     match (expected, found) {
-        // A command is a program that does without the primitives.
-        (Kind::Program, Kind::Command) => Ok(()),
+        // A command is a program that does without the primitives, and a service may be a
+        // program as well.
+        (Kind::Program, _) if runs(interfaces) => Ok(()),
         _ if found == expected => Ok(()),
         _ => Err(LoadError::WrongKind {
             expected,

@@ -36,7 +36,7 @@ pub use gate::{AtLimit, Peers, proxy_protocol, tls};
 pub use handle::ServerHandle;
 use instances::Instances;
 pub use observer::{Observer, Snapshot};
-pub use report::{Outcome, Refusal, Report, Summary};
+pub use report::{Accepted, Outcome, Refusal, Report, Summary};
 use tasks::Tasks;
 
 /// A service component that is ready to handle connections.

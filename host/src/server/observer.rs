@@ -6,7 +6,7 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 
 use super::journal::Journal;
-use super::report::Report;
+use super::report::{Accepted, Report};
 use crate::noise::caught;
 use crate::tcp::Traffic;
 
@@ -16,8 +16,12 @@ use crate::tcp::Traffic;
 /// of an observer is logged; it harms no connection, and the observer is called again.
 /// A closure that takes a [`Report`] is an observer of [`closed`](Self::closed) alone.
 pub trait Observer: Send + Sync {
-    /// Called when a connection is handed to the service.
-    fn accepted(&self) {}
+    /// Called when a connection is handed to the service, before the service sees it. Its
+    /// end is reported to [`closed`](Self::closed), with the same
+    /// [`id`](super::Report::id).
+    fn accepted(&self, connection: &Accepted) {
+        _ = connection;
+    }
 
     /// Called when a connection has closed for good, or was refused.
     fn closed(&self, report: &Report) {

@@ -6,10 +6,23 @@ use std::time::Duration;
 
 use crate::tcp::{Ending, ErrorCode, Limit, Side};
 
+/// A connection that is handed to the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// The number of the connection, which no other connection of this process has. Its
+    /// [`Report`] has the same one.
+    pub id: u64,
+    /// The peer's address; behind a load balancer, the address that the balancer named.
+    pub peer: SocketAddr,
+}
+
 /// What became of a connection, reported when it has closed for good.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
+    /// The number of the connection, which no other connection of this process has.
+    pub id: u64,
     /// The peer's address; behind a load balancer, the address that the balancer named.
     pub peer: SocketAddr,
     /// Bytes received from the peer.
@@ -183,8 +196,8 @@ mod tests {
             | Refusal::Handshake
             | Refusal::Stopped => {}
         }
-        // `Failed` has two texts; displaced and stopped are both endings and refusals.
-        8 + 4 + 7
+        // `Failed` has two texts.
+        8 + 4 + 9
     }
 
     #[test]

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use halfopen::tcp::Timeouts;
 use halfopen::{AtLimit, Grants, ServerBuilder};
 
-use crate::args::values::{positive_count, seconds};
+use crate::args::values::{positive, seconds, whole};
 
 /// The default of --max-arriving, unless --max-connections is higher.
 const LEAST_ARRIVING: usize = 1024;
@@ -16,13 +16,13 @@ const LEAST_ARRIVING: usize = 1024;
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
     /// Limits the open connections
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = positive_count)]
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = positive::<usize>)]
     max_connections: usize,
     /// Limits the connections whose PROXY header or TLS handshake is not finished
     ///
     /// Only a finished one counts for --max-connections. Beyond the limit, the oldest is
     /// reset. [default: as --max-connections, but at least 1024]
-    #[arg(long, value_name = "N", value_parser = positive_count, hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = positive::<usize>, hide_short_help = true)]
     max_arriving: Option<usize>,
     /// Chooses what happens to connections beyond --max-connections
     #[arg(
@@ -38,13 +38,23 @@ pub(crate) struct LimitArgs {
     /// A peer is an IPv4 address or an IPv6 /64 network. Further connections are reset. 0
     /// means no limit. [default: a quarter of --max-connections; no limit for loopback and
     /// --proxy-from]
-    #[arg(long, value_name = "N", hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = whole(0, u32::MAX),
+        hide_short_help = true
+    )]
     max_connections_per_peer: Option<u32>,
     /// Limits the new connections of one peer per second
     ///
     /// A peer is an IPv4 address or an IPv6 /64 network. Further connections are reset.
     /// [default: no limit]
-    #[arg(long, value_name = "N", hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = positive::<NonZeroU32>,
+        hide_short_help = true
+    )]
     max_rate_per_peer: Option<NonZeroU32>,
     /// Resets a connection after this many seconds without a byte either way
     ///
@@ -109,7 +119,7 @@ pub(crate) struct LimitArgs {
         long,
         value_name = "KIB",
         default_value_t = 1024,
-        value_parser = clap::value_parser!(u32).range(..=4_000_000),
+        value_parser = whole(0, 4_000_000),
         hide_short_help = true
     )]
     max_output: u32,

@@ -4,16 +4,20 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
+use halfopen::tls::TlsError;
 use halfopen::{Isolation, Output, Server, ServerBuilder, Source};
 
 use crate::args::gate::{BalancerArgs, PeerArgs, TlsArgs};
 use crate::args::grants::GuestArgs;
 use crate::args::limits::LimitArgs;
 use crate::args::listen::Listen;
-use crate::args::values::seconds;
-use crate::errors::explain;
+use crate::args::values::{Misfit, positive, seconds};
+use crate::errors::explain_about;
+
+/// The name of the argument that is the component.
+pub(crate) const COMPONENT: &str = "component";
 
 /// The service that runs when no component is named.
 const ECHO: &[u8] = include_bytes!("../../dist/echo.wasm");
@@ -27,9 +31,9 @@ pub(crate) struct ServiceArgs {
     pub(crate) component: Option<PathBuf>,
     /// Listens on this address [default: 127.0.0.1:1234]
     ///
-    /// Write IP:PORT, or *:PORT for all addresses of IPv4 and IPv6; port 0 chooses a free
-    /// port. May be given several times. Without this flag, sockets that systemd passes
-    /// replace the default.
+    /// Write IP:PORT; PORT, :PORT or localhost:PORT for 127.0.0.1; or *:PORT for all
+    /// addresses of IPv4 and IPv6. Port 0 chooses a free port. May be given several times.
+    /// Without this flag, sockets that systemd passes replace the default.
     #[arg(long, value_name = "ADDR", help_heading = "Listening")]
     pub(crate) listen: Vec<Listen>,
     #[command(flatten)]
@@ -72,6 +76,7 @@ pub(crate) struct ServiceArgs {
     #[arg(
         long,
         value_name = "N",
+        value_parser = positive::<NonZeroUsize>,
         help_heading = "Component",
         hide_short_help = true
     )]
@@ -91,7 +96,7 @@ impl ServiceArgs {
     }
 
     /// Checks that the flags fit together.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> Result<(), Misfit> {
         if let Some(isolation) = self.isolation {
             self.check_workers(isolation.into())?;
         }
@@ -99,18 +104,32 @@ impl ServiceArgs {
     }
 
     /// Checks that `--workers` fits the isolation.
-    fn check_workers(&self, isolation: Isolation) -> anyhow::Result<()> {
-        ensure!(
-            self.workers.is_none() || isolation == Isolation::Shared,
-            "`--workers` spreads connections over shared instances: add `--isolation shared`"
-        );
-        Ok(())
+    fn check_workers(&self, isolation: Isolation) -> Result<(), Misfit> {
+        if self.workers.is_none() || isolation == Isolation::Shared {
+            return Ok(());
+        }
+        Err(Misfit::new(
+            "workers",
+            "`--workers` spreads connections over shared instances: add `--isolation shared`",
+        ))
     }
 
     /// The most connections that the service may have at once, arriving ones included.
     pub(crate) fn connections(&self) -> usize {
         let arriving = self.tls.is_on() || self.balancers.is_on();
         self.limits.connections(arriving)
+    }
+
+    /// The flag that an error of [`ServiceArgs::server`] is about, and its place among several
+    /// such flags. `None` if it is about none that was given.
+    pub(crate) fn key_of(&self, error: &anyhow::Error) -> Option<(&'static str, usize)> {
+        if let Some(misfit) = error.downcast_ref::<Misfit>() {
+            return Some((misfit.key, 0));
+        }
+        match tls_error(error) {
+            Some(error) => self.tls.key_of(error.path()),
+            None => self.component.is_some().then_some((COMPONENT, 0)),
+        }
     }
 
     /// The files that the service is loaded from.
@@ -178,10 +197,17 @@ impl ServiceArgs {
             Some(path) => Source::from(path.as_path()),
             None => Source::from(ECHO),
         };
-        let server = observe(builder).build(source).map_err(explain)?;
+        let server = observe(builder)
+            .build(source)
+            .map_err(|error| explain_about(self.component.as_deref(), error))?;
         self.check_workers(server.isolation())?;
         Ok(server)
     }
+}
+
+/// What is wrong with a TLS file, if that is the reason for an error.
+pub(crate) fn tls_error(error: &anyhow::Error) -> Option<&TlsError> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }
 
 /// The name of a component, which is its argument 0: its file name without the extension.

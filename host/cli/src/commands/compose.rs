@@ -7,7 +7,7 @@ use halfopen::component::read;
 use halfopen_compose::Parts;
 
 use crate::args::ComposeArgs;
-use crate::errors::explain;
+use crate::errors::explain_about;
 use crate::files;
 
 const PARTS: Parts<'_> = Parts {
@@ -16,7 +16,9 @@ const PARTS: Parts<'_> = Parts {
 };
 
 pub(crate) fn compose(args: &ComposeArgs) -> anyhow::Result<ExitCode> {
-    let component = read(&args.component).map_err(explain)?;
+    let component = read(&args.component)
+        .map_err(|error| explain_about(Some(&args.component), error))
+        .with_context(|| format!("cannot compose `{}`", args.component.display()))?;
     let composed = halfopen_compose::compose(&component, &PARTS)
         .with_context(|| format!("cannot compose `{}`", args.component.display()))?;
     files::write(&args.output, &composed)?;

@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use halfopen::{Program, describe_trap};
 
 use crate::args::RunArgs;
 use crate::args::service::name_of;
 use crate::descriptors;
-use crate::errors::{advice, explain};
+use crate::errors::{advice, explain_about};
 use crate::signals::Signals;
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
@@ -44,7 +44,7 @@ async fn run_to_end(args: RunArgs) -> anyhow::Result<ExitCode> {
         // This process serves nothing itself.
         .owns_process_sockets(true)
         .build(path)
-        .map_err(explain)
+        .map_err(|error| explain_about(Some(path), error))
         .with_context(|| format!("cannot run `{component}`"))?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = program.run(async {
@@ -74,6 +74,11 @@ fn split(component_and_args: &[String]) -> anyhow::Result<(&str, &[String])> {
     let (component, rest) = component_and_args
         .split_first()
         .context("no component named")?;
+    ensure!(
+        !component.starts_with('-'),
+        "`{component}` is not a flag of `halfopen run`; flags of the program follow the \
+         component, and `halfopen run --help` lists those of `run`"
+    );
     let arguments = match rest.split_first() {
         Some((first, after)) if first == "--" => after,
         _ => rest,

@@ -53,19 +53,19 @@ pub(crate) fn start(args: LogArgs, status: StatusLine) -> Log {
     let log = Log {
         stderr: Stderr::start(
             status,
-            match args.log_format {
+            match args.format() {
                 LogFormat::Text => dropped_as_text,
                 LogFormat::Json => dropped_as_json,
             },
         ),
-        format: args.log_format,
+        format: args.format(),
     };
     let subscriber = tracing_subscriber::fmt()
         .with_writer(log.stderr.clone())
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .with_env_filter(filter);
-    match args.log_format {
+    match args.format() {
         LogFormat::Text => subscriber.fmt_fields(fields()).init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }

@@ -22,6 +22,9 @@ pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::of(&args)?;
     let status = StatusLine::new(!plan.process.no_status);
     let log = log::start(plan.process.log, status.clone());
+    for warning in &plan.warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -258,7 +258,7 @@ impl Gate {
 
     async fn dispatch(&self, stream: Stream, visit: Visit, dispatcher: &Dispatcher) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        self.observers.notify(|observer| observer.accepted());
+        visit.accepted();
         dispatcher.serve(stream, visit).await;
     }
 }

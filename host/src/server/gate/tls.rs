@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{
     ClientHello, NoClientAuth, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
@@ -46,6 +46,14 @@ pub struct TlsFiles {
 pub struct TlsError {
     path: PathBuf,
     reason: String,
+}
+
+impl TlsError {
+    /// Returns the file that the error is about.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl TlsFiles {
@@ -129,22 +137,43 @@ fn certificate(
     key_path: &Path,
 ) -> Result<Arc<CertifiedKey>, TlsError> {
     let chain = chain(chain_path)?;
-    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| failed(key_path, error))?;
+    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| match error {
+        pem::Error::NoItemsFound => {
+            failed(key_path, "no private key in it; it has to be in PEM form")
+        }
+        error => unreadable(key_path, error),
+    })?;
     CertifiedKey::from_der(chain, key, provider)
         .map(Arc::new)
-        .map_err(|error| failed(key_path, error))
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                let chain = chain_path.display();
+                failed(
+                    key_path,
+                    format!("not the private key of the certificate in {chain}"),
+                )
+            }
+            error => failed(key_path, error),
+        })
 }
 
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| failed(path, error))?;
+        .map_err(|error| unreadable(path, error))?;
     match certificates.is_empty() {
         true => Err(failed(
             path,
             "no certificate in it; it has to be in PEM form",
         )),
         false => Ok(certificates),
+    }
+}
+
+fn unreadable(path: &Path, error: pem::Error) -> TlsError {
+    match error {
+        pem::Error::Io(error) => failed(path, error),
+        error => failed(path, error),
     }
 }
 

@@ -12,7 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use halfopen::{Observer, Outcome, Report, ServerHandle};
+use halfopen::{Accepted, Observer, Outcome, Report, ServerHandle};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -207,7 +207,7 @@ struct Counting {
 }
 
 impl Observer for Counting {
-    fn accepted(&self) {
+    fn accepted(&self, _: &Accepted) {
         self.metrics.accepted.get_or_create(&self.service).inc();
         self.metrics
             .servers

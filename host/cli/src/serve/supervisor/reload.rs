@@ -100,7 +100,8 @@ impl Supervisor {
                 };
                 let server = service
                     .args
-                    .server(stdout.clone(), stderr.clone(), observe)?;
+                    .server(stdout.clone(), stderr.clone(), observe)
+                    .map_err(|error| service.located(error))?;
                 servers.push(server);
             }
             Ok(Loaded { plan, servers })
