@@ -26,7 +26,12 @@ fn provoke(byte: &[u8], flags: &[&str], times: usize) -> Result<Server> {
 #[test]
 fn what_guests_cause_is_logged_only_so_often() -> Result<()> {
     for (byte, flags, line, kind) in [
-        (&b"e"[..], &[][..], "the service failed: asked", "the service failed"),
+        (
+            &b"e"[..],
+            &[][..],
+            "the service failed: asked",
+            "the service failed",
+        ),
         (b"t", &[], "the service trapped: ", "the service trapped"),
         (b"c", &[], "denied: ", "denied addresses"),
     ] {
@@ -39,7 +44,12 @@ fn what_guests_cause_is_logged_only_so_often() -> Result<()> {
         let suppressed: usize = stopped
             .stderr
             .iter()
-            .filter_map(|one| one.split_once(" more like this suppressed: ")?.0.rsplit(' ').next())
+            .filter_map(|one| {
+                one.split_once(" more like this suppressed: ")?
+                    .0
+                    .rsplit(' ')
+                    .next()
+            })
             .map(|count| Ok(count.parse::<usize>()?))
             .sum::<Result<_>>()?;
         ensure!(lines + suppressed == 300, "{lines} + {suppressed}");
@@ -72,7 +82,10 @@ fn refusals_are_logged_without_the_access_log() -> Result<()> {
     ensure!(is_refused(connect_from([127, 0, 0, 9], server.address())?)?);
     server.logged("ending=refused-denied")?;
     let stopped = server.stop(Signal::TERM)?;
-    ensure!(!stopped.stderr.join("\n").contains("refused: "), "{stopped:?}");
+    ensure!(
+        !stopped.stderr.join("\n").contains("refused: "),
+        "{stopped:?}"
+    );
     Ok(())
 }
 
@@ -87,7 +100,10 @@ fn text_of_a_guest_is_escaped() -> Result<()> {
     ensure!(line.contains(escaped), "{line}");
     let stopped = server.stop(Signal::TERM)?;
     ensure!(
-        !stopped.stderr.iter().any(|line| line.starts_with("2026-01-01")),
+        !stopped
+            .stderr
+            .iter()
+            .any(|line| line.starts_with("2026-01-01")),
         "{stopped:?}"
     );
     Ok(())
@@ -162,9 +178,8 @@ fn with_json_the_error_that_ends_the_process_is_json() -> Result<()> {
 fn a_reload_says_where_it_listens_and_what_goes_on() -> Result<()> {
     let folder = folder()?;
     let file = folder.path().join("halfopen.toml");
-    let config = |listen: &str| {
-        format!("[services.echo]\nlisten = [{listen}]\nargs = [\"--quiet\"]\n")
-    };
+    let config =
+        |listen: &str| format!("[services.echo]\nlisten = [{listen}]\nargs = [\"--quiet\"]\n");
     fs::write(&file, config("\"127.0.0.1:0\""))?;
     let mut serve = command(&BINARIES.halfopen, ["serve", "--config"]);
     serve.arg(&file);

@@ -60,10 +60,19 @@ fn the_client_chooses_the_format() -> Result<()> {
     );
     // The end that OpenMetrics requires.
     ensure!(metrics.ends_with("# EOF\n"), "{metrics}");
-    ensure!(metrics.contains("# TYPE halfopen_accepted counter"), "{metrics}");
+    ensure!(
+        metrics.contains("# TYPE halfopen_accepted counter"),
+        "{metrics}"
+    );
     let (head, metrics) = get_as(&admin, "/metrics", "text/plain")?;
-    ensure!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
-    ensure!(metrics.contains("# TYPE halfopen_accepted_total counter"), "{metrics}");
+    ensure!(
+        head.contains("content-type: text/plain; version=0.0.4"),
+        "{head}"
+    );
+    ensure!(
+        metrics.contains("# TYPE halfopen_accepted_total counter"),
+        "{metrics}"
+    );
     ensure!(!metrics.contains("# EOF"), "{metrics}");
     Ok(())
 }
@@ -72,7 +81,12 @@ fn the_client_chooses_the_format() -> Result<()> {
 fn every_series_begins_at_zero() -> Result<()> {
     let (server, admin) = with_admin("hostile", &[], &[])?;
     for ending in [
-        "fin", "trap", "service-error", "reset-by-peer", "limit-idle", "refused-per-peer",
+        "fin",
+        "trap",
+        "service-error",
+        "reset-by-peer",
+        "limit-idle",
+        "refused-per-peer",
         "refused-tls",
     ] {
         let name = format!(r#"halfopen_closed_total{{service="hostile",ending="{ending}"}}"#);
@@ -140,13 +154,19 @@ fn panels() -> Result<Vec<String>> {
     let dashboard = fs::read_to_string(root().join("host/packaging/grafana.json"))?;
     let dashboard: serde_json::Value = serde_json::from_str(&dashboard)?;
     let panels = dashboard["panels"].as_array().context("no panels")?;
-    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array());
-    let expressions = targets.flatten().filter_map(|target| target["expr"].as_str());
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
+    let expressions = targets
+        .flatten()
+        .filter_map(|target| target["expr"].as_str());
     // What Grafana puts in for its variables.
     Ok(expressions
         .map(|expression| {
             let expression = expression.replace("$__rate_interval", "5m");
-            expression.replace("$service", ".*").replace("$instance", ".*")
+            expression
+                .replace("$service", ".*")
+                .replace("$instance", ".*")
         })
         .collect())
 }

@@ -18,7 +18,10 @@ use super::host::{BINARIES, folder, is_served};
 /// that are open finish first.
 #[test]
 fn a_server_that_loses_all_its_listeners_fails() -> Result<()> {
-    let sockets = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    let sockets = [
+        TcpListener::bind("127.0.0.1:0")?,
+        TcpListener::bind("127.0.0.1:0")?,
+    ];
     let named = [("echo", &sockets[0]), ("echo", &sockets[1])];
     let server = Server::start(activated(&named, &["--grace", "120"])?, 2)?;
     let mut open = Client::connect(server.address())?;

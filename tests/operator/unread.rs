@@ -37,9 +37,20 @@ impl Mute {
         let address = SocketAddr::from(([127, host, high, low], 4999));
         let admin = SocketAddr::new(address.ip(), 4998).to_string();
         let listen = address.to_string();
-        let fixed = ["serve", "--listen", &listen, "--admin", &admin, "--access-log"];
+        let fixed = [
+            "serve",
+            "--listen",
+            &listen,
+            "--admin",
+            &admin,
+            "--access-log",
+        ];
         let mut serve = command(&BINARIES.halfopen, fixed);
-        serve.args(flags).arg(guest_path("echo")).arg("--").args(arguments);
+        serve
+            .args(flags)
+            .arg(guest_path("echo"))
+            .arg("--")
+            .args(arguments);
         serve.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let child = serve.spawn()?;
         let mute = Mute {
@@ -141,7 +152,10 @@ fn a_log_that_nobody_reads_stops_nothing() -> Result<()> {
         .filter_map(|line| line.split_once(" log lines dropped")?.0.rsplit(' ').next())
         .map(|count| Ok(count.parse()?))
         .collect::<Result<_>>()?;
-    ensure!(counted.iter().sum::<f64>() == dropped, "{counted:?} of {dropped}");
+    ensure!(
+        counted.iter().sum::<f64>() == dropped,
+        "{counted:?} of {dropped}"
+    );
     ensure!(log.contains("ending=fin"), "{log}");
     Ok(())
 }
@@ -149,7 +163,12 @@ fn a_log_that_nobody_reads_stops_nothing() -> Result<()> {
 #[test]
 fn a_server_whose_log_nobody_reads_stops_when_asked() -> Result<()> {
     let (_reader, writer, _) = full_pipe()?;
-    let server = Mute::start(&["--grace", "2"], &["--quiet"], Stdio::null(), writer.into())?;
+    let server = Mute::start(
+        &["--grace", "2"],
+        &["--quiet"],
+        Stdio::null(),
+        writer.into(),
+    )?;
     server.serve(10)?;
     let mut open = Client::connect(server.address)?;
     is_served(&mut open)?;

@@ -194,12 +194,16 @@ mod tests {
         let (sender, receiver) = mpsc::channel(1);
         start(receiver, Guarded(permits, written));
         permit.send(Err(ErrorKind::StorageFull.into())).unwrap();
-        sender.blocking_send(Message::Print("lost\n".into())).unwrap();
+        sender
+            .blocking_send(Message::Print("lost\n".into()))
+            .unwrap();
         let (done, answered) = oneshot::channel();
         sender.blocking_send(Message::Flush(done)).unwrap();
         answered.blocking_recv().unwrap();
         permit.send(Ok(())).unwrap();
-        sender.blocking_send(Message::Print("kept\n".into())).unwrap();
+        sender
+            .blocking_send(Message::Print("kept\n".into()))
+            .unwrap();
         assert_eq!(texts.recv().unwrap(), "kept\n");
     }
 }

@@ -84,7 +84,14 @@ impl Instances {
             let instance = Box::pin(self.pre.instantiate_async(&mut store)).await?;
             store
                 .run_concurrent(async |accessor| {
-                    handle(accessor, &instance, peer, connection, self.observers.journal()).await?;
+                    handle(
+                        accessor,
+                        &instance,
+                        peer,
+                        connection,
+                        self.observers.journal(),
+                    )
+                    .await?;
                     // The service may still do something for the connection after it has
                     // returned.
                     poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
@@ -163,7 +170,13 @@ impl Instances {
                                 continue;
                             }
                         };
-                        let call = handle(accessor, &instance, peer, connection, self.observers.journal());
+                        let call = handle(
+                            accessor,
+                            &instance,
+                            peer,
+                            connection,
+                            self.observers.journal(),
+                        );
                         calls.push(async move { call.await.map_err(|error| (peer, error)) });
                     }
                     tokio::select! {

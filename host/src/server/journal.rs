@@ -89,7 +89,10 @@ impl Journal {
     /// Logs that a listener accepts no more.
     pub(super) fn listener_failed(&self, error: &io::Error) {
         let service = self.service();
-        tracing::error!(service, "a listener has failed, and accepts no more: {error}");
+        tracing::error!(
+            service,
+            "a listener has failed, and accepts no more: {error}"
+        );
     }
 
     fn service(&self) -> Option<&str> {

@@ -107,11 +107,7 @@ pub fn accept_loop_delay(error: &io::Error, backoff: &mut Backoff) -> Option<Dur
 ///
 /// # Errors
 /// `error` itself, if the listener has failed.
-async fn wait_after(
-    error: io::Error,
-    backoff: &mut Backoff,
-    noise: &Arc<Noise>,
-) -> io::Result<()> {
+async fn wait_after(error: io::Error, backoff: &mut Backoff, noise: &Arc<Noise>) -> io::Result<()> {
     match accept_loop_delay(&error, backoff) {
         Some(Duration::ZERO) => {
             quietly(|| tracing::debug!("a connection failed in the backlog: {error}"));
@@ -193,10 +189,7 @@ impl Queue {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    noise: &Arc<Noise>,
-) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept(listener: &TcpListener, noise: &Arc<Noise>) -> io::Result<(TcpStream, SocketAddr)> {
     let mut backoff = Backoff::default();
     loop {
         match listener.accept().await {

@@ -101,7 +101,10 @@ mod tests {
     #[test]
     fn what_could_deceive_is_escaped_and_all_else_stays() {
         for (text, expected) in [
-            (r#"it's "C:\x", naïve, 数 e\u{301}"#, r#"it's "C:\x", naïve, 数 e\u{301}"#),
+            (
+                r#"it's "C:\x", naïve, 数 e\u{301}"#,
+                r#"it's "C:\x", naïve, 数 e\u{301}"#,
+            ),
             ("a\nb\r\tc", r"a\nb\r\tc"),
             ("\u{1b}[2K\u{7}\u{9b}", r"\u{1b}[2K\u{7}\u{9b}"),
             ("\u{202e}drowssap\u{2066}", r"\u{202e}drowssap\u{2066}"),

@@ -78,7 +78,10 @@ fn as_text(openmetrics: &str) -> String {
             };
             let help = help.strip_prefix(name).unwrap_or_default();
             // Writing to a string never fails.
-            let _ = write!(text, "# HELP {name}{suffix}{help}\n# TYPE {name}{suffix} {kind}\n");
+            let _ = write!(
+                text,
+                "# HELP {name}{suffix}{help}\n# TYPE {name}{suffix} {kind}\n"
+            );
         } else if !line.starts_with("# ") {
             text.push_str(line);
             text.push('\n');

@@ -99,7 +99,9 @@ impl Metrics {
             reloads: Family::default(),
             servers: Arc::default(),
         };
-        metrics.registry.register_collector(Box::new(Process::new()));
+        metrics
+            .registry
+            .register_collector(Box::new(Process::new()));
         let registry = metrics.registry.sub_registry_with_prefix("halfopen");
         registry.register_collector(Box::new(LogLines(stderr.clone())));
         registry.register(

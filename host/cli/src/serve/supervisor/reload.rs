@@ -107,7 +107,11 @@ impl Supervisor {
     }
 
     /// Opens the sockets of a plan, and keeps sockets that are open already.
-    pub(super) fn open(&self, plan: &Plan, inherited: Vec<Inherited>) -> anyhow::Result<Vec<Sockets>> {
+    pub(super) fn open(
+        &self,
+        plan: &Plan,
+        inherited: Vec<Inherited>,
+    ) -> anyhow::Result<Vec<Sockets>> {
         let previous: Vec<_> = self
             .current
             .iter()
