@@ -17,6 +17,7 @@ use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::host::{BINARIES, is_served, metric};
+use super::terminal::terminal;
 
 /// A server whose standard streams the test does not read. It is killed on drop.
 struct Mute {
@@ -212,5 +213,24 @@ fn output_that_cannot_be_written_stops_nothing() -> Result<()> {
         server.serve(50).context(what)?;
         ensure!(server.stop()?.success(), "{what}");
     }
+    Ok(())
+}
+
+/// A terminal on which somebody has pressed Ctrl-S: neither the log nor the status line nor
+/// what services print can be written.
+#[test]
+fn a_terminal_that_takes_nothing_stops_nothing() -> Result<()> {
+    let (_seen, mut written) = terminal()?;
+    ioctl_fionbio(&written, true)?;
+    while written.write(&[b'-'; 4096]).is_ok() {}
+    ioctl_fionbio(&written, false)?;
+    let stdout = written.try_clone()?.into();
+    let server = Mute::start(&["--grace", "1"], &[], stdout, written.into())?;
+    server.serve(100)?;
+    // The status line would be drawn again.
+    let mut open = Client::connect(server.address)?;
+    is_served(&mut open)?;
+    server.serve(100)?;
+    ensure!(server.stop()?.success());
     Ok(())
 }

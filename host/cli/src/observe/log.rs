@@ -84,7 +84,12 @@ pub(crate) fn fail(error: &anyhow::Error) {
     // `:#` prints the chain of causes on one line, such as `error: a: b: c`.
     match STARTED.get() {
         Some(log) if matches!(log.format, LogFormat::Json) => tracing::error!("{error:#}"),
-        Some(log) => log.stderr.print(format!("error: {error:#}\n").into_bytes()),
+        Some(log) => {
+            // The call stack of a trap has several lines.
+            let text = format!("error: {error:#}");
+            let lines: Vec<_> = text.lines().map(escaped).collect();
+            log.stderr.print((lines.join("\n") + "\n").into_bytes());
+        }
         None => {
             // Standard error may be closed.
             let _ = writeln!(io::stderr(), "error: {error:#}");

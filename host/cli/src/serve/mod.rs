@@ -7,16 +7,12 @@ mod systemd;
 mod watched;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use crate::args::ServeArgs;
 use crate::config::Plan;
 use crate::observe::log;
 use crate::observe::status::StatusLine;
 use crate::serve::supervisor::Supervisor;
-
-/// How long to wait at the end for output to be written: its reader may have stalled.
-const FLUSH: Duration = Duration::from_secs(1);
 
 pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::of(&args)?;
@@ -31,7 +27,7 @@ pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let done = runtime.block_on(async {
         let mut supervisor = Supervisor::start(args, plan, log, status).await?;
         let code = supervisor.run().await?;
-        supervisor.flush(FLUSH).await;
+        supervisor.flush().await;
         Ok(code)
     });
     // Do not wait for a component that is still being compiled.

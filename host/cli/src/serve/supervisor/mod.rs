@@ -33,6 +33,8 @@ use crate::signals::{Request, Signals};
 
 /// The interval between checks of watched files.
 const WATCH: Duration = Duration::from_millis(500);
+/// How long to wait for output to be written: its reader may have stalled.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// Runs all services of the process, from start to stop.
 pub(crate) struct Supervisor {
@@ -121,6 +123,8 @@ impl Supervisor {
         for address in &addresses {
             supervisor.stdout.line(&address.to_string()).await;
         }
+        // So that a person sees them first as well, if standard output can be written.
+        supervisor.stdout.flush(FLUSH).await;
         if let ([service], Some(&address)) = (&*loaded.plan.services, addresses.first())
             && service.args.component.is_none()
         {
@@ -186,10 +190,10 @@ impl Supervisor {
         })
     }
 
-    /// Waits until the services' output and the traces are written; for the output, at
-    /// most `limit` per stream.
-    pub(crate) async fn flush(self, limit: Duration) {
-        tokio::join!(self.stdout.flush(limit), self.stderr.flush(limit));
+    /// Waits until the services' output and the traces are written; for the output, only so
+    /// long.
+    pub(crate) async fn flush(self) {
+        tokio::join!(self.stdout.flush(FLUSH), self.stderr.flush(FLUSH));
         if let Some(traces) = self.traces {
             // The exporter blocks until its own thread has sent everything.
             let _ = tokio::task::spawn_blocking(move || traces.finish()).await;
