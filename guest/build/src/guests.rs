@@ -32,21 +32,28 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 14] = [
+pub const GUESTS: [Guest; 21] = [
     part("acceptor"),
     part("adapter"),
+    example("chat"),
     example("digest"),
     example("echo"),
     example("lines"),
     example("pass"),
     example("primitives"),
     example("proxy"),
+    example("store"),
     example("whoami"),
     test("broadcast"),
     test("cases"),
+    test("counter"),
     test("hostile"),
+    test("keeper"),
+    test("pinger"),
     test("raw"),
+    test("solo"),
     test("strain"),
+    test("tap"),
 ];
 
 const fn part(name: &'static str) -> Guest {

@@ -1,11 +1,17 @@
 //! From a file to a running instance: everything that servers and programs share.
 
+mod cache;
 pub mod component;
 mod compute;
+mod delivery;
+mod denials;
 mod engine;
 mod error;
+mod file;
 mod grants;
+mod needs;
 mod output;
+mod printer;
 mod problem;
 mod source;
 mod store;

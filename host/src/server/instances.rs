@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use wasmtime::component::Accessor;
 use wasmtime::{Engine, Store};
 
+use super::journal::Journal;
 use super::observer::Observers;
 use super::places::Gauge;
 use super::tasks::Tasks;
@@ -74,7 +75,7 @@ impl Instances {
         let mut store = self.store();
         let connection = match visit.open(stream, &store.data().tcp) {
             Ok(connection) => connection,
-            Err(error) => return tracing::error!(%peer, "a connection is lost: {error}"),
+            Err(error) => return self.observers.journal().lost(peer, &error),
         };
         let turns = store.data().turns();
         let _counted = self.count.count_one();
@@ -83,7 +84,14 @@ impl Instances {
             let instance = Box::pin(self.pre.instantiate_async(&mut store)).await?;
             store
                 .run_concurrent(async |accessor| {
-                    handle(accessor, &instance, peer, connection).await?;
+                    handle(
+                        accessor,
+                        &instance,
+                        peer,
+                        connection,
+                        self.observers.journal(),
+                    )
+                    .await?;
                     // The service may still do something for the connection after it has
                     // returned.
                     poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
@@ -158,11 +166,17 @@ impl Instances {
                         let connection = match opened {
                             Ok(connection) => connection,
                             Err(error) => {
-                                tracing::error!(%peer, "a connection is lost: {error}");
+                                self.observers.journal().lost(peer, &error);
                                 continue;
                             }
                         };
-                        let call = handle(accessor, &instance, peer, connection);
+                        let call = handle(
+                            accessor,
+                            &instance,
+                            peer,
+                            connection,
+                            self.observers.journal(),
+                        );
                         calls.push(async move { call.await.map_err(|error| (peer, error)) });
                     }
                     tokio::select! {
@@ -194,8 +208,8 @@ impl Instances {
         self.observers.notify(|observer| observer.trapped());
         let trap = Trap::of(error);
         let cause = trap.cause(|problem| self.grants.explain(problem));
-        let backtrace = trap.backtrace;
-        tracing::error!(%peer, %backtrace, "the service trapped: {cause}");
+        let journal = self.observers.journal();
+        journal.trapped(peer, cause, trap.backtrace);
     }
 }
 
@@ -206,12 +220,13 @@ async fn handle(
     instance: &HostWorld,
     peer: SocketAddr,
     connection: Connection,
+    journal: &Journal,
 ) -> wasmtime::Result<()> {
     let socket = Arc::downgrade(&connection.socket());
     let connection = accessor.with(|mut store| store.data_mut().table.push(connection))?;
     let handler = instance.halfopen_tcp_handler();
     if let Err(message) = handler.call_handle(accessor, connection).await? {
-        tracing::warn!(%peer, "the service failed: {}", message.trim_end());
+        journal.failed(peer, &message);
         if let Some(socket) = socket.upgrade() {
             socket.abort(Ending::ServiceFailed);
         }

@@ -17,6 +17,7 @@ use super::listener::no_delay;
 use super::pump::pump;
 use super::receive::Receiver;
 use super::send::Sender;
+use super::waiters::Wait;
 use super::{
     Connection, Denied, Ending, ErrorCode, Listener, Socket, Stream, Tcp, TcpCtx, TcpCtxView,
 };
@@ -73,7 +74,7 @@ impl<T: Send + 'static> connections::HostConnectionWithStore<T> for Tcp {
         };
         let (end, ended) = oneshot::channel();
         let stream = StreamReader::new(&mut store, Receiver::new(socket.clone(), end))?;
-        let future = FutureReader::new(&mut store, end_of(socket, ended))?;
+        let future = FutureReader::new(&mut store, end_of(socket, Wait::Received, ended))?;
         Ok((stream, future))
     }
 
@@ -95,7 +96,7 @@ impl<T: Send + 'static> connections::HostConnectionWithStore<T> for Tcp {
             }
             Err(data) => data.pipe(&mut store, sender)?,
         }
-        FutureReader::new(&mut store, end_of(socket, ended))
+        FutureReader::new(&mut store, end_of(socket, Wait::Sent, ended))
     }
 }
 
@@ -103,12 +104,13 @@ impl<T: Send + 'static> connections::HostConnectionWithStore<T> for Tcp {
 /// first (rule C6).
 async fn end_of(
     socket: Arc<Socket>,
+    wait: Wait,
     ended: oneshot::Receiver<UnitResult>,
 ) -> wasmtime::Result<UnitResult> {
     tokio::select! {
         biased;
         ended = ended => Ok(ended.unwrap_or(Err(ErrorCode::ConnectionAborted))),
-        error = socket.failed() => Ok(Err(error)),
+        error = socket.failed(wait) => Ok(Err(error)),
     }
 }
 
@@ -126,9 +128,9 @@ impl options::Host for TcpCtxView<'_> {
         connection: Resource<Connection>,
         value: Option<options::KeepAlive>,
     ) -> wasmtime::Result<UnitResult> {
-        let options = self.table.get(&connection)?.socket.options();
+        let socket = &self.table.get(&connection)?.socket;
         let Some(value) = value else {
-            return Ok(options.set_keepalive(false).map_err(ErrorCode::from));
+            return Ok(socket.set_option(|options| options.set_keepalive(false)));
         };
         if value.idle_time == 0 || value.interval == 0 || value.count == 0 {
             return Ok(Err(ErrorCode::InvalidArgument));
@@ -137,9 +139,7 @@ impl options::Host for TcpCtxView<'_> {
             .with_time(whole_seconds(value.idle_time))
             .with_interval(whole_seconds(value.interval))
             .with_retries(value.count);
-        Ok(options
-            .set_tcp_keepalive(&keep_alive)
-            .map_err(ErrorCode::from))
+        Ok(socket.set_option(|options| options.set_tcp_keepalive(&keep_alive)))
     }
 
     fn set_no_delay(
@@ -147,8 +147,8 @@ impl options::Host for TcpCtxView<'_> {
         connection: Resource<Connection>,
         value: bool,
     ) -> wasmtime::Result<UnitResult> {
-        let options = self.table.get(&connection)?.socket.options();
-        Ok(options.set_tcp_nodelay(value).map_err(ErrorCode::from))
+        let socket = &self.table.get(&connection)?.socket;
+        Ok(socket.set_option(|options| options.set_tcp_nodelay(value)))
     }
 }
 
@@ -206,14 +206,15 @@ impl<T: Send + 'static> listeners::HostListenerWithStore<T> for Tcp {
         accessor: &Accessor<T, Self>,
         listener: Resource<Listener>,
     ) -> wasmtime::Result<Result<Resource<Connection>, ErrorCode>> {
-        let (queue, stopping) = accessor.with(|mut store| -> wasmtime::Result<_> {
+        let (queue, stopping, noise) = accessor.with(|mut store| -> wasmtime::Result<_> {
             let view = store.get();
-            Ok((view.table.get(&listener)?.queue(), view.ctx.stopping()))
+            let queue = view.table.get(&listener)?.queue();
+            Ok((queue, view.ctx.stopping(), view.ctx.noise()))
         })?;
-        match queue.accept(stopping).await {
+        match queue.accept(stopping, &noise).await {
             Ok((stream, remote)) => push(accessor, stream, remote).map(Ok),
             Err(error) => {
-                tracing::error!("a listener has failed and accepts no more: {error}");
+                noise.log(|| tracing::error!("a listener has failed and accepts no more: {error}"));
                 Ok(Err(ErrorCode::InvalidState))
             }
         }
