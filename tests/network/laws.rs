@@ -115,6 +115,10 @@ fn obeys(played: &Played, seen: &Seen, forged: bool) -> Result<()> {
         written.len()
     );
     ensure!(
+        !outcome.end || outcome.finished || script.ends_by_itself(),
+        "a FIN that the service did not send (C7)"
+    );
+    ensure!(
         seen.report.is_some() || outcome.received.is_empty(),
         "a connection that was served has no report"
     );
@@ -149,7 +153,7 @@ fn obeys(played: &Played, seen: &Seen, forged: bool) -> Result<()> {
     );
     if service.saw_end() {
         ensure!(
-            outcome.finished || outcome.abandoned && script.ending == Ending::Close,
+            outcome.finished || matches!(script.ending, Ending::Close | Ending::Idle),
             "the service saw an end that the client did not send (R2)"
         );
         ensure!(
