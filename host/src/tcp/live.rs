@@ -6,7 +6,6 @@ use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::Interest;
@@ -15,6 +14,7 @@ use super::ErrorCode;
 use super::closing::Membership;
 use super::listener::canonical;
 use super::state::State;
+use super::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::transport::Transport;
 use super::waiters::Waiters;
 

@@ -1,9 +1,9 @@
 //! Measures one connection: bytes, age, progress, and how it ended.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use super::sync::{Mutex, OnceLock, PoisonError};
 use super::{Ending, Limit, Side, Timeouts};
 
 /// Counts the bytes of one connection and records how it ended.

@@ -67,6 +67,7 @@ mod rule;
 mod send;
 mod socket;
 mod state;
+mod sync;
 mod timeouts;
 mod transport;
 mod turn;

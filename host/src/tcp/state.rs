@@ -1,10 +1,10 @@
 //! The state of a connection: its two directions and its one error.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use halfopen_model::Directions;
 
+use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Ending, ErrorCode, Meter, Side};
 
 /// The state of a connection, recorded in its meter as it changes.

@@ -1,7 +1,8 @@
 //! The tasks that wait for a connection.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
+
+use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a task waits for. Of each kind, one task can wait at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

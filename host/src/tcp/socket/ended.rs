@@ -1,13 +1,13 @@
 //! The end of a connection, whoever still holds its socket (rule C5).
 
 use std::future::poll_fn;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::Socket;
+use crate::tcp::sync::atomic::Ordering;
 use crate::tcp::waiters::Wait;
 use crate::tcp::{Ending, ErrorCode};
 

@@ -21,8 +21,6 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -34,6 +32,8 @@ use super::closing::{self, Guard, Membership};
 use super::live::{Live, Slot};
 use super::registry::{Member, Registry, Traffic};
 use super::state::State;
+use super::sync::atomic::AtomicBool;
+use super::sync::{Arc, Weak};
 use super::transport::{Stream, Transport};
 use super::turn::poll_turn;
 use super::waiters::{Wait, Waiters};

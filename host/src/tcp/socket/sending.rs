@@ -1,12 +1,12 @@
 //! Sending, and the end of the sending direction.
 
 use std::future::poll_fn;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::Socket;
 use crate::tcp::ErrorCode;
 use crate::tcp::live::Live;
+use crate::tcp::sync::atomic::Ordering;
 use crate::tcp::turn::poll_turn;
 use crate::tcp::waiters::Wait;
 

@@ -5,7 +5,6 @@ mod plain;
 mod tls;
 
 use std::io;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::ServerConnection;
@@ -14,6 +13,7 @@ use tokio::net::TcpStream;
 use super::ErrorCode;
 use super::meter::Delivery;
 use super::state::State;
+use super::sync::Arc;
 use kernel::{outstanding, reset, shut_down};
 pub(super) use plain::Halves;
 pub(super) use tls::Secure;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use rustix::net::{RecvFlags, recv};
@@ -13,6 +12,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use super::shut_down;
 use crate::tcp::ErrorCode;
 use crate::tcp::state::State;
+use crate::tcp::sync::{Mutex, PoisonError};
 
 /// A stream, split into its two directions.
 ///

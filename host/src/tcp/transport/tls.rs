@@ -3,8 +3,6 @@
 
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use rustls::ServerConnection;
@@ -13,6 +11,8 @@ use tokio::net::TcpStream;
 use super::shut_down;
 use crate::tcp::ErrorCode;
 use crate::tcp::state::State;
+use crate::tcp::sync::atomic::{AtomicU64, Ordering};
+use crate::tcp::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The error that a guest sees when its peer sends FIN without `close_notify`.
 const TRUNCATED: &str = "truncated: the peer sent FIN without TLS close_notify";

@@ -1,0 +1,46 @@
+//! The files of `host/src/tcp` that make up a socket, and what they need of the others.
+
+#[path = "../../../../host/src/tcp/activity.rs"]
+mod activity;
+mod closing;
+#[path = "../../../../host/src/tcp/ending.rs"]
+mod ending;
+mod error;
+#[path = "../../../../host/src/tcp/live.rs"]
+mod live;
+#[path = "../../../../host/src/tcp/meter.rs"]
+mod meter;
+pub mod play;
+mod registry;
+#[path = "../../../../host/src/tcp/socket/mod.rs"]
+mod socket;
+#[path = "../../../../host/src/tcp/state.rs"]
+mod state;
+mod sync;
+#[path = "../../../../host/src/tcp/timeouts.rs"]
+mod timeouts;
+#[path = "../../../../host/src/tcp/transport/mod.rs"]
+mod transport;
+#[path = "../../../../host/src/tcp/turn.rs"]
+mod turn;
+#[path = "../../../../host/src/tcp/waiters.rs"]
+mod waiters;
+
+pub use ending::{Ending, Side};
+pub use error::ErrorCode;
+pub(crate) use meter::Meter;
+pub use timeouts::{Limit, Timeouts};
+
+/// The TLS session of a peer, which nothing here has.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerTls;
+
+mod listener {
+    //! Addresses of accepted connections.
+
+    use std::net::SocketAddr;
+
+    pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+        address
+    }
+}
