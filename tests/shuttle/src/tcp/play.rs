@@ -18,6 +18,9 @@ use super::waiters::Wait;
 use super::{Ending, ErrorCode, Meter, Timeouts};
 use crate::net::{Kernel, TcpStream};
 
+/// The turns in which other threads finish what they do.
+const TURNS: usize = 1000;
+
 /// A connection, and what can be seen of it from outside. Clones are the same connection,
 /// and hold its handle.
 #[derive(Clone)]
@@ -217,12 +220,19 @@ impl Outside {
         self.meter.ending().map(|ending| ending.to_string())
     }
 
-    /// Checks that the connection has ended once and for all.
+    /// Checks that the connection ends once and for all, though nobody does anything for it
+    /// any more: another thread may be about to.
     ///
     /// # Panics
     ///
-    /// If it has not.
+    /// If it does not.
     pub fn has_ended(&self) {
+        for _ in 0..TURNS {
+            if self.guard_drops() > 0 {
+                break;
+            }
+            thread::yield_now();
+        }
         assert!(self.closed(), "the descriptor is still open");
         assert_eq!(self.guard_drops(), 1, "the guard is dropped once");
     }
