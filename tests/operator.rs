@@ -8,6 +8,7 @@ mod operator {
     mod attack;
     mod balancer;
     mod configuration;
+    mod greedy;
     mod host;
     mod limits;
     mod observing;

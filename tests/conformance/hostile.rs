@@ -177,7 +177,7 @@ fn flood(runner: Runner, binaries: &Binaries) -> Result<()> {
     for (flags, says) in [
         (&[][..], "0 connections: access denied"),
         (
-            &["--allow-connect", "127.0.0.1:*"],
+            &["--allow-connect", "127.0.0.1:*", "--max-sockets", "400"],
             "300 connections: that is enough",
         ),
     ] {

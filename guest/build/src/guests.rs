@@ -32,7 +32,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 14] = [
+pub const GUESTS: [Guest; 15] = [
     part("acceptor"),
     part("adapter"),
     example("digest"),
@@ -44,6 +44,7 @@ pub const GUESTS: [Guest; 14] = [
     example("whoami"),
     test("broadcast"),
     test("cases"),
+    test("greedy"),
     test("hostile"),
     test("raw"),
     test("strain"),

@@ -1,14 +1,18 @@
 //! From a file to a running instance: everything that servers and programs share.
 
+mod calls;
 pub mod component;
 mod compute;
 mod engine;
 mod error;
 mod grants;
+mod memory;
 mod output;
 mod problem;
+mod seldom;
 mod source;
 mod store;
+mod ticker;
 mod trap;
 
 pub(crate) use component::one_line;
@@ -18,6 +22,8 @@ pub use grants::Grants;
 pub(crate) use grants::{Defaults, Granted, HANDLES, Stdio};
 pub use output::Output;
 pub use problem::Problem;
+pub(crate) use problem::TooManyCalls;
+pub(crate) use seldom::Seldom;
 pub(crate) use source::Loading;
 pub use source::Source;
 pub(crate) use store::State;

@@ -4,18 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::tcp::{self, Denied, Policy, Registry, TcpCtx, TcpCtxView, TcpView};
 
+use super::calls::{Calls, HELD, current_peer};
 use super::compute::{Compute, Turns};
+use super::memory::Memory;
 use super::{Granted, Output};
-
-/// How far a table may grow, in elements: far beyond what compilers emit for a program,
-/// and 4 MiB.
-const TABLE_ELEMENTS: usize = 512 * 1024;
 
 /// The data of a store.
 pub(crate) struct State {
@@ -24,8 +22,10 @@ pub(crate) struct State {
     grants: Arc<Granted>,
     /// Created when the component first uses WASI.
     wasi: Option<WasiCtx>,
-    limits: StoreLimits,
+    memory: Memory,
     compute: Compute,
+    /// The calls that the guest has not finished.
+    pub(crate) calls: Calls,
 }
 
 impl Granted {
@@ -39,29 +39,55 @@ impl Granted {
         if let Some(registry) = registry {
             tcp = tcp.registry(registry.clone());
         }
+        let memory = Memory::new(self.max_memory, self.max_handles);
+        let handles = memory.handles();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(handles);
         let state = State {
             tcp: tcp.build(),
-            table: ResourceTable::new(),
+            table,
             grants: self.clone(),
             wasi: None,
-            limits: StoreLimitsBuilder::new()
-                .memory_size(self.max_memory)
-                .table_elements(TABLE_ELEMENTS)
-                .build(),
+            memory,
             compute: Compute::new(self.max_compute),
+            calls: Calls::default(),
         };
         let mut store = Store::new(engine, state);
-        store.limiter(|state| &mut state.limits);
-        store.set_max_component_handles(self.max_handles);
+        store.limiter(|state| &mut state.memory);
+        store.set_max_component_handles(handles);
+        // A call copies its arguments: no more than what the guest's memory can hold.
+        store.set_hostcall_fuel(store.hostcall_fuel().min(self.max_memory));
         // A guest that computes on and on yields at every epoch.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {
             let state = store.data_mut();
             let moved = state.tcp.moved();
-            state.compute.interrupted(moved)?;
+            if state.compute.interrupted(moved)? == HELD {
+                let peer = current_peer(&mut store);
+                store.data().grants.log_held("computed", peer);
+            }
             Ok(UpdateDeadline::Yield(1))
         });
         store
+    }
+
+    /// Says in the log that the guest holds up all connections of its instance, if there may
+    /// be others.
+    pub(super) fn log_held(&self, how: &str, peer: Option<SocketAddr>) {
+        if !self.shared {
+            return;
+        }
+        let Some(more) = self.said_held.say() else {
+            return;
+        };
+        let peer = peer.map(tracing::field::display);
+        let time = HELD.as_secs();
+        tracing::warn!(
+            peer,
+            more,
+            "the service has {how} for {time} s without waiting for anything; meanwhile the \
+             other connections of its instance wait"
+        );
     }
 
     fn wasi(self: &Arc<Self>) -> WasiCtx {

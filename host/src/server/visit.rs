@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::oneshot;
 
 use super::observer::Observers;
 use super::places::Places;
@@ -26,6 +27,20 @@ pub(super) struct Visit {
     meter: Arc<Meter>,
     refusal: Option<Refusal>,
     observers: Arc<Observers>,
+    /// Dropped at the end of the visit, which is how others hear of it.
+    going_on: Option<oneshot::Sender<()>>,
+}
+
+/// The end of a visit, as others wait for it.
+#[derive(Debug)]
+pub(super) struct Ended(oneshot::Receiver<()>);
+
+impl Ended {
+    /// Waits until the connection has closed for good, and its places are free.
+    pub(super) async fn wait(self) {
+        // Nothing is ever sent: the visit drops the sender.
+        let _ = self.0.await;
+    }
 }
 
 impl Visit {
@@ -38,7 +53,16 @@ impl Visit {
             meter: Arc::new(Meter::new()),
             refusal: None,
             observers,
+            going_on: None,
         }
+    }
+
+    /// Returns the end of the visit, to wait for. Only the last one that was asked for hears
+    /// of it.
+    pub(super) fn ended(&mut self) -> Ended {
+        let (going_on, ended) = oneshot::channel();
+        self.going_on = Some(going_on);
+        Ended(ended)
     }
 
     pub(super) fn peer(&self) -> SocketAddr {

@@ -247,7 +247,7 @@ impl Socket {
 
     /// Waits until the connection fails, for instance by a reset while the guest neither
     /// reads nor writes (rule C6). Never resolves if it does not fail.
-    pub(super) async fn failed(&self) -> ErrorCode {
+    pub(crate) async fn failed(&self) -> ErrorCode {
         let failure = self
             .stream()
             .async_io(Interest::ERROR, || {
@@ -298,7 +298,9 @@ impl Member for Socket {
             traffic.open += 1;
         }
         drop(state);
-        if let Some(meter) = self.state.meter() {
+        if let Some(meter) = self.state.meter()
+            && !meter.is_of_guest()
+        {
             let (received, sent) = meter.bytes();
             traffic.received += received;
             traffic.sent += sent;

@@ -176,6 +176,10 @@ impl Gate {
             Ok(stream) => stream,
             Err(refusal) => return visit.refuse(refusal),
         };
+        if self.at_limit == AtLimit::Refuse && !dispatcher.has_place() {
+            stream.reset_on_close();
+            return visit.refuse(Refusal::Full);
+        }
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.observers.notify(|observer| observer.accepted());
         dispatcher.serve(stream, visit).await;
