@@ -4,10 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wasmtime::StoreContextMut;
 use wasmtime::component::GuestTaskId;
-
-use super::State;
 
 /// How long one call may hold up the other connections of its instance before the log says
 /// so: 1 s.
@@ -25,12 +22,10 @@ impl Calls {
     pub(crate) fn end(&mut self, task: GuestTaskId) {
         self.0.remove(&task);
     }
-}
 
-/// Returns the peer for which the guest works at the moment, as far as known: after a call has
-/// returned, its peer is forgotten.
-pub(super) fn current_peer(store: &mut StoreContextMut<'_, State>) -> Option<SocketAddr> {
-    let tasks: Vec<_> = store.async_call_stack().ok()?.collect();
-    let calls = &store.data().calls.0;
-    tasks.iter().find_map(|task| calls.get(task).copied())
+    /// Returns the peer of the first of these tasks that is a call. After a call has returned,
+    /// its peer is forgotten.
+    pub(super) fn peer_of(&self, tasks: &[GuestTaskId]) -> Option<SocketAddr> {
+        tasks.iter().find_map(|task| self.0.get(task).copied())
+    }
 }

@@ -1,7 +1,5 @@
 //! The wasmtime engine, set up for many small instances.
 
-use std::time::Duration;
-
 use wasmtime::{
     Cache, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     WasmBacktraceDetails,
@@ -10,13 +8,6 @@ use wasmtime::{
 use super::LoadError;
 use super::component::Needs;
 use super::ticker::tick;
-
-/// How often a component that computes without waiting yields to others: 10 ms.
-///
-/// An embedder with an [`Engine`] of its own switches on [`Config::epoch_interruption`] and
-/// calls [`Engine::increment_epoch`] at this interval. For an engine of
-/// [`EngineOptions::build`], a thread does so while guests of servers and programs run.
-pub const EPOCH: Duration = Duration::from_millis(10);
 
 /// Makes an engine that components are compiled for and run in.
 #[derive(Clone, Debug)]

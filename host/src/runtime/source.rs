@@ -12,7 +12,8 @@ use super::component::{
     provides_another_version, read_file,
 };
 use super::engine::EngineOptions;
-use super::store::{State, linker};
+use super::linker::linker;
+use super::store::State;
 
 /// Where a component comes from.
 #[derive(Clone, Debug)]

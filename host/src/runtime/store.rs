@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use crate::tcp::{self, Denied, Policy, Registry, TcpCtx, TcpCtxView, TcpView};
+use crate::tcp::{Denied, Policy, Registry, TcpCtx, TcpCtxView, TcpView};
 
-use super::calls::{Calls, HELD, current_peer};
+use super::calls::{Calls, HELD};
 use super::compute::{Compute, Turns};
 use super::memory::Memory;
 use super::{Granted, Output};
@@ -90,6 +90,11 @@ impl Granted {
         );
     }
 
+    /// Returns whether an instance serves several connections.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
     fn wasi(self: &Arc<Self>) -> WasiCtx {
         let mut wasi = WasiCtxBuilder::new();
         wasi.args(&self.args).envs(&self.env);
@@ -126,6 +131,12 @@ impl Granted {
     }
 }
 
+/// Returns the peer for which the guest works at the moment, as far as known.
+pub(super) fn current_peer(store: &mut StoreContextMut<'_, State>) -> Option<SocketAddr> {
+    let tasks: Vec<_> = store.async_call_stack().ok()?.collect();
+    store.data().calls.peer_of(&tasks)
+}
+
 /// Applies the policy to a call of `wasi:sockets`. An error is what to log, if anything.
 fn check(policy: &Policy, address: SocketAddr, usage: SocketAddrUse) -> Result<(), Option<Denied>> {
     let listens = |address| policy.may_listen(address);
@@ -150,17 +161,11 @@ fn check(policy: &Policy, address: SocketAddr, usage: SocketAddrUse) -> Result<(
     if allowed { Ok(()) } else { Err(denied) }
 }
 
-/// Makes a linker with everything that this host provides: the primitives, and WASI 0.3
-/// and 0.2.
-pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
-    let mut linker = Linker::new(engine);
-    tcp::add_to_linker(&mut linker)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    Ok(linker)
-}
-
 impl State {
+    pub(super) fn granted(&self) -> &Arc<Granted> {
+        &self.grants
+    }
+
     /// Returns the counter of the guest's turns, which runs the guest.
     pub(crate) fn turns(&self) -> Turns {
         self.compute.turns()

@@ -3,10 +3,16 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use wasmtime::{Engine, EngineWeak};
 
-use super::EPOCH;
+/// How often a component that computes without waiting yields to others: 10 ms.
+///
+/// An embedder with an [`Engine`] of its own switches on [`epoch_interruption`](wasmtime::Config::epoch_interruption) and
+/// calls [`Engine::increment_epoch`] at this interval. For an engine of
+/// [`EngineOptions::build`](crate::EngineOptions::build), a thread does so while guests of servers and programs run.
+pub const EPOCH: Duration = Duration::from_millis(10);
 
 /// The one ticker of this process: it wakes up as often for many engines as for one.
 static TICKER: OnceLock<Ticker> = OnceLock::new();
@@ -82,8 +88,6 @@ impl Ticker {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// The epoch is past the first one when a guest with a deadline of one epoch traps.

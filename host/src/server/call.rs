@@ -24,7 +24,7 @@ impl Handed {
     /// Waits until the connection fails. Never resolves if it does not.
     pub(super) async fn failed(&self) {
         if let Some(connection) = &self.0 {
-            connection.socket().failed().await;
+            connection.failed().await;
         }
     }
 

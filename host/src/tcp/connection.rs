@@ -28,6 +28,11 @@ impl Connection {
         self.socket.clone()
     }
 
+    /// Waits until the connection fails. Never resolves if it does not.
+    pub(crate) async fn failed(&self) {
+        self.socket.failed().await;
+    }
+
     /// Passes the connection to a guest, whose resources are in `table`.
     ///
     /// # Errors

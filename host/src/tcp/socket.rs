@@ -247,7 +247,7 @@ impl Socket {
 
     /// Waits until the connection fails, for instance by a reset while the guest neither
     /// reads nor writes (rule C6). Never resolves if it does not fail.
-    pub(crate) async fn failed(&self) -> ErrorCode {
+    pub(super) async fn failed(&self) -> ErrorCode {
         let failure = self
             .stream()
             .async_io(Interest::ERROR, || {
