@@ -381,7 +381,7 @@ fn an_idle_server_sleeps() -> Result<()> {
 fn a_call_that_holds_up_the_others_is_named() -> Result<()> {
     let server = serve("greedy", &["--isolation", "shared"], &[])?;
     let mut busy = ask(&server, "compute 3000")?;
-    let said = server.logged_line("computed for 1 s without waiting")?;
+    let said = server.logged_line("computed without waiting for 1 s")?;
     ensure!(
         said.contains(&format!("peer={}", busy.address()?)),
         "{said}"

@@ -17,6 +17,7 @@ mod source;
 mod store;
 mod ticker;
 mod trap;
+mod wasi_sockets;
 
 pub(crate) use component::one_line;
 pub use engine::EngineOptions;

@@ -8,7 +8,7 @@ use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use crate::tcp::{Denied, Policy, Registry, TcpCtx, TcpCtxView, TcpView};
+use crate::tcp::{Denied, Policy, Registry, SocketPlace, TcpCtx, TcpCtxView, TcpView};
 
 use super::calls::{Calls, HELD};
 use super::compute::{Compute, Turns};
@@ -24,6 +24,9 @@ pub(crate) struct State {
     wasi: Option<WasiCtx>,
     memory: Memory,
     compute: Compute,
+    /// The places of sockets of `wasi:sockets`: at least one for each open socket that the
+    /// guest made.
+    pub(super) wasi_sockets: Vec<SocketPlace>,
     /// The calls that the guest has not finished.
     pub(crate) calls: Calls,
 }
@@ -51,6 +54,7 @@ impl Granted {
             memory,
             compute: Compute::new(self.max_compute),
             calls: Calls::default(),
+            wasi_sockets: Vec::new(),
         };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.memory);
@@ -64,7 +68,10 @@ impl Granted {
             let moved = state.tcp.moved();
             if state.compute.interrupted(moved)? == HELD {
                 let peer = current_peer(&mut store);
-                store.data().grants.log_held("computed", peer);
+                store
+                    .data()
+                    .grants
+                    .log_held("computed without waiting", peer);
             }
             Ok(UpdateDeadline::Yield(1))
         });
@@ -85,8 +92,8 @@ impl Granted {
         tracing::warn!(
             peer,
             more,
-            "the service has {how} for {time} s without waiting for anything; meanwhile the \
-             other connections of its instance wait"
+            "the service has {how} for {time} s; meanwhile the other connections of its \
+             instance wait"
         );
     }
 
