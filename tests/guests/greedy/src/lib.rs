@@ -77,7 +77,7 @@ async fn handle(connection: Connection) -> io::Result<()> {
             };
             let answer = format!("{}: {why}\n", kept.len());
             send.write_all(answer.as_bytes()).await?;
-            receive.read(&mut [0]).await?;
+            while receive.read(&mut [0]).await? > 0 {}
         }
         "listen" => {
             let mut kept = Vec::new();
@@ -90,12 +90,12 @@ async fn handle(connection: Connection) -> io::Result<()> {
             };
             let answer = format!("{}: {why}\n", kept.len());
             send.write_all(answer.as_bytes()).await?;
-            receive.read(&mut [0]).await?;
+            while receive.read(&mut [0]).await? > 0 {}
         }
         "streams" => {
             let kept: Vec<_> = (0..number).map(|_| wit_stream::new::<u8>()).collect();
             send.write_all(b"made\n").await?;
-            receive.read(&mut [0]).await?;
+            while receive.read(&mut [0]).await? > 0 {}
             drop(kept);
         }
         "compute" => {
