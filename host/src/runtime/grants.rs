@@ -144,7 +144,7 @@ impl Grants {
 
     /// Limits the memory of an instance, in bytes (default: 256 MiB): all its linear memories
     /// and tables together, and what the host sets aside for its handles, which is at most a
-    /// quarter.
+    /// quarter, or half for a shared instance.
     #[must_use]
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.max_memory = Some(bytes);

@@ -15,6 +15,11 @@ use super::compute::{Compute, Turns};
 use super::memory::Memory;
 use super::{Granted, Output};
 
+/// The part of an instance's memory that its handles may take, one in this many: a quarter, or
+/// half where many connections have their handles in one instance.
+const OWN_PART: usize = 4;
+const SHARED_PART: usize = 2;
+
 /// The data of a store.
 pub(crate) struct State {
     pub(crate) tcp: TcpCtx,
@@ -42,7 +47,8 @@ impl Granted {
         if let Some(registry) = registry {
             tcp = tcp.registry(registry.clone());
         }
-        let memory = Memory::new(self.max_memory, self.max_handles);
+        let part = if self.shared { SHARED_PART } else { OWN_PART };
+        let memory = Memory::new(self.max_memory, self.max_handles, part);
         let handles = memory.handles();
         let mut table = ResourceTable::new();
         table.set_max_capacity(handles);

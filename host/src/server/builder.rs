@@ -40,8 +40,9 @@ const SOCKETS: usize = 64;
 /// The handles of an instance for one connection.
 const OWN_HANDLES: usize = 10_000;
 
-/// The handles of a shared instance for each connection, if that is more.
-const HANDLES_PER_CONNECTION: usize = 64;
+/// The handles of a shared instance for each connection, if that is more. The SDK takes about
+/// nine for an idle one.
+const HANDLES_PER_CONNECTION: usize = 32;
 
 /// How many more instances there are than connections: some instances are still being
 /// dropped while the next ones start.
