@@ -31,6 +31,7 @@ struct Mode {
 #[derive(Clone, Copy, PartialEq)]
 enum Guest {
     Hostile,
+    Keeper,
     /// Its orders may need a port, for which `PORT` stands.
     Greedy,
 }
@@ -44,7 +45,7 @@ const fn mode(name: &'static str, guest: Guest, order: &'static str, every_ms: u
     }
 }
 
-/// What the sources of the guests `hostile` and `greedy` list.
+/// What the sources of the guests `hostile`, `keeper` and `greedy` list.
 const MODES: &[Mode] = &[
     mode("guest-error", Guest::Hostile, "e", 150),
     mode("guest-trap", Guest::Hostile, "t", 400),
@@ -55,6 +56,9 @@ const MODES: &[Mode] = &[
     mode("guest-forgetting", Guest::Hostile, "f", 150),
     mode("guest-connecting", Guest::Hostile, "c", 20_000),
     mode("guest-behaving", Guest::Hostile, "y", 50),
+    mode("guest-keeping-after-the-end", Guest::Keeper, "e", 150),
+    mode("guest-keeping-half-open", Guest::Keeper, "f", 150),
+    mode("guest-keeping", Guest::Keeper, "n", 150),
     mode("guest-leaving", Guest::Greedy, "leave\n", 300),
     mode("guest-upstream", Guest::Greedy, "upstream PORT\n", 500),
     mode(
@@ -107,6 +111,7 @@ pub(crate) fn drive(stage: &Stage, addresses: &Addresses, turns: &Turns, seed: u
         let mode = &MODES[number];
         let targets = match mode.guest {
             Guest::Hostile => &addresses.hostile,
+            Guest::Keeper => &addresses.keeping,
             Guest::Greedy => &addresses.greedy,
         };
         if !targets.is_empty() && turns.take(number) {

@@ -88,6 +88,12 @@ const GREEDY: [Service; 2] = [
     service("greedy-shared", "greedy", "isolation = \"shared\""),
 ];
 
+/// The services of guests that never let go of a connection.
+const KEEPING: [Service; 2] = [
+    service("keeping-own", "keeper", "isolation = \"connection\""),
+    service("keeping-shared", "keeper", "isolation = \"shared\""),
+];
+
 /// The services for hostile peers.
 const ATTACKED: [Service; 4] = [
     service("attacked-own", "echo", "isolation = \"connection\""),
@@ -117,6 +123,7 @@ pub(crate) struct Addresses {
     pub(crate) scripted: Vec<SocketAddr>,
     pub(crate) hostile: Vec<SocketAddr>,
     pub(crate) greedy: Vec<SocketAddr>,
+    pub(crate) keeping: Vec<SocketAddr>,
     pub(crate) attacked: Vec<SocketAddr>,
     pub(crate) attacked_tls: SocketAddr,
     pub(crate) attacked_proxy: SocketAddr,
@@ -143,6 +150,7 @@ impl Services {
         services.extend(SCRIPTED.map(|service| (service, false)));
         services.extend(HOSTILE.map(|service| (service, true)));
         services.extend(GREEDY.map(|service| (service, true)));
+        services.extend(KEEPING.map(|service| (service, true)));
         services.extend(ATTACKED.map(|service| (service, true)));
         services.retain(|(service, _)| guest_path(service.guest).exists());
         let written = Services {
@@ -219,6 +227,7 @@ impl Services {
             scripted: addresses("script-"),
             hostile: addresses("hostile-"),
             greedy: addresses("greedy-"),
+            keeping: addresses("keeping-"),
             attacked: vec![one("attacked-own")?, one("attacked-shared")?],
             attacked_tls: one("attacked-tls")?,
             attacked_proxy: one("attacked-proxy")?,
