@@ -1,6 +1,8 @@
 //! A short soak: everything hostile at once for a minute, and well-behaved clients beside it.
 //! `target/debug/soak --minutes 120` is the long one.
 
+#![allow(clippy::print_stdout, reason = "a test prints what it measured")]
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};

@@ -27,6 +27,10 @@ const DEFAULTS: Defaults = Defaults {
     max_compute: Duration::ZERO,
     max_output: None,
     max_handles: HANDLES,
+    max_sockets: None,
+    max_sockets_total: None,
+    connect_timeout: Duration::ZERO,
+    shared: false,
 };
 
 /// Sets up a [`Program`].

@@ -1,5 +1,7 @@
 //! Services that misbehave: their own connections end, and nothing else does.
 
+use std::net::TcpListener;
+
 use anyhow::{Result, ensure};
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::runner::{Binaries, Instances, Runner};
@@ -71,6 +73,13 @@ pub(crate) const CASES: &[Case] = &[
         ..case("hostile-loop", &["E3"], |runner, binaries| {
             endless(&runner.start(binaries, "hostile", &[])?)
         })
+    },
+    Case {
+        runners: |runner| {
+            runner.is_serve() && runner.properties().instances == Instances::PerConnection
+        },
+        elsewhere: "a call of an instance with other connections is not ended alone",
+        ..case("greedy-outlasting", &["C8"], outlasting)
     },
     case("hostile-loop-limited", &["C4", "E3"], limited),
 ];
@@ -177,7 +186,7 @@ fn flood(runner: Runner, binaries: &Binaries) -> Result<()> {
     for (flags, says) in [
         (&[][..], "0 connections: access denied"),
         (
-            &["--allow-connect", "127.0.0.1:*"],
+            &["--allow-connect", "127.0.0.1:*", "--max-sockets", "400"],
             "300 connections: that is enough",
         ),
     ] {
@@ -212,6 +221,27 @@ fn limited(runner: Runner, binaries: &Binaries) -> Result<()> {
     }
     server.logged("it computed for 1 s without waiting; --max-compute is the limit")?;
     Client::connect(server.address())?.exchange(100_000, 1)
+}
+
+/// A service goes on after its connection, and waits for an upstream that does nothing. The
+/// instance ends, and the upstream sees RST.
+fn outlasting(runner: Runner, binaries: &Binaries) -> Result<()> {
+    let upstream = TcpListener::bind("127.0.0.1:0")?;
+    let flags = [
+        "--background-timeout",
+        "1",
+        "--allow-connect",
+        "127.0.0.1:*",
+    ];
+    let command = runner.service_with(binaries, "greedy", &["127.0.0.1:0"], &flags, &[]);
+    let server = Server::start(command, 1)?;
+    let mut client = Client::connect(server.address())?;
+    client.send(format!("orphan {}\n", upstream.local_addr()?.port()).as_bytes())?;
+    ensure!(client.end()? == (b"connected\n".to_vec(), End::Fin));
+    drop(client);
+    let mut upstream = Client::from(upstream.accept()?.0);
+    ensure!(upstream.end()? == (Vec::new(), End::Rst));
+    Ok(())
 }
 
 fn late_writes(_: Runner, server: &Server) -> Result<()> {

@@ -62,7 +62,7 @@ impl Tun {
         unsafe {
             ioctl(&device, Setter::<TUNSETIFF, Request>::new(request)).context("TUNSETIFF")?;
         }
-        ip(&format!("link set lo up"))?;
+        ip("link set lo up")?;
         ip(&format!("addr add {NEAR}/32 dev {NAME}"))?;
         // Room for the bursts of all clients: what overflows is lost like everything else.
         ip(&format!("link set {NAME} up mtu 1500 txqueuelen 10000"))?;
@@ -95,7 +95,9 @@ impl Tun {
 
     /// Writes a packet.
     pub(super) fn write(&self, packet: &[u8]) -> Result<()> {
-        (&self.0).write(packet)?;
+        // The device takes a packet whole or not at all.
+        let written = (&self.0).write(packet)?;
+        ensure!(written == packet.len(), "the device took a part of a packet");
         Ok(())
     }
 }

@@ -185,7 +185,8 @@ fn silent_connections_leave_descriptors_for_others() -> Result<()> {
     for _ in 0..5 {
         greets(&authority, &server)?;
     }
-    // Peers cause this as often as they like, and the log says it once.
+    // Peers cause this as often as they like, and the log says it 10 times a minute, and once
+    // more how often.
     let warned = || {
         server
             .errors()
@@ -193,7 +194,7 @@ fn silent_connections_leave_descriptors_for_others() -> Result<()> {
             .filter(|line| line.contains("cannot accept"))
             .count()
     };
-    ensure!(warned() == 1, "{:?}", server.errors());
+    ensure!((1..=30).contains(&warned()), "{:?}", server.errors());
     Ok(())
 }
 

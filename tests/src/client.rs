@@ -25,6 +25,16 @@ pub enum End {
     Rst,
 }
 
+/// A connection that the test has accepted. It waits as long as the test may.
+impl From<TcpStream> for Client {
+    fn from(stream: TcpStream) -> Self {
+        // Fails only for a time of zero.
+        let _ = stream.set_read_timeout(Some(PATIENCE));
+        let _ = stream.set_write_timeout(Some(PATIENCE));
+        Client { stream }
+    }
+}
+
 impl Client {
     /// Connects to a server.
     ///

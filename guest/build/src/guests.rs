@@ -32,7 +32,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 21] = [
+pub const GUESTS: [Guest; 22] = [
     part("acceptor"),
     part("adapter"),
     example("chat"),
@@ -47,6 +47,7 @@ pub const GUESTS: [Guest; 21] = [
     test("broadcast"),
     test("cases"),
     test("counter"),
+    test("greedy"),
     test("hostile"),
     test("keeper"),
     test("pinger"),

@@ -159,6 +159,7 @@ fn no_component_imports_more_than_it_needs() {
                 [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat()
             }
             "whoami.wasm" => [&CONNECTIONS[..], &PRINTING, &["halfopen:tcp/peer@0.1.0"]].concat(),
+            "greedy.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[OUTBOUND, LISTENERS]].concat(),
             "hostile.wasm" => [&CONNECTIONS[..], &PRINTING, &[OUTBOUND]].concat(),
             "proxy.wasm" | "tap.wasm" => {
                 [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT, OUTBOUND]].concat()

@@ -80,6 +80,10 @@ pub(crate) fn advice(problem: &Problem) -> String {
             format!("grant it with `--allow-connect {address}`")
         }
         Problem::ComputeLimit(_) => "--max-compute is the limit".to_owned(),
+        Problem::BackgroundCalls(_) => {
+            "--max-instances is the limit, and --background-timeout says how long they may take"
+                .to_owned()
+        }
         Problem::OutOfMappings => {
             "raise `sysctl vm.max_map_count`, lower `--max-connections`, or use `--isolation shared`"
                 .to_owned()

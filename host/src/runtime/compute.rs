@@ -17,6 +17,7 @@ use tokio::task::yield_now;
 
 use super::EPOCH;
 use super::problem::ComputedTooLong;
+use super::ticker::Running;
 
 /// Counts the turns of a store's guest, which end when the guest waits or is interrupted.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +35,7 @@ impl Turns {
         poll_fn(|cx| {
             self.0.fetch_add(1, Ordering::Relaxed);
             turn.begin(cx.waker());
+            let _running = Running::begin();
             let polled = running.as_mut().poll(&mut Context::from_waker(&waker));
             let again = turn.end();
             if again && polled.is_pending() {
@@ -122,9 +124,11 @@ impl Compute {
     /// Records that the guest was interrupted after an epoch of computing. `moved` counts how
     /// often its connections have moved data.
     ///
+    /// Returns how long the guest has computed since it last waited, in whole epochs.
+    ///
     /// # Errors
     /// If the guest has computed for too long.
-    pub(crate) fn interrupted(&mut self, moved: u64) -> wasmtime::Result<()> {
+    pub(crate) fn interrupted(&mut self, moved: u64) -> wasmtime::Result<Duration> {
         let turn = self.turns.0.load(Ordering::Relaxed);
         // The next turn after an interruption is the rest of the same computation, or
         // its end. A further turn means that the guest has waited.
@@ -138,7 +142,7 @@ impl Compute {
         };
         match self.limit {
             Some(limit) if self.computed > limit => Err(ComputedTooLong(limit).into()),
-            _ => Ok(()),
+            _ => Ok(self.computed),
         }
     }
 }

@@ -1,21 +1,13 @@
 //! The wasmtime engine, set up for many small instances.
 
-use std::time::Duration;
-
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     WasmBacktraceDetails,
 };
 
 use super::component::Needs;
+use super::ticker::tick;
 use super::{LoadError, cache};
-
-/// How often a component that computes without waiting yields to others: 10 ms.
-///
-/// An embedder with an [`Engine`] of its own switches on [`Config::epoch_interruption`] and
-/// calls [`Engine::increment_epoch`] at this interval. [`EngineOptions::build`] starts a
-/// thread that does so.
-pub const EPOCH: Duration = Duration::from_millis(10);
 
 /// Makes an engine that components are compiled for and run in.
 #[derive(Clone, Debug)]
@@ -44,7 +36,9 @@ impl Default for EngineOptions {
 }
 
 impl EngineOptions {
-    /// Makes the engine, and starts the thread that increments its epoch.
+    /// Makes the engine. A thread, one for all engines, increments its epoch while a guest of
+    /// a [`Server`](crate::Server) or a [`Program`](crate::Program) runs, and sleeps while all
+    /// guests wait. An embedder that runs guests in other ways increments the epoch itself.
     ///
     /// Where the kernel does not reserve enough address space for the pool, the engine
     /// allocates on demand.
@@ -125,16 +119,4 @@ fn pool(instances: u32, needs: Needs) -> PoolingAllocationConfig {
         .table_keep_resident(KEPT_ELSE)
         .async_stack_keep_resident(KEPT_ELSE);
     pool
-}
-
-/// Increments the engine's epoch from a thread, for as long as the engine is used.
-fn tick(engine: &Engine) {
-    let engine = engine.weak();
-    std::thread::spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(EPOCH);
-        }
-    });
 }

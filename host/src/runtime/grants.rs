@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use crate::tcp::{Denied, Policy, TcpCtx, TcpCtxBuilder};
+use crate::tcp::{Denied, Policy, Sockets, TcpCtx, TcpCtxBuilder};
 
 use super::denials::Denials;
 use super::printer::{Budget, Printer};
-use super::{LoadError, Output, Problem};
+use super::{LoadError, Output, Problem, Seldom};
 
 /// What each instance of a component may use: arguments, environment, directories, network,
 /// standard streams, memory, time.
@@ -44,6 +44,9 @@ pub struct Grants {
     max_memory: Option<usize>,
     max_compute: Option<Duration>,
     max_output: Option<Option<NonZeroU32>>,
+    max_sockets: Option<usize>,
+    max_sockets_total: Option<usize>,
+    connect_timeout: Option<Duration>,
     advice: Advice,
 }
 
@@ -160,7 +163,9 @@ impl Grants {
         self
     }
 
-    /// Limits each linear memory, in bytes (default: 256 MiB).
+    /// Limits the memory of an instance, in bytes (default: 256 MiB): all its linear memories
+    /// and tables together, and what the host sets aside for its handles, which is at most a
+    /// quarter, or half for a shared instance.
     #[must_use]
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.max_memory = Some(bytes);
@@ -188,6 +193,36 @@ impl Grants {
     #[must_use]
     pub fn max_output(mut self, bytes_per_second: Option<NonZeroU32>) -> Self {
         self.max_output = Some(bytes_per_second);
+        self
+    }
+
+    /// Limits the sockets that an instance has of its own: listeners, and connections that it
+    /// has made or accepted itself (default: 64 for an instance that serves one connection, the
+    /// server's `max_connections` for a shared one, no limit for a program).
+    ///
+    /// At the limit, connecting and listening fail with
+    /// [`ErrorCode::Other`](crate::tcp::ErrorCode::Other), and accepting waits.
+    #[must_use]
+    pub fn max_sockets(mut self, sockets: usize) -> Self {
+        self.max_sockets = Some(sockets);
+        self
+    }
+
+    /// Limits the sockets of all instances of the component together, as
+    /// [`max_sockets`](Self::max_sockets) does for each (default: the server's
+    /// `max_connections`; no limit for a program).
+    #[must_use]
+    pub fn max_sockets_total(mut self, sockets: usize) -> Self {
+        self.max_sockets_total = Some(sockets);
+        self
+    }
+
+    /// Limits how long the component's connecting may take; it sees
+    /// [`ErrorCode::Timeout`](crate::tcp::ErrorCode::Timeout). Zero means no limit but the
+    /// kernel's (default: 10 s for a service, no limit for a program).
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
         self
     }
 
@@ -225,9 +260,19 @@ impl Grants {
         // The limit on lines is one component's.
         let advice = Advice::new(self.advice.advise);
         let log = advice.clone();
-        let tcp = TcpCtx::builder()
+        let mut tcp = TcpCtx::builder()
             .policy(self.policy.clone())
             .on_denied(move |denied| log.log_denied(denied));
+        if let Some(most) = self.max_sockets.or(defaults.max_sockets) {
+            tcp = tcp.max_sockets(most);
+        }
+        if let Some(most) = self.max_sockets_total.or(defaults.max_sockets_total) {
+            tcp = tcp.all_sockets(Sockets::new(most));
+        }
+        let connect_timeout = self.connect_timeout.unwrap_or(defaults.connect_timeout);
+        if !connect_timeout.is_zero() {
+            tcp = tcp.connect_timeout(connect_timeout);
+        }
         Ok(Granted {
             args: [name].into_iter().chain(self.args).collect(),
             env: self.env,
@@ -241,6 +286,8 @@ impl Grants {
             max_memory: self.max_memory.unwrap_or(MAX_MEMORY),
             max_compute: self.max_compute.unwrap_or(defaults.max_compute),
             max_handles: defaults.max_handles,
+            shared: defaults.shared,
+            said_held: Arc::default(),
             advice,
         })
     }
@@ -249,7 +296,8 @@ impl Grants {
 /// The memory that is granted unless the grants say otherwise: 256 MiB.
 const MAX_MEMORY: usize = 256 << 20;
 
-/// The handles of a store unless its embedder needs more: wasmtime's own limit.
+/// The handles of a program, or of a shared instance with few connections: wasmtime's own
+/// limit.
 pub(crate) const HANDLES: usize = 100_000;
 
 /// What differs between a service and a program where the grants do not say.
@@ -261,6 +309,13 @@ pub(crate) struct Defaults {
     pub(crate) max_output: Option<NonZeroU32>,
     /// Handles of a store, over all its components.
     pub(crate) max_handles: usize,
+    /// Sockets of a store, and of all stores; `None` is no limit.
+    pub(crate) max_sockets: Option<usize>,
+    pub(crate) max_sockets_total: Option<usize>,
+    /// Zero means no limit.
+    pub(crate) connect_timeout: Duration,
+    /// Whether an instance serves several connections.
+    pub(crate) shared: bool,
 }
 
 /// How instances inherit the standard streams of this process.
@@ -290,12 +345,16 @@ pub(crate) struct Granted {
     /// Whether the component has the standard streams of this process, except where
     /// `stdout` or `stderr` is set.
     pub(super) inherit_stdio: bool,
-    /// Bytes of each linear memory.
+    /// Bytes of an instance.
     pub(super) max_memory: usize,
     /// Zero means no limit.
     pub(super) max_compute: Duration,
     /// Handles of a store: of resources, streams and futures.
     pub(super) max_handles: usize,
+    /// Whether an instance serves several connections.
+    pub(super) shared: bool,
+    /// When the log last said that the component held up its connections.
+    pub(super) said_held: Arc<Seldom>,
     pub(super) advice: Advice,
 }
 

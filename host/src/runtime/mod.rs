@@ -1,6 +1,9 @@
 //! From a file to a running instance: everything that servers and programs share.
 
+mod backtrace;
+mod blocking;
 mod cache;
+mod calls;
 pub mod component;
 mod compute;
 mod delivery;
@@ -9,23 +12,31 @@ mod engine;
 mod error;
 mod file;
 mod grants;
+mod linker;
+mod memory;
 mod needs;
 mod output;
 mod printer;
 mod problem;
+mod seldom;
 mod source;
 mod store;
+mod ticker;
 mod trap;
+mod wasi_sockets;
 
 pub(crate) use component::one_line;
-pub use engine::{EPOCH, EngineOptions};
+pub use engine::EngineOptions;
 pub use error::LoadError;
 pub use grants::Grants;
 pub(crate) use grants::{Defaults, Granted, HANDLES, Stdio};
 pub use output::Output;
 pub use problem::Problem;
+pub(crate) use problem::TooManyCalls;
+pub(crate) use seldom::Seldom;
 pub(crate) use source::Loading;
 pub use source::Source;
 pub(crate) use store::State;
+pub use ticker::EPOCH;
 pub(crate) use trap::Trap;
 pub use trap::describe_trap;

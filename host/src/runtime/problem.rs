@@ -21,6 +21,10 @@ pub enum Problem {
     /// The component computed for this long without waiting, and trapped: see
     /// [`Grants::max_compute`](crate::Grants::max_compute).
     ComputeLimit(Duration),
+    /// This many calls of a shared instance went on long after their connections, and the
+    /// instance was ended: see
+    /// [`ServerBuilder::background_timeout`](crate::ServerBuilder::background_timeout).
+    BackgroundCalls(usize),
     /// The kernel has no memory mapping left for another instance (`ENOMEM`). Linux limits
     /// the mappings of a process by the sysctl `vm.max_map_count`, and each instance takes
     /// several.
@@ -34,6 +38,9 @@ impl Problem {
         let cause = error.root_cause();
         if let Some(&ComputedTooLong(limit)) = cause.downcast_ref() {
             return Some(Problem::ComputeLimit(limit));
+        }
+        if let Some(&TooManyCalls(calls)) = cause.downcast_ref() {
+            return Some(Problem::BackgroundCalls(calls));
         }
         let errno = cause.downcast_ref().and_then(io::Error::raw_os_error);
         (errno == Some(Errno::NOMEM.raw_os_error())).then_some(Problem::OutOfMappings)
@@ -53,6 +60,7 @@ impl fmt::Display for Problem {
         match self {
             Problem::Denied(denied) => write!(f, "denied: {denied}"),
             Problem::ComputeLimit(limit) => ComputedTooLong(*limit).fmt(f),
+            Problem::BackgroundCalls(calls) => TooManyCalls(*calls).fmt(f),
             Problem::OutOfMappings => {
                 let error = io::Error::from(Errno::NOMEM);
                 write!(f, "{error}: each instance takes some memory mappings")
@@ -65,3 +73,8 @@ impl fmt::Display for Problem {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("it computed for {} s without waiting", .0.as_secs_f64())]
 pub(super) struct ComputedTooLong(pub(super) Duration);
+
+/// The end of a shared instance with too many calls that go on after their connections.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{0} of its calls go on long after their connections")]
+pub(crate) struct TooManyCalls(pub(crate) usize);

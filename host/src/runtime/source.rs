@@ -11,7 +11,8 @@ use super::component::{
     provides_another_version, runs,
 };
 use super::engine::EngineOptions;
-use super::store::{State, linker};
+use super::linker::linker;
+use super::store::State;
 use super::{LoadError, file};
 
 /// Where a component comes from.

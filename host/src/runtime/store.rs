@@ -3,19 +3,22 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use wasmtime::component::{Linker, ResourceTable};
-use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use crate::tcp::{self, Denied, Policy, Registry, TcpCtx, TcpCtxView, TcpView};
+use crate::tcp::{Denied, Policy, Registry, SocketPlace, TcpCtx, TcpCtxView, TcpView};
 
 use super::Granted;
+use super::calls::{Calls, HELD};
 use super::compute::{Compute, Turns};
+use super::memory::Memory;
 
-/// How far a table may grow, in elements: far beyond what compilers emit for a program,
-/// and 4 MiB.
-const TABLE_ELEMENTS: usize = 512 * 1024;
+/// The part of an instance's memory that its handles may take, one in this many: a quarter, or
+/// half where many connections have their handles in one instance.
+const OWN_PART: usize = 4;
+const SHARED_PART: usize = 2;
 
 /// The data of a store.
 pub(crate) struct State {
@@ -24,8 +27,13 @@ pub(crate) struct State {
     grants: Arc<Granted>,
     /// Created when the component first uses WASI.
     wasi: Option<WasiCtx>,
-    limits: StoreLimits,
+    memory: Memory,
     compute: Compute,
+    /// The places of sockets of `wasi:sockets`: at least one for each open socket that the
+    /// guest made.
+    pub(super) wasi_sockets: Vec<SocketPlace>,
+    /// The calls that the guest has not finished.
+    pub(crate) calls: Calls,
 }
 
 impl Granted {
@@ -39,29 +47,65 @@ impl Granted {
         if let Some(registry) = registry {
             tcp = tcp.registry(registry.clone());
         }
+        let part = if self.shared { SHARED_PART } else { OWN_PART };
+        let memory = Memory::new(self.max_memory, self.max_handles, part);
+        let handles = memory.handles();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(handles);
         let state = State {
             tcp: tcp.build(),
-            table: ResourceTable::new(),
+            table,
             grants: self.clone(),
             wasi: None,
-            limits: StoreLimitsBuilder::new()
-                .memory_size(self.max_memory)
-                .table_elements(TABLE_ELEMENTS)
-                .build(),
+            memory,
             compute: Compute::new(self.max_compute),
+            calls: Calls::default(),
+            wasi_sockets: Vec::new(),
         };
         let mut store = Store::new(engine, state);
-        store.limiter(|state| &mut state.limits);
-        store.set_max_component_handles(self.max_handles);
+        store.limiter(|state| &mut state.memory);
+        store.set_max_component_handles(handles);
+        // A call copies its arguments: no more than what the guest's memory can hold.
+        store.set_hostcall_fuel(store.hostcall_fuel().min(self.max_memory));
         // A guest that computes on and on yields at every epoch.
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {
             let state = store.data_mut();
             let moved = state.tcp.moved();
-            state.compute.interrupted(moved)?;
+            if state.compute.interrupted(moved)? == HELD {
+                let peer = current_peer(&mut store);
+                store
+                    .data()
+                    .grants
+                    .log_held("computed without waiting", peer);
+            }
             Ok(UpdateDeadline::Yield(1))
         });
         store
+    }
+
+    /// Says in the log that the guest holds up all connections of its instance, if there may
+    /// be others.
+    pub(super) fn log_held(&self, how: &str, peer: Option<SocketAddr>) {
+        if !self.shared {
+            return;
+        }
+        let Some(more) = self.said_held.say() else {
+            return;
+        };
+        let peer = peer.map(tracing::field::display);
+        let time = HELD.as_secs();
+        tracing::warn!(
+            peer,
+            more,
+            "the service has {how} for {time} s; meanwhile the other connections of its \
+             instance wait"
+        );
+    }
+
+    /// Returns whether an instance serves several connections.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     fn wasi(self: &Arc<Self>) -> WasiCtx {
@@ -97,6 +141,12 @@ impl Granted {
     }
 }
 
+/// Returns the peer for which the guest works at the moment, as far as known.
+pub(super) fn current_peer(store: &mut StoreContextMut<'_, State>) -> Option<SocketAddr> {
+    let tasks: Vec<_> = store.async_call_stack().ok()?.collect();
+    store.data().calls.peer_of(&tasks)
+}
+
 /// Applies the policy to a call of `wasi:sockets`. An error is what to log, if anything.
 fn check(policy: &Policy, address: SocketAddr, usage: SocketAddrUse) -> Result<(), Option<Denied>> {
     let listens = |address| policy.may_listen(address);
@@ -122,17 +172,11 @@ fn check(policy: &Policy, address: SocketAddr, usage: SocketAddrUse) -> Result<(
     if allowed { Ok(()) } else { Err(denied) }
 }
 
-/// Makes a linker with everything that this host provides: the primitives, and WASI 0.3
-/// and 0.2.
-pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
-    let mut linker = Linker::new(engine);
-    tcp::add_to_linker(&mut linker)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    Ok(linker)
-}
-
 impl State {
+    pub(super) fn granted(&self) -> &Arc<Granted> {
+        &self.grants
+    }
+
     /// Returns the counter of the guest's turns, which runs the guest.
     pub(crate) fn turns(&self) -> Turns {
         self.compute.turns()

@@ -3,8 +3,10 @@
 use wasmtime::{Error, WasmBacktrace};
 
 use super::Problem;
+use super::backtrace::describe;
 
-/// Returns the cause of a trap in one line, then the call stack within the component.
+/// Returns the cause of a trap in one line, then the call stack within the component: its own
+/// functions, and how many there are of the standard library and the runtime.
 /// `advice` says what to do about a problem that an operator can solve, or nothing.
 ///
 /// The call stack of the host, which wasmtime's errors may carry as well, is left out: it
@@ -29,11 +31,11 @@ pub(crate) struct Trap {
 impl Trap {
     pub(crate) fn of(error: &Error) -> Self {
         let backtrace = error.downcast_ref::<WasmBacktrace>();
-        let backtrace = backtrace.map(ToString::to_string).unwrap_or_default();
+        let backtrace = backtrace.map(describe).unwrap_or_default();
         Trap {
             words: error.root_cause().to_string(),
             problem: Problem::of(error),
-            backtrace: backtrace.trim_end().to_owned(),
+            backtrace,
         }
     }
 

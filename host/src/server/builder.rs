@@ -14,7 +14,7 @@ use super::declaration::Contradiction;
 use super::dispatch::Isolation;
 use super::gate::proxy_protocol::ProxyProtocol;
 use super::gate::{self, AtLimit, Gate, Peers, Share};
-use super::instances::Instances;
+use super::instances::{Instances, Limits};
 use super::journal::Journal;
 use super::observer::{Observer, Observers};
 use super::tasks::Tasks;
@@ -30,10 +30,21 @@ const DEFAULTS: Defaults = Defaults {
     max_compute: Duration::from_secs(10),
     max_output: NonZeroU32::new(1 << 20),
     max_handles: HANDLES,
+    max_sockets: Some(SOCKETS),
+    max_sockets_total: None,
+    connect_timeout: Duration::from_secs(10),
+    shared: false,
 };
 
-/// The handles of a shared instance for each connection, if that is more.
-const HANDLES_PER_CONNECTION: usize = 64;
+/// The sockets that an instance for one connection may have of its own.
+const SOCKETS: usize = 64;
+
+/// The handles of an instance for one connection.
+const OWN_HANDLES: usize = 10_000;
+
+/// The handles of a shared instance for each connection, if that is more. The SDK takes about
+/// nine for an idle one.
+const HANDLES_PER_CONNECTION: usize = 32;
 
 /// How many more instances there are than connections: some instances are still being
 /// dropped while the next ones start.
@@ -48,6 +59,8 @@ pub struct ServerBuilder {
     workers: Option<NonZeroUsize>,
     gate: gate::Settings,
     timeouts: Timeouts,
+    max_instances: Option<NonZeroUsize>,
+    background: Option<Duration>,
     observers: Observers,
     name: Option<String>,
     grace: Duration,
@@ -72,6 +85,8 @@ impl Default for ServerBuilder {
                 handshake_timeout: Duration::from_secs(10),
             },
             timeouts: Timeouts::default(),
+            max_instances: None,
+            background: Some(Duration::from_secs(30)),
             observers: Observers::default(),
             name: None,
             grace: Duration::from_secs(10),
@@ -176,7 +191,32 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how long things may take on a connection (default: [`Timeouts::default`]).
+    /// Sets how long a service may go on after its connection has ended; `None` means no limit
+    /// (default: 30 s).
+    ///
+    /// An instance of its own is ended then. A call of a shared instance cannot be ended alone;
+    /// those that go on for longer are counted, see [`max_instances`](Self::max_instances).
+    #[must_use]
+    pub fn background_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.background = timeout;
+        self
+    }
+
+    /// Sets how many instances may exist at once with [`Isolation::Connection`] (default: as
+    /// many as connections). At the limit, a further connection is open, and served when an
+    /// instance has ended; with [`AtLimit::Refuse`] it is reset.
+    ///
+    /// With [`Isolation::Shared`], sets how many calls of one instance may go on for longer than
+    /// [`background_timeout`](Self::background_timeout). With one more, the instance ends as
+    /// after a trap: its connections are reset, and a new instance takes over.
+    #[must_use]
+    pub fn max_instances(mut self, instances: NonZeroUsize) -> Self {
+        self.max_instances = Some(instances);
+        self
+    }
+
+    /// Sets how long things may take on a connection (default: [`Timeouts::default`]), also on
+    /// those that the service makes or accepts itself.
     #[must_use]
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
@@ -274,17 +314,33 @@ impl ServerBuilder {
             .or(declared.map(Isolation::from))
             .unwrap_or_default();
         let connections = self.gate.max_connections;
-        let (pooled, max_handles) = match isolation {
-            Isolation::Connection => (connections.saturating_add(SPARE_INSTANCES), HANDLES),
+        let max_instances = self.max_instances.map_or(connections, NonZeroUsize::get);
+        let max_instances = max_instances.min(Semaphore::MAX_PERMITS);
+        let defaults = Defaults {
+            max_sockets_total: Some(connections),
+            ..DEFAULTS
+        };
+        let (pooled, defaults) = match isolation {
+            Isolation::Connection => {
+                let max_handles = OWN_HANDLES;
+                let defaults = Defaults {
+                    max_handles,
+                    ..defaults
+                };
+                (max_instances.saturating_add(SPARE_INSTANCES), defaults)
+            }
             Isolation::Shared => {
                 let handles = connections.saturating_mul(HANDLES_PER_CONNECTION);
-                (0, handles.max(HANDLES))
+                let defaults = Defaults {
+                    max_handles: handles.max(HANDLES),
+                    max_sockets: Some(connections),
+                    shared: true,
+                    ..defaults
+                };
+                (0, defaults)
             }
         };
-        let grants = self.grants.resolve(Defaults {
-            max_handles,
-            ..DEFAULTS
-        })?;
+        let grants = self.grants.resolve(defaults)?;
         let pooled = u32::try_from(pooled).unwrap_or(u32::MAX);
         let loaded = self.loading.load(&service, Kind::Service, pooled)?;
         let pre =
@@ -294,8 +350,18 @@ impl ServerBuilder {
         observers.log_to(Journal::of(self.name));
         let observers = Arc::new(observers);
         let tasks = Tasks::default();
-        let instances =
-            Instances::new(loaded.engine, pre, grants, observers.clone(), tasks.clone());
+        let limits = Limits {
+            instances: max_instances,
+            background: self.background,
+        };
+        let instances = Instances::new(
+            loaded.engine,
+            pre,
+            grants,
+            limits,
+            observers.clone(),
+            tasks.clone(),
+        );
         Ok(Server {
             gate: Arc::new(Gate::new(self.gate, observers, tasks.clone())),
             instances: Arc::new(instances),

@@ -4,7 +4,8 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::{self, error::SendError};
+use tokio::sync::oneshot;
 
 use super::instances::Instances;
 use super::places::Gauge;
@@ -62,6 +63,12 @@ impl Dispatcher {
         }
     }
 
+    /// Returns whether a connection could be served at once, or whether it would wait for an
+    /// instance to end.
+    pub(super) fn has_place(&self) -> bool {
+        !self.workers.is_empty() || self.instances.has_place()
+    }
+
     /// Gives a connection to the worker with the fewest, or to an instance of its own.
     /// Waits while the worker's queue is full.
     pub(super) async fn serve(&self, stream: Stream, mut visit: Visit) {
@@ -74,7 +81,9 @@ impl Dispatcher {
             Some(worker) => {
                 visit.places.load = Some(worker.load.count_one());
                 // Fails only when the server has been killed.
-                let _ = worker.queue.send((stream, visit)).await;
+                if let Err(SendError((stream, _))) = worker.queue.send((stream, visit)).await {
+                    stream.reset_on_close();
+                }
             }
         }
     }
@@ -96,7 +105,7 @@ fn shared(instances: &Arc<Instances>, count: Option<NonZeroUsize>) -> Arc<[Worke
         return threads;
     }
     let (worker, queue) = Worker::new();
-    let serve = instances.clone().serve_many(queue);
+    let serve = instances.clone().serve_many(queue, worker.load.clone());
     instances.tasks().spawn(serve);
     Arc::new([worker])
 }
@@ -125,8 +134,9 @@ impl Worker {
             // Nothing is sent: the thread drops the sender at its end.
             let _ = ended.await;
         });
+        let load = worker.load.clone();
         let serve = async move {
-            instances.clone().serve_many(queue).await;
+            instances.clone().serve_many(queue, load).await;
             // Gentle closes need this runtime until they are done, or cut short.
             instances.tasks().connections().empty().await;
         };

@@ -3,32 +3,64 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::mpsc;
-use wasmtime::component::Accessor;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc};
+use tokio::time::{sleep, timeout};
 use wasmtime::{Engine, Store};
 
-use super::journal::Journal;
+use super::call::{Handed, handle};
 use super::observer::Observers;
 use super::places::Gauge;
 use super::tasks::Tasks;
-use super::visit::Visit;
-use crate::runtime::{Granted, State, Trap};
-use crate::tcp::bindings::{HostWorld, HostWorldPre};
-use crate::tcp::{Connection, Ending, Stream};
+use super::visit::{Ended, Visit};
+use crate::runtime::{Granted, Seldom, State, TooManyCalls, Trap};
+use crate::tcp::bindings::HostWorldPre;
+use crate::tcp::{Ending, Stream};
+
+/// Limits on instances, and on what they do after their connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// How many instances exist at once, where each connection has its own; how many calls
+    /// of a shared instance go on after `background`.
+    pub(super) instances: usize,
+    /// How long a call goes on after its connection has ended; `None` is no limit.
+    pub(super) background: Option<Duration>,
+}
+
+/// Why an instance is ended that has outlasted its connection.
+enum Outlasted {
+    /// Its time is over.
+    Time,
+    /// Another connection needs its place.
+    Place,
+}
+
+/// How often a connection without a place asks for one.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Makes instances of the service, and runs them.
 pub(super) struct Instances {
     engine: Engine,
     pre: HostWorldPre<State>,
     grants: Arc<Granted>,
+    limits: Limits,
+    /// The places of instances that serve one connection each.
+    places: Semaphore,
+    /// Wakes the instance that has outlasted its connection for longest, when a connection
+    /// waits for a place.
+    wanted: Notify,
+    /// How many instances have outlasted their connections.
+    outlasting: Gauge,
     /// How many instances exist.
     count: Gauge,
     observers: Arc<Observers>,
     tasks: Tasks,
+    /// When the log last said that an instance was ended.
+    said_ended: Seldom,
 }
 
 impl Instances {
@@ -36,6 +68,7 @@ impl Instances {
         engine: Engine,
         pre: HostWorldPre<State>,
         grants: Granted,
+        limits: Limits,
         observers: Arc<Observers>,
         tasks: Tasks,
     ) -> Self {
@@ -43,9 +76,14 @@ impl Instances {
             engine,
             pre,
             grants: Arc::new(grants),
+            limits,
+            places: Semaphore::new(limits.instances),
+            wanted: Notify::new(),
+            outlasting: Gauge::default(),
             count: Gauge::default(),
             observers,
             tasks,
+            said_ended: Seldom::default(),
         }
     }
 
@@ -56,6 +94,16 @@ impl Instances {
     /// Returns how many instances exist.
     pub(super) fn count(&self) -> usize {
         self.count.get()
+    }
+
+    /// Returns whether an instance for one connection could start at once, or as soon as one
+    /// that has outlasted its connection is ended.
+    pub(super) fn has_place(&self) -> bool {
+        self.has_free_place() || self.outlasting.get() > 0
+    }
+
+    fn has_free_place(&self) -> bool {
+        self.places.available_permits() > 0
     }
 
     /// Waits until the lines that guests printed to the inherited streams are written, for
@@ -69,19 +117,87 @@ impl Instances {
         self.grants.store(&self.engine, Some(connections))
     }
 
-    /// Serves one connection with an instance of its own.
-    pub(super) async fn serve_one(&self, stream: Stream, visit: Visit) {
+    /// Waits until a connection has ended, and then for the time that its call may go on.
+    async fn overdue(&self, ended: Ended) {
+        ended.wait().await;
+        self.background().await;
+    }
+
+    /// Waits until a connection has ended, and then for the time that its instance may go on:
+    /// that is shorter when another connection needs the place.
+    async fn outlasted(&self, ended: Ended) -> Outlasted {
+        ended.wait().await;
+        let _counted = self.outlasting.count_one();
+        tokio::select! {
+            () = self.background() => Outlasted::Time,
+            () = self.displaced() => Outlasted::Place,
+        }
+    }
+
+    /// Waits until a connection needs the place of an instance that has outlasted its own.
+    async fn displaced(&self) {
+        loop {
+            self.wanted.notified().await;
+            // A connection that got its place meanwhile leaves its request behind.
+            if !self.has_free_place() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a place for an instance. At the limit, ends the one that has outlasted its
+    /// connection for longest.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Some(place);
+        }
+        // The same future throughout: it keeps its position in the line.
+        let mut place = pin!(self.places.acquire());
+        loop {
+            self.wanted.notify_one();
+            if let Ok(place) = timeout(ASK_AGAIN, &mut place).await {
+                // The semaphore is never closed.
+                return place.ok();
+            }
+        }
+    }
+
+    /// Waits for the time that a call may go on after its connection.
+    async fn background(&self) {
+        match self.limits.background {
+            Some(time) => sleep(time).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Serves one connection with an instance of its own. The connection waits, as an open
+    /// one that nobody reads, while there are as many instances as there may be.
+    pub(super) async fn serve_one(&self, stream: Stream, mut visit: Visit) {
         let peer = visit.peer();
+        let ended = visit.ended();
+        // Declared before the store, and so given back after it is dropped.
+        let _place;
         let mut store = self.store();
         let connection = match visit.open(stream, &store.data().tcp) {
-            Ok(connection) => connection,
+            Ok(connection) => Handed::new(connection),
             Err(error) => return self.observers.journal().lost(peer, &error),
+        };
+        _place = tokio::select! {
+            place = self.place() => place,
+            () = connection.failed() => return,
+            () = self.tasks.killed() => return,
         };
         let turns = store.data().turns();
         let _counted = self.count.count_one();
         let served = async {
             // Boxed, because the state is large and soon gone.
-            let instance = Box::pin(self.pre.instantiate_async(&mut store)).await?;
+            let instance = match Box::pin(self.pre.instantiate_async(&mut store)).await {
+                Ok(instance) => instance,
+                Err(error) => {
+                    connection.reset(Ending::Trapped);
+                    return Err(error);
+                }
+            };
             store
                 .run_concurrent(async |accessor| {
                     handle(
@@ -101,6 +217,7 @@ impl Instances {
         };
         let served = tokio::select! {
             served = turns.run(served) => served,
+            why = self.outlasted(ended) => return self.ended(store.data(), peer, why),
             () = self.tasks.killed() => return,
         };
         if let Err(error) = served {
@@ -108,15 +225,43 @@ impl Instances {
         }
     }
 
+    /// Ends an instance whose connection ended long ago: resets the connections that the
+    /// guest has made itself, whose peers could take FIN for a complete end.
+    fn ended(&self, state: &State, peer: SocketAddr, why: Outlasted) {
+        state.tcp.abort_all();
+        let Some(more) = self.said_ended.say() else {
+            return;
+        };
+        match why {
+            Outlasted::Time => {
+                let time = self.limits.background.unwrap_or_default().as_secs_f64();
+                tracing::warn!(%peer, more, "an instance still ran {time} s after its connection, and was ended");
+            }
+            Outlasted::Place => {
+                tracing::warn!(%peer, more, "an instance still ran after its connection, and was ended to make room for another");
+            }
+        }
+    }
+
     /// Serves the connections of a queue with one instance, which a new one follows if it
-    /// traps.
-    pub(super) async fn serve_many(self: Arc<Self>, mut queue: mpsc::Receiver<(Stream, Visit)>) {
+    /// traps. `load` counts the connections of the queue.
+    pub(super) async fn serve_many(
+        self: Arc<Self>,
+        mut queue: mpsc::Receiver<(Stream, Visit)>,
+        load: Gauge,
+    ) {
         loop {
             let mut store = self.store();
             let turns = store.data().turns();
             let served = tokio::select! {
-                served = turns.run(self.serve_until_trap(&mut store, &mut queue)) => served,
-                () = self.tasks.killed() => return,
+                served = turns.run(self.serve_until_trap(&mut store, &mut queue, &load)) => served,
+                () = self.tasks.killed() => {
+                    queue.close();
+                    while let Ok((stream, _visit)) = queue.try_recv() {
+                        stream.reset_on_close();
+                    }
+                    return;
+                }
             };
             match served {
                 Ok(()) => return,
@@ -134,6 +279,7 @@ impl Instances {
         &self,
         store: &mut Store<State>,
         queue: &mut mpsc::Receiver<(Stream, Visit)>,
+        load: &Gauge,
     ) -> Result<(), (SocketAddr, wasmtime::Error)> {
         // The instance begins with the first connection, so that a component that traps at
         // once is not instantiated over and over.
@@ -146,37 +292,35 @@ impl Instances {
             Ok(instance) => instance,
             Err(error) => {
                 let (stream, visit) = first;
-                // RST, which the peer cannot take for the end of a reply.
                 if let Ok(connection) = visit.open(stream, &store.data().tcp) {
-                    connection.socket().abort(Ending::Trapped);
+                    Handed::new(connection).reset(Ending::Trapped);
                 }
                 return Err((latest, error));
             }
         };
+        // The calls that go on long after their connections.
+        let overdue = Gauge::default();
         let served = store
             .run_concurrent(async |accessor| {
                 let mut calls = FuturesUnordered::new();
                 let mut next = Some(first);
                 loop {
-                    if let Some((stream, visit)) = next.take() {
+                    if let Some((stream, mut visit)) = next.take() {
                         let peer = visit.peer();
                         latest = peer;
+                        let ended = visit.ended();
                         let opened =
                             accessor.with(|mut store| visit.open(stream, &store.data_mut().tcp));
                         let connection = match opened {
-                            Ok(connection) => connection,
+                            Ok(connection) => Handed::new(connection),
                             Err(error) => {
                                 self.observers.journal().lost(peer, &error);
                                 continue;
                             }
                         };
-                        let call = handle(
-                            accessor,
-                            &instance,
-                            peer,
-                            connection,
-                            self.observers.journal(),
-                        );
+                        let journal = self.observers.journal();
+                        let call = handle(accessor, &instance, peer, connection, journal);
+                        let call = self.counted(call, ended, &overdue);
                         calls.push(async move { call.await.map_err(|error| (peer, error)) });
                     }
                     tokio::select! {
@@ -187,11 +331,24 @@ impl Instances {
                         },
                     }
                 }
-                while let Some(done) = calls.next().await {
-                    done?;
+                let rest = async {
+                    while let Some(done) = calls.next().await {
+                        done?;
+                    }
+                    poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                    Ok(())
+                };
+                let overdue = async {
+                    load.empty().await;
+                    self.background().await;
+                };
+                tokio::select! {
+                    rest = rest => rest,
+                    () = overdue => {
+                        accessor.with(|mut store| self.ended(store.data_mut(), latest, Outlasted::Time));
+                        Ok(())
+                    }
                 }
-                poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-                Ok(())
             })
             .await;
         match served {
@@ -199,6 +356,29 @@ impl Instances {
             // The trap came from work that the service did after a call had returned.
             Err(error) => Err((latest, error)),
         }
+    }
+
+    /// Runs a call of a shared instance, and counts it in `overdue` from the moment at which
+    /// it has gone on for too long after its connection. wasmtime cannot cancel one call.
+    ///
+    /// # Errors
+    /// If the call traps, or is one too many in `overdue`.
+    async fn counted(
+        &self,
+        call: impl Future<Output = wasmtime::Result<()>>,
+        ended: Ended,
+        overdue: &Gauge,
+    ) -> wasmtime::Result<()> {
+        tokio::pin!(call);
+        tokio::select! {
+            done = &mut call => return done,
+            () = self.overdue(ended) => {}
+        }
+        let _counted = overdue.count_one();
+        if overdue.get() >= self.limits.instances {
+            return Err(TooManyCalls(self.limits.instances).into());
+        }
+        call.await
     }
 
     /// Cleans up after a trap: resets the connections, which FIN would end as if the reply
@@ -213,31 +393,11 @@ impl Instances {
     }
 }
 
-/// Calls the service for one connection. An error is a trap; an error that the service
-/// returns is logged, and resets the connection.
-async fn handle(
-    accessor: &Accessor<State>,
-    instance: &HostWorld,
-    peer: SocketAddr,
-    connection: Connection,
-    journal: &Journal,
-) -> wasmtime::Result<()> {
-    let socket = Arc::downgrade(&connection.socket());
-    let connection = accessor.with(|mut store| store.data_mut().table.push(connection))?;
-    let handler = instance.halfopen_tcp_handler();
-    if let Err(message) = handler.call_handle(accessor, connection).await? {
-        journal.failed(peer, &message);
-        if let Some(socket) = socket.upgrade() {
-            socket.abort(Ending::ServiceFailed);
-        }
-    }
-    Ok(())
-}
-
 impl fmt::Debug for Instances {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Instances")
             .field("grants", &self.grants)
+            .field("limits", &self.limits)
             .field("count", &self.count)
             .finish_non_exhaustive()
     }

@@ -15,6 +15,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::tcp::{Acceptor, Timeouts};
 
 mod builder;
+mod call;
 mod declaration;
 mod dispatch;
 mod gate;

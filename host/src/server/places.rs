@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 /// The places of one connection. Dropping them gives them back.
 #[derive(Debug, Default)]
@@ -21,7 +21,13 @@ pub(super) struct Places {
 
 /// Counts things that exist at present. Clones are the same gauge.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gauge(Arc<AtomicUsize>);
+pub(super) struct Gauge(Arc<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    now: AtomicUsize,
+    emptied: Notify,
+}
 
 /// Counts one thing in a [`Gauge`], until it is dropped.
 #[derive(Debug)]
@@ -29,18 +35,31 @@ pub(super) struct Counted(Gauge);
 
 impl Gauge {
     pub(super) fn count_one(&self) -> Counted {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.now.fetch_add(1, Ordering::Relaxed);
         Counted(self.clone())
     }
 
     pub(super) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.0.now.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the count is zero.
+    pub(super) async fn empty(&self) {
+        loop {
+            let emptied = self.0.emptied.notified();
+            if self.0.now.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            emptied.await;
+        }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        if self.0.0.now.fetch_sub(1, Ordering::Release) == 1 {
+            self.0.0.emptied.notify_waiters();
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::oneshot;
 
 use super::journal::Journal;
 use super::observer::Observers;
@@ -29,6 +30,20 @@ pub(super) struct Visit {
     meter: Arc<Meter>,
     refusal: Option<Refusal>,
     observers: Arc<Observers>,
+    /// Dropped at the end of the visit, which is how others hear of it.
+    going_on: Option<oneshot::Sender<()>>,
+}
+
+/// The end of a visit, as others wait for it.
+#[derive(Debug)]
+pub(super) struct Ended(oneshot::Receiver<()>);
+
+impl Ended {
+    /// Waits until the connection has closed for good, and its places are free.
+    pub(super) async fn wait(self) {
+        // Nothing is ever sent: the visit drops the sender.
+        let _ = self.0.await;
+    }
 }
 
 impl Visit {
@@ -43,11 +58,20 @@ impl Visit {
             meter: Arc::new(Meter::new()),
             refusal: None,
             observers,
+            going_on: None,
         }
     }
 
     pub(super) fn journal(&self) -> &Journal {
         self.observers.journal()
+    }
+
+    /// Returns the end of the visit, to wait for. Only the last one that was asked for hears
+    /// of it.
+    pub(super) fn ended(&mut self) -> Ended {
+        let (going_on, ended) = oneshot::channel();
+        self.going_on = Some(going_on);
+        Ended(ended)
     }
 
     pub(super) fn peer(&self) -> SocketAddr {

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Socket;
+use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
+
+use super::waiters::Wait;
+use super::{Ending, Socket};
 
 /// A connection as the guest holds it: the socket, and which of its directions the guest
 /// has taken. Each direction can be taken once.
@@ -24,6 +27,28 @@ impl Connection {
 
     pub(crate) fn socket(&self) -> Arc<Socket> {
         self.socket.clone()
+    }
+
+    /// Waits until the connection fails, before a guest has it. Never resolves if it does not.
+    pub(crate) async fn failed(&self) {
+        self.socket.failed(Wait::Received).await;
+    }
+
+    /// Passes the connection to a guest, whose resources are in `table`.
+    ///
+    /// # Errors
+    /// If the table is full. The connection is then reset: the peer could take FIN, which
+    /// dropping the connection sends, for the end of a reply (rule C4).
+    pub(crate) fn push(
+        self,
+        table: &mut ResourceTable,
+    ) -> Result<Resource<Self>, ResourceTableError> {
+        // The table drops what it has no room for. After this placeholder it has room.
+        let room = table
+            .push(())
+            .inspect_err(|_| self.socket.abort(Ending::Trapped))?;
+        table.delete(room)?;
+        table.push(self)
     }
 
     /// Takes the receiving direction; `None` if it is taken already.

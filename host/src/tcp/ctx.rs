@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +12,10 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 
 use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
 use super::listener::no_delay;
-use super::{Attachment, Connection, Denied, Ending, Policy, Registry, Socket, Stream};
+use super::{
+    Attachment, Connection, Denied, Ending, Meter, Policy, Quota, Registry, Socket, SocketPlace,
+    Sockets, Stream,
+};
 use crate::noise::{Noise, caught};
 
 /// The state of the primitives in one store: what its guest may do, and which connections
@@ -26,6 +30,8 @@ pub struct TcpCtx {
     connections: Registry,
     /// A registry that the connections are entered into as well.
     outer: Option<Registry>,
+    quota: Quota,
+    connect_timeout: Option<Duration>,
     /// Cancelled when the guest's listeners have to close.
     stopping: CancellationToken,
 }
@@ -117,6 +123,38 @@ impl TcpCtx {
         Ok(Connection::new(socket))
     }
 
+    /// Takes over a stream that the guest has made or accepted itself, with its place among
+    /// the guest's sockets.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(super) fn open_own(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        place: SocketPlace,
+    ) -> io::Result<Connection> {
+        no_delay(&stream);
+        let attachment = Attachment {
+            // The limits on time hold for these connections as well. Their bytes are not
+            // those of a peer.
+            meter: Arc::new(Meter::of_guest()),
+            peer_session: None,
+            guard: Box::new(place),
+        };
+        self.open(Stream::Plain(stream), Some(remote), Some(attachment))
+    }
+
+    /// The limit on the guest's own sockets.
+    pub(crate) fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    /// How long connecting may take; `None` is no limit but the kernel's.
+    pub(crate) fn connect_timeout(&self) -> Option<Duration> {
+        self.connect_timeout
+    }
+
     pub(super) fn policy(&self) -> &Policy {
         &self.policy
     }
@@ -153,6 +191,9 @@ pub struct TcpCtxBuilder {
     on_denied: OnDenied,
     noise: CtxNoise,
     outer: Option<Registry>,
+    max_sockets: Option<usize>,
+    all_sockets: Option<Sockets>,
+    connect_timeout: Option<Duration>,
 }
 
 impl TcpCtxBuilder {
@@ -174,6 +215,30 @@ impl TcpCtxBuilder {
         self
     }
 
+    /// Limits the sockets that the guest has of its own: listeners, and connections that it
+    /// has made or accepted (default: no limit). At the limit, listening and connecting fail
+    /// with [`ErrorCode::Other`](super::ErrorCode::Other), and accepting waits.
+    #[must_use]
+    pub fn max_sockets(mut self, sockets: usize) -> Self {
+        self.max_sockets = Some(sockets);
+        self
+    }
+
+    /// Limits how long connecting may take; the guest sees
+    /// [`ErrorCode::Timeout`](super::ErrorCode::Timeout). Default: no limit but the kernel's,
+    /// which on Linux is about two minutes.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// Limits the sockets of all stores that are built with the same `sockets`.
+    pub(crate) fn all_sockets(mut self, sockets: Sockets) -> Self {
+        self.all_sockets = Some(sockets);
+        self
+    }
+
     /// Enters the connections into `outer` as well as into the store's own registry.
     pub(crate) fn registry(mut self, outer: Registry) -> Self {
         self.outer = Some(outer);
@@ -189,6 +254,11 @@ impl TcpCtxBuilder {
             noise: self.noise.0,
             connections: Registry::default(),
             outer: self.outer,
+            quota: Quota {
+                own: self.max_sockets.map(Sockets::new),
+                all: self.all_sockets,
+            },
+            connect_timeout: self.connect_timeout,
             stopping: CancellationToken::new(),
         }
     }

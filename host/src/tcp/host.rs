@@ -6,20 +6,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use socket2::TcpKeepalive;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use wasmtime::component::{Access, Accessor, FutureReader, Resource, StreamReader};
 
 use super::address::{check_local, check_remote};
 use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
-use super::listener::no_delay;
 use super::pump::pump;
 use super::receive::Receiver;
 use super::send::Sender;
 use super::waiters::Wait;
 use super::{
-    Connection, Denied, Ending, ErrorCode, Listener, Socket, Stream, Tcp, TcpCtx, TcpCtxView,
+    Connection, Denied, Ending, ErrorCode, Listener, Socket, SocketPlace, Tcp, TcpCtx, TcpCtxView,
 };
 
 /// The result of setting an option, and of the future of a direction.
@@ -181,7 +182,8 @@ impl listeners::HostListener for TcpCtxView<'_> {
         };
         let listener = valid
             .and_then(|()| may_listen(self.ctx, address))
-            .and_then(|()| Ok(Listener::bind(address, options.backlog)?));
+            .and_then(|()| self.ctx.quota().try_take())
+            .and_then(|place| Ok(Listener::bind(address, options.backlog, place)?));
         Ok(match listener {
             Ok(listener) => Ok(self.table.push(listener)?),
             Err(error) => Err(error),
@@ -206,13 +208,15 @@ impl<T: Send + 'static> listeners::HostListenerWithStore<T> for Tcp {
         accessor: &Accessor<T, Self>,
         listener: Resource<Listener>,
     ) -> wasmtime::Result<Result<Resource<Connection>, ErrorCode>> {
-        let (queue, stopping, noise) = accessor.with(|mut store| -> wasmtime::Result<_> {
-            let view = store.get();
-            let queue = view.table.get(&listener)?.queue();
-            Ok((queue, view.ctx.stopping(), view.ctx.noise()))
-        })?;
-        match queue.accept(stopping, &noise).await {
-            Ok((stream, remote)) => push(accessor, stream, remote).map(Ok),
+        let (queue, quota, stopping, noise) =
+            accessor.with(|mut store| -> wasmtime::Result<_> {
+                let view = store.get();
+                let queue = view.table.get(&listener)?.queue();
+                let ctx = view.ctx;
+                Ok((queue, ctx.quota().clone(), ctx.stopping(), ctx.noise()))
+            })?;
+        match queue.accept(quota, stopping, &noise).await {
+            Ok((stream, remote, place)) => push(accessor, stream, remote, place).map(Ok),
             Err(error) => {
                 noise.log(|| tracing::error!("a listener has failed and accepts no more: {error}"));
                 Ok(Err(ErrorCode::InvalidState))
@@ -230,13 +234,24 @@ impl<T: Send + 'static> outbound::HostWithStore<T> for Tcp {
     ) -> wasmtime::Result<Result<Resource<Connection>, ErrorCode>> {
         let address = SocketAddr::from(remote_address);
         let allowed = accessor.with(|mut store| {
-            check_remote(address).and_then(|()| may_connect(store.get().ctx, address))
+            let ctx = store.get().ctx;
+            check_remote(address)?;
+            may_connect(ctx, address)?;
+            Ok((ctx.quota().try_take()?, ctx.connect_timeout()))
         });
-        if let Err(error) = allowed {
-            return Ok(Err(error));
-        }
-        match TcpStream::connect(address).await {
-            Ok(stream) => push(accessor, stream, address).map(Ok),
+        let (place, limit) = match allowed {
+            Ok(allowed) => allowed,
+            Err(error) => return Ok(Err(error)),
+        };
+        let connecting = TcpStream::connect(address);
+        let connected = match limit {
+            Some(limit) => timeout(limit, connecting)
+                .await
+                .unwrap_or_else(|_| Err(Errno::TIMEDOUT.into())),
+            None => connecting.await,
+        };
+        match connected {
+            Ok(stream) => push(accessor, stream, address, place).map(Ok),
             // connect(2) reports EADDRNOTAVAIL when all ephemeral ports are in use.
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                 Ok(Err(ErrorCode::AddressInUse))
@@ -266,11 +281,11 @@ fn push<T: Send + 'static>(
     accessor: &Accessor<T, Tcp>,
     stream: TcpStream,
     remote: SocketAddr,
+    place: SocketPlace,
 ) -> wasmtime::Result<Resource<Connection>> {
-    no_delay(&stream);
     accessor.with(|mut store| {
         let view = store.get();
-        let connection = view.ctx.open(Stream::Plain(stream), Some(remote), None)?;
-        Ok(view.table.push(connection)?)
+        let connection = view.ctx.open_own(stream, remote, place)?;
+        Ok(connection.push(view.table)?)
     })
 }

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use super::{Quota, SocketPlace};
 use crate::noise::{Noise, quietly};
 
 /// The default backlog, which is Node's. Linux caps it at `net.core.somaxconn`.
@@ -140,18 +141,34 @@ pub struct Listener {
 /// `None` once the host has closed the listener. The lock is fair, so calls of `accept`
 /// are served in order (rule L6).
 #[derive(Clone, Debug)]
-pub(super) struct Queue(Arc<Mutex<Option<TcpListener>>>);
+pub(super) struct Queue(Arc<Mutex<Option<Listening>>>);
+
+/// A listening socket, and its place among the guest's sockets.
+#[derive(Debug)]
+struct Listening {
+    socket: TcpListener,
+    _place: SocketPlace,
+}
 
 impl Listener {
     /// Binds and listens; see [`bind`].
     ///
     /// # Errors
     /// The errors of [`bind`] and of getsockname(2).
-    pub(super) fn bind(address: SocketAddr, backlog: Option<u32>) -> io::Result<Self> {
+    pub(super) fn bind(
+        address: SocketAddr,
+        backlog: Option<u32>,
+        place: SocketPlace,
+    ) -> io::Result<Self> {
         let socket = bind(address, backlog)?;
+        let address = socket.local_addr()?;
+        let listening = Listening {
+            socket,
+            _place: place,
+        };
         Ok(Listener {
-            address: socket.local_addr()?,
-            queue: Queue(Arc::new(Mutex::new(Some(socket)))),
+            address,
+            queue: Queue(Arc::new(Mutex::new(Some(listening)))),
         })
     }
 
@@ -165,7 +182,8 @@ impl Listener {
 }
 
 impl Queue {
-    /// Accepts the next connection, and waits out temporary failures. Once `stopping` is
+    /// Accepts the next connection once `quota` has a place for it, and waits out temporary
+    /// failures. Once `stopping` is
     /// cancelled, closes the listener and never returns: to the guest it looks as if no
     /// peer connects.
     ///
@@ -173,13 +191,19 @@ impl Queue {
     /// If the listener has failed.
     pub(super) async fn accept(
         self,
+        quota: Quota,
         stopping: CancellationToken,
         noise: &Arc<Noise>,
-    ) -> io::Result<(TcpStream, SocketAddr)> {
+    ) -> io::Result<(TcpStream, SocketAddr, SocketPlace)> {
         let mut listener = self.0.lock().await;
         if let Some(listening) = &*listener {
+            let accept = async {
+                let place = quota.take().await;
+                let (stream, peer) = accept(&listening.socket, noise).await?;
+                Ok((stream, peer, place))
+            };
             tokio::select! {
-                accepted = accept(listening, noise) => return accepted,
+                accepted = accept => return accepted,
                 () = stopping.cancelled() => {}
             }
         }

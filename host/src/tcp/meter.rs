@@ -22,6 +22,8 @@ pub(crate) struct Meter {
     /// Whether data waits to be sent and the kernel does not accept it.
     stalled: AtomicBool,
     ending: OnceLock<Ending>,
+    /// Whether the peer is one that the guest chose, and not a peer of the host.
+    of_guest: bool,
     last_check: Mutex<Check>,
 }
 
@@ -65,6 +67,7 @@ impl Meter {
             first_end: AtomicU8::new(0),
             stalled: AtomicBool::new(false),
             ending: OnceLock::new(),
+            of_guest: false,
             last_check: Mutex::new(Check {
                 received: 0,
                 sent: 0,
@@ -79,6 +82,19 @@ impl Meter {
                 stalled_since: now,
             }),
         }
+    }
+
+    /// A meter for a connection that the guest makes or accepts itself.
+    pub(crate) fn of_guest() -> Self {
+        Meter {
+            of_guest: true,
+            ..Meter::new()
+        }
+    }
+
+    /// Whether the guest has made or accepted the connection itself.
+    pub(crate) fn is_of_guest(&self) -> bool {
+        self.of_guest
     }
 
     /// The time since the connection began.

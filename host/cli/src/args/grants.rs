@@ -23,9 +23,10 @@ pub(crate) struct GuestArgs {
         hide_short_help = true
     )]
     pub(crate) env: Vec<(String, String)>,
-    /// Limits each linear memory of an instance, in MiB
+    /// Limits the memory of an instance, in MiB
     ///
-    /// The component's request for more memory fails.
+    /// Counts linear memories, tables, and what is set aside for handles. The component's
+    /// request for more memory fails.
     #[arg(
         long,
         value_name = "MIB",

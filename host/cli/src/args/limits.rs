@@ -1,6 +1,6 @@
 //! The limits of a service: connections, time, computing and output.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -100,6 +100,49 @@ pub(crate) struct LimitArgs {
         hide_short_help = true
     )]
     max_age: Duration,
+    /// Ends an instance this many seconds after its connection has ended
+    ///
+    /// Until then its service may finish what it does for the connection. A call of a shared
+    /// instance cannot be ended alone: --max-instances limits those that go on. 0 means no
+    /// limit.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "30",
+        value_parser = seconds,
+        hide_short_help = true
+    )]
+    background_timeout: Duration,
+    /// Limits the instances, or the calls that outlast their connections
+    ///
+    /// Where each connection has an instance, further connections wait for one to end; with
+    /// --at-limit refuse they are reset. A shared instance ends, like after a trap, when
+    /// this many of its calls have outlasted --background-timeout.
+    /// [default: as many as --max-connections]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    max_instances: Option<NonZeroUsize>,
+    /// Limits the sockets that an instance opens itself
+    ///
+    /// Counts listeners, and connections that the service makes or accepts itself. Further
+    /// calls fail. [default: 64; --max-connections for a shared instance]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    max_sockets: Option<NonZeroUsize>,
+    /// Limits the sockets that all instances of the service open themselves
+    ///
+    /// [default: as many as --max-connections]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    max_sockets_total: Option<NonZeroUsize>,
+    /// Limits how long the service's own connecting takes, in seconds
+    ///
+    /// The service then sees `timeout`. 0 means no limit but the system's.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "10",
+        value_parser = seconds,
+        hide_short_help = true
+    )]
+    connect_timeout: Duration,
     /// Limits computing without a pause, in seconds
     ///
     /// A service that computes for longer without waiting or moving data traps. 0 means no
@@ -138,7 +181,11 @@ impl LimitArgs {
             .max_connections(self.max_connections)
             .max_arriving(self.max_arriving())
             .at_limit(self.at_limit.into())
-            .timeouts(timeouts);
+            .timeouts(timeouts)
+            .background_timeout(limit(self.background_timeout));
+        if let Some(most) = self.max_instances {
+            server = server.max_instances(most);
+        }
         if let Some(most) = self.max_connections_per_peer {
             server = server.max_connections_per_peer(NonZeroU32::new(most));
         }
@@ -162,9 +209,17 @@ impl LimitArgs {
 
     /// Limits the instances of a service.
     pub(crate) fn limit(&self, grants: Grants) -> Grants {
-        grants
+        let mut grants = grants
             .max_compute(self.max_compute)
             .max_output(NonZeroU32::new(self.max_output * 1024))
+            .connect_timeout(self.connect_timeout);
+        if let Some(most) = self.max_sockets {
+            grants = grants.max_sockets(most.get());
+        }
+        if let Some(most) = self.max_sockets_total {
+            grants = grants.max_sockets_total(most.get());
+        }
+        grants
     }
 }
 

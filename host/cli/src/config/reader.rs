@@ -349,7 +349,7 @@ mod tests {
             workers = 2\n";
         let mistakes = mistakes(text);
         let lines: Vec<_> = mistakes.iter().map(|(line, _)| *line).collect();
-        assert_eq!(lines, [1, 3, 4, 5, 6, 8], "{mistakes:?}");
+        assert_eq!(lines, [1, 3, 4, 5, 6, 9], "{mistakes:?}");
         for (index, part) in [
             "did you mean `watch`?",
             "number of seconds",

@@ -257,6 +257,10 @@ impl Gate {
     }
 
     async fn dispatch(&self, stream: Stream, visit: Visit, dispatcher: &Dispatcher) {
+        if self.room.refuses() && !dispatcher.has_place() {
+            stream.reset_on_close();
+            return visit.refuse(Refusal::Full);
+        }
         self.accepted.fetch_add(1, Ordering::Relaxed);
         visit.accepted();
         dispatcher.serve(stream, visit).await;

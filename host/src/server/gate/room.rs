@@ -69,6 +69,11 @@ impl Room {
         }
     }
 
+    /// Returns whether connections beyond the limit are refused.
+    pub(super) fn refuses(&self) -> bool {
+        self.at_limit == AtLimit::Refuse
+    }
+
     /// Takes a place for an accepted connection. At the limit, this refuses it, waits, or
     /// makes room.
     pub(super) async fn take(&self) -> Result<OwnedSemaphorePermit, Refusal> {

@@ -235,7 +235,9 @@ impl Member for Socket {
             traffic.open += 1;
         }
         drop(state);
-        if let Some(meter) = self.state.meter() {
+        if let Some(meter) = self.state.meter()
+            && !meter.is_of_guest()
+        {
             let (received, sent) = meter.bytes();
             traffic.received += received;
             traffic.sent += sent;
