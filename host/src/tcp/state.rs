@@ -9,9 +9,10 @@ use super::{Ending, ErrorCode, Meter, Side};
 
 /// The state of a connection, recorded in its meter as it changes.
 ///
-/// The kernel reports a socket error once; later reads return EOF. Any call other than a
-/// read that may consume the error holds this lock until the error is recorded, and the
-/// reader checks here before treating EOF as FIN.
+/// The kernel reports a socket error once; later reads return EOF, and later writes EPIPE.
+/// Any call that may consume the error holds this lock until the error is recorded, or a
+/// lock of the transport that all of them take. The reader checks here before treating EOF
+/// as FIN.
 #[derive(Debug)]
 pub(super) struct State {
     directions: Mutex<Directions<ErrorCode>>,

@@ -174,8 +174,12 @@ impl Socket {
     /// Waits until there is something to receive: data, the end or an error.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(poll_turn(cx));
-        let readable = |live: &Live, cx: &mut Context<'_>| live.transport.poll_readable(cx);
-        self.poll_live(cx, Wait::Receive, readable).map(|_| ())
+        let readable =
+            |live: &Live, cx: &mut Context<'_>| live.transport.poll_readable(cx, &self.state);
+        if let Some(Err(_)) = ready!(self.poll_live(cx, Wait::Receive, readable)) {
+            self.settle();
+        }
+        Poll::Ready(())
     }
 
     /// Receives into `buffer`, which must not be empty; 0 is the peer's FIN.
@@ -188,7 +192,9 @@ impl Socket {
         buffer: &mut [u8],
     ) -> Poll<Result<usize, ErrorCode>> {
         ready!(poll_turn(cx));
-        let receive = |live: &Live, cx: &mut Context<'_>| live.transport.poll_receive(cx, buffer);
+        let receive = |live: &Live, cx: &mut Context<'_>| {
+            live.transport.poll_receive(cx, buffer, &self.state)
+        };
         Poll::Ready(match ready!(self.poll_live(cx, Wait::Receive, receive)) {
             Some(Ok(0)) => self.receive_end().map(|()| 0),
             Some(Ok(length)) => {
@@ -198,7 +204,6 @@ impl Socket {
                 Ok(length)
             }
             Some(Err(error)) => {
-                let error = self.state.lock().fail(error);
                 // Everything that had arrived before is received.
                 self.release();
                 Err(error)

@@ -279,6 +279,25 @@ async fn a_reset_leaves_what_arrived_before() {
 }
 
 #[tokio::test]
+async fn a_reset_is_reported_though_waiting_for_data_has_met_it() {
+    let opened = secure();
+    let peer = &opened.peer.sock;
+    SockRef::from(peer)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(opened.peer);
+    let readable = poll_fn(|cx| opened.socket.poll_readable(cx));
+    soon(readable).await;
+    let mut buffer = [0; 64];
+    let received = poll_fn(|cx| opened.socket.poll_receive(cx, &mut buffer)).await;
+    assert!(
+        matches!(received, Err(ErrorCode::ConnectionReset)),
+        "{received:?}"
+    );
+    soon(opened.guard).await.unwrap_err();
+}
+
+#[tokio::test]
 async fn a_failed_sink_ends_a_pump_whose_source_is_idle() {
     let (source, sink) = (plain(), plain());
     let ((end, received), (done, sent)) = (oneshot::channel(), oneshot::channel());

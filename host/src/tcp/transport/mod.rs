@@ -85,34 +85,43 @@ impl Transport {
         }
     }
 
-    /// Waits until there is something to receive: data, the end or an error.
-    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits until there is something to receive: data or the end.
+    ///
+    /// # Errors
+    /// If the connection has failed, and waiting has met that. The error is recorded in
+    /// `state`, as everywhere below.
+    pub(super) fn poll_readable(
+        &self,
+        cx: &mut Context<'_>,
+        state: &State,
+    ) -> Poll<Result<(), ErrorCode>> {
         match self {
-            // The next read reports an error of the readiness itself as well.
-            Transport::Plain(halves) => halves.stream().poll_read_ready(cx).map(|_| ()),
-            Transport::Tls(secure) => secure.poll_readable(cx),
+            // The next read reports an error, also one of the readiness itself.
+            Transport::Plain(halves) => halves.stream().poll_read_ready(cx).map(|_| Ok(())),
+            Transport::Tls(secure) => secure.poll_readable(cx, state),
         }
     }
 
     /// Receives into `buffer`; 0 is EOF: the peer's FIN, or its `close_notify`.
     ///
     /// # Errors
-    /// If the connection has failed. The error is not recorded.
+    /// If the connection has failed.
     pub(super) fn poll_receive(
         &self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
+        state: &State,
     ) -> Poll<Result<usize, ErrorCode>> {
         match self {
-            Transport::Plain(halves) => halves.poll_receive(cx, buffer),
-            Transport::Tls(secure) => secure.poll_receive(cx, buffer),
+            Transport::Plain(halves) => halves.poll_receive(cx, buffer, state),
+            Transport::Tls(secure) => secure.poll_receive(cx, buffer, state),
         }
     }
 
     /// Whether EOF is what the next [`poll_receive`](Self::poll_receive) returns.
     ///
     /// # Errors
-    /// If the connection has failed. The error is recorded in `state`.
+    /// If the connection has failed.
     pub(super) fn at_end(&self, state: &State) -> Result<bool, ErrorCode> {
         match self {
             Transport::Plain(halves) => halves.at_end(state),
@@ -144,7 +153,7 @@ impl Transport {
     /// [`abandon_send`](Self::abandon_send) comes first.
     ///
     /// # Errors
-    /// If the connection has failed. The error is recorded in `state`, as everywhere below.
+    /// If the connection has failed.
     pub(super) fn poll_send(
         &self,
         cx: &mut Context<'_>,

@@ -38,10 +38,13 @@ impl Halves {
         self.sending.as_ref()
     }
 
+    /// Receives under the lock of `state`, like [`poll_send`](Self::poll_send): whoever sends
+    /// after a read has consumed the socket's error finds EPIPE instead.
     pub(super) fn poll_receive(
         &self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
+        state: &State,
     ) -> Poll<Result<usize, ErrorCode>> {
         // No code panics while it holds the lock.
         let mut receiving = self
@@ -49,11 +52,15 @@ impl Halves {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         loop {
+            if let Err(error) = ready!(self.stream().poll_read_ready(cx)) {
+                return Poll::Ready(Err(state.lock().fail(error.into())));
+            }
+            let mut state = state.lock();
             let mut filled = ReadBuf::new(buffer);
             match ready!(Pin::new(&mut *receiving).poll_read(cx, &mut filled)) {
                 Ok(()) => return Poll::Ready(Ok(filled.filled().len())),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error.into())),
+                Err(error) => return Poll::Ready(Err(state.fail(error.into()))),
             }
         }
     }

@@ -70,15 +70,22 @@ impl Secure {
 
     // --- Receiving -------------------------------------------------------------
 
-    /// Waits until there is something to receive: data, the end or an error.
-    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits until there is something to receive: data or the end.
+    ///
+    /// # Errors
+    /// If the connection has failed: the kernel does not report that to the next read again.
+    /// The error is recorded in `state`.
+    pub(super) fn poll_readable(
+        &self,
+        cx: &mut Context<'_>,
+        state: &State,
+    ) -> Poll<Result<(), ErrorCode>> {
         let mut session = self.session();
         while session.decrypted().is_none() {
-            if ready!(self.poll_read_records(cx, &mut session)).is_err() {
-                break;
-            }
+            let read = ready!(self.poll_read_records(cx, &mut session));
+            read.map_err(|error| state.lock().fail(error))?;
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 
     /// Receives into `buffer`; 0 is the peer's `close_notify`.
@@ -86,16 +93,19 @@ impl Secure {
         &self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],
+        state: &State,
     ) -> Poll<Result<usize, ErrorCode>> {
         let mut session = self.session();
-        loop {
+        let mut receive = || loop {
             match session.tls.reader().read(buffer) {
                 Ok(length) => return Poll::Ready(Ok(length)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(end_of_session(error))),
             }
             ready!(self.poll_read_records(cx, &mut session))?;
-        }
+        };
+        // Under the lock of the session, without which nobody sends.
+        receive().map_err(|error| state.lock().fail(error))
     }
 
     /// Whether the peer's `close_notify` has come, and nothing before it is left to be read.

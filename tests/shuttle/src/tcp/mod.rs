@@ -1,11 +1,5 @@
 //! The files of `host/src/tcp` that make up a socket, and what they need of the others.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "the files are meant for another crate"
-)]
-
 #[path = "../../../../host/src/tcp/activity.rs"]
 mod activity;
 mod closing;
