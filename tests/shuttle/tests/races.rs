@@ -223,7 +223,7 @@ fn handles_that_are_dropped_while_the_connection_ends_end_it_once() {
         let connection = Connection::open();
         let outside = connection.outside();
         let kernel = connection.kernel.clone();
-        let reader = connection.start(|connection| drop(connection));
+        let reader = connection.start(drop);
         let writer = connection.start(|connection| drop(connection.finish()));
         let registry = connection.start(|connection| connection.enforce());
         let aborting = connection.start(|connection| connection.abort(Ending::Reset));

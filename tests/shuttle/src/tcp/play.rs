@@ -109,7 +109,6 @@ impl Connection {
     }
 
     /// Receives to the end. Returns what came, and how it ended.
-    #[must_use]
     pub fn receive_all(&self) -> (Vec<u8>, Result<(), ErrorCode>) {
         let mut received = Vec::new();
         loop {
@@ -128,7 +127,6 @@ impl Connection {
     /// # Panics
     ///
     /// If it has to wait.
-    #[must_use]
     pub fn receive_again(&self) -> Result<usize, ErrorCode> {
         let cx = &mut std::task::Context::from_waker(Waker::noop());
         match self.socket.poll_receive(cx, &mut [0; 4]) {
