@@ -6,8 +6,13 @@
 //!
 //! The wire is a TUN device in a network namespace of its own, so the test needs `unshare`,
 //! `ip`, `/dev/net/tun`, and root. It plays 300 seeds, or `HALFOPEN_NETWORK_SEEDS`, some
-//! thousand a minute; `HALFOPEN_SEED` repeats it. The kernel's timers are real, so the same
+//! five thousand a minute; `HALFOPEN_SEED` repeats it. The kernel's timers are real, so the same
 //! seed gives the same weather, and not always the same packets.
+//!
+//! turmoil-net 0.1, a simulated kernel, does not carry the server. Its streams have no
+//! descriptor (`AsFd`), so no linger, shutdown, AF_UNSPEC, FIONREAD or SIOCOUTQ; no readiness
+//! (`poll_read_ready`, `ready`, `try_io`), no `SO_ERROR`, no conversion from and to std. It
+//! lives on one thread. And a reset there discards what had arrived, against rule R3.
 
 #![allow(clippy::print_stdout, reason = "a test prints what it did")]
 
