@@ -32,6 +32,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use halfopen_tests::client::Client;
 use halfopen_tests::each::trial;
 use halfopen_tests::runner::{Binaries, guest_path};
 use halfopen_tests::server::{Server, command};
@@ -102,6 +103,9 @@ fn inside() -> Result<()> {
         serve(&binaries, "connection", &[])?,
         serve(&binaries, "shared", &["--allow-half-open"])?,
     ];
+    // The first connection opens what is opened once: the image of the component's memory is
+    // a descriptor.
+    let warm = servers.each_ref().map(warm_up);
     let descriptors = servers.each_ref().map(Server::descriptors);
     let ports = servers.each_ref().map(|server| server.address().port());
     let relay = Relay::new(tun, &ports);
@@ -145,12 +149,29 @@ fn inside() -> Result<()> {
         lines.extend(stopped.stdout);
         lines.extend(stopped.stderr);
     }
+    for port in warm {
+        let port = port?;
+        let (event, report) = (format!("{port} "), format!(":{port} "));
+        lines.retain(|line| !line.starts_with(&event) && !line.contains(&report));
+    }
     let summary = laws::check(&played, &lines, &relay.forged())?;
     println!(
         "{seeds} seeds in {seconds:.0} s: {summary}; {}; HALFOPEN_SEED={seed}",
         relay.summary()
     );
     Ok(())
+}
+
+/// Makes a connection that the weather does not touch. Returns the client's port.
+fn warm_up(server: &Server) -> Result<u16> {
+    let mut client = Client::connect(server.address())?;
+    client.send(b"we")?;
+    client.fin()?;
+    client.end()?;
+    let port = client.address()?.port();
+    // The report comes last.
+    server.logged(&format!(":{port} "))?;
+    Ok(port)
 }
 
 /// Starts a server with the test service `cases`, whose lines name the peer.

@@ -97,7 +97,10 @@ impl Tun {
     pub(super) fn write(&self, packet: &[u8]) -> Result<()> {
         // The device takes a packet whole or not at all.
         let written = (&self.0).write(packet)?;
-        ensure!(written == packet.len(), "the device took a part of a packet");
+        ensure!(
+            written == packet.len(),
+            "the device took a part of a packet"
+        );
         Ok(())
     }
 }
