@@ -98,14 +98,18 @@ mod tests {
 
     #[test]
     fn memories_tables_and_handles_add_up() {
-        let mut memory = Memory::new(10 * PAGE, 163, 4);
-        assert_eq!(memory.handles(), 163);
-        // The handles take almost a page.
+        let mut memory = Memory::new(10 * PAGE, 150, 4);
+        assert_eq!(memory.handles(), 150);
+        // The handles take 60,000 bytes.
         assert!(memory.memory_growing(0, 4 * PAGE, None).unwrap());
         assert!(memory.memory_growing(0, 4 * PAGE, None).unwrap());
         assert!(!memory.memory_growing(4 * PAGE, 6 * PAGE, None).unwrap());
-        assert!(memory.table_growing(0, PAGE / 8, None).unwrap());
-        assert!(!memory.table_growing(0, 100, None).unwrap());
+        assert!(
+            memory
+                .table_growing(0, (2 * PAGE - 60_000) / 8, None)
+                .unwrap()
+        );
+        assert!(!memory.table_growing(0, 1, None).unwrap());
     }
 
     #[test]
