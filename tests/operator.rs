@@ -5,14 +5,27 @@
 
 mod operator {
     mod activation;
+    mod admission;
+    mod arrivals;
     mod attack;
     mod balancer;
     mod configuration;
+    mod cookbook;
+    mod ended;
+    mod files;
     mod greedy;
     mod host;
+    mod isolation;
     mod limits;
+    mod logging;
+    mod metrics;
     mod observing;
+    mod packaging;
+    mod programs;
     mod reload;
     mod secure;
+    mod stopping;
     mod terminal;
+    mod unread;
+    mod usage;
 }

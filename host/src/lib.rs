@@ -13,6 +13,7 @@
 //! program   server     what runs: one component with `run`, or one per connection
 //!       runtime        from a file to an instance: engine, source, store, grants, limits
 //!         tcp          the primitives on operating-system sockets
+//!        noise         limits what peers and guests make the log say
 //! ```
 //!
 //! The shortest server:
@@ -36,6 +37,7 @@
 //! the peer sees of it. The library logs with the `tracing` crate. It reads no arguments,
 //! no environment variables and no signals.
 
+mod noise;
 mod program;
 mod runtime;
 mod server;
@@ -49,7 +51,7 @@ pub use runtime::{
 pub use server::proxy_protocol::{self, ProxyProtocol};
 pub use server::tls;
 pub use server::{
-    AtLimit, Isolation, Observer, Outcome, Peers, Refusal, Report, Server, ServerBuilder,
-    ServerHandle, Snapshot, Summary,
+    Accepted, AtLimit, Contradiction, Isolation, Observer, Outcome, Peers, Refusal, Report, Server,
+    ServerBuilder, ServerHandle, Snapshot, Summary,
 };
 pub use tcp::{AddressRule, AddressRuleError, Policy};

@@ -1,8 +1,10 @@
 //! Runs programs: components with a `run` of their own.
 
+mod sockets;
+
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use wasmtime::component::InstancePre;
@@ -13,6 +15,9 @@ use crate::runtime::component::{Interfaces, Kind};
 use crate::runtime::{
     Defaults, Granted, Grants, HANDLES, LoadError, Loading, Source, State, Stdio,
 };
+use crate::tcp::Handle;
+
+use sockets::Sockets;
 
 /// The grants of a program where [`Grants`] do not say: no limit but wasmtime's own on
 /// handles.
@@ -34,6 +39,7 @@ pub struct ProgramBuilder {
     grants: Grants,
     loading: Loading,
     grace: Duration,
+    owns_process_sockets: bool,
 }
 
 impl Default for ProgramBuilder {
@@ -42,6 +48,7 @@ impl Default for ProgramBuilder {
             grants: Grants::new(),
             loading: Loading::default(),
             grace: Duration::from_secs(10),
+            owns_process_sockets: false,
         }
     }
 }
@@ -59,6 +66,19 @@ impl ProgramBuilder {
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// States that every TCP socket that this process opens while the program runs is the
+    /// program's (default: false).
+    ///
+    /// Then the grace time also applies to sockets of `wasi:sockets`, which cannot be told
+    /// from other sockets of the process: at shutdown the program's listeners close, and at
+    /// the end of the grace time, or after a trap, its connections are reset. It takes Linux's
+    /// `/proc`.
+    #[must_use]
+    pub fn owns_process_sockets(mut self, owns: bool) -> Self {
+        self.owns_process_sockets = owns;
         self
     }
 
@@ -106,6 +126,7 @@ impl ProgramBuilder {
             pre: loaded.pre,
             grants: Arc::new(grants),
             grace: self.grace,
+            owns_process_sockets: self.owns_process_sockets,
         })
     }
 }
@@ -148,6 +169,7 @@ pub struct Program {
     version: Version,
     grants: Arc<Granted>,
     grace: Duration,
+    owns_process_sockets: bool,
 }
 
 impl std::fmt::Debug for Program {
@@ -169,15 +191,29 @@ impl Program {
     /// Runs the program to its end and returns its exit status, or runs it until `shutdown`
     /// resolves and returns 0.
     ///
-    /// At shutdown, the program's listeners on the primitives close, and connections on
-    /// them have the grace time to finish. The host does not see sockets of
-    /// `wasi:sockets`: a composed program ends at once.
+    /// At shutdown, the program's listeners close: peers are refused, and calls of `accept`
+    /// never return. The program runs on until its connections have ended, or until the grace
+    /// time is over: then they are reset. The program is not told; to it, nobody connects any
+    /// more. Without connections it ends at once.
+    ///
+    /// The host sees connections on the primitives, and those of `wasi:sockets` if
+    /// [`ProgramBuilder::owns_process_sockets`] is set. Without it, a program on
+    /// `wasi:sockets` ends at once, and the system ends its connections.
+    ///
+    /// Dropping the future resets the program's connections.
     ///
     /// # Errors
     /// If the program traps; [`describe_trap`](crate::describe_trap) formats the error.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> wasmtime::Result<u8> {
+        let sockets = self.owns_process_sockets.then(Sockets::since_now);
         let mut store = self.grants.store(&self.engine, None);
-        let tcp = store.data().tcp.handle();
+        // Dropped before the store, which would end the connections with FIN.
+        let mut open = Open {
+            tcp: store.data().tcp.handle(),
+            sockets,
+            reset_on_drop: true,
+        };
+        let mut stopping = None;
         let ended = {
             let turns = store.data().turns();
             let running = turns.run(self.run_in(&mut store));
@@ -185,10 +221,16 @@ impl Program {
             tokio::select! {
                 ended = &mut running => ended,
                 () = shutdown => {
-                    tcp.stop_accepting();
+                    stopping = Some(Instant::now());
+                    open.stop_accepting();
                     tokio::select! {
                         ended = &mut running => ended,
-                        _ = timeout(self.grace, tcp.empty()) => Ok(0),
+                        finished = timeout(self.grace, open.finished()) => {
+                            if finished.is_err() {
+                                open.reset_all();
+                            }
+                            Ok(0)
+                        }
                     }
                 }
             }
@@ -198,15 +240,18 @@ impl Program {
             Err(error) => match error.downcast_ref::<I32Exit>() {
                 Some(I32Exit(status)) => Ok(u8::try_from(*status).unwrap_or(1)),
                 None => {
-                    tcp.abort_all();
+                    open.trapped();
                     Err(error)
                 }
             },
         };
+        open.reset_on_drop = false;
         drop(store);
         // Replies that are on their way may arrive.
-        if timeout(self.grace, tcp.empty()).await.is_err() {
-            tcp.shut_down();
+        let elapsed = stopping.map_or(Duration::ZERO, |since| since.elapsed());
+        let left = self.grace.saturating_sub(elapsed);
+        if timeout(left, open.tcp.empty()).await.is_err() {
+            open.tcp.shut_down();
         }
         status
     }
@@ -231,5 +276,57 @@ impl Program {
             }
         };
         Ok(u8::from(ended.is_err()))
+    }
+}
+
+/// The connections and listeners of a running program.
+struct Open {
+    /// Those on the primitives.
+    tcp: Handle,
+    /// Those of `wasi:sockets`, as far as the host can know them.
+    sockets: Option<Sockets>,
+    reset_on_drop: bool,
+}
+
+impl Open {
+    fn stop_accepting(&mut self) {
+        self.tcp.stop_accepting();
+        if let Some(sockets) = &mut self.sockets
+            && let Err(error) = sockets.stop_accepting()
+        {
+            tracing::warn!("cannot close the program's listeners: {error}");
+        }
+    }
+
+    /// Waits until no connection is left.
+    async fn finished(&mut self) {
+        self.tcp.empty().await;
+        if let Some(sockets) = &mut self.sockets {
+            sockets.finished().await;
+        }
+    }
+
+    fn reset_all(&self) {
+        self.tcp.shut_down();
+        self.reset_sockets();
+    }
+
+    fn trapped(&self) {
+        self.tcp.abort_all();
+        self.reset_sockets();
+    }
+
+    fn reset_sockets(&self) {
+        if let Some(sockets) = &self.sockets {
+            sockets.reset_all();
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if self.reset_on_drop {
+            self.reset_all();
+        }
     }
 }

@@ -51,7 +51,7 @@ fn an_arrow_up_is_found() {
             "runtime::store",
             "fn f() { crate::program::Program::builder(); }",
         ),
-        ("server::visit", "use super::gate::{self, AtLimit};"),
+        ("server::visit", "use super::gate::{self, Gate};"),
         (
             "server::gate::tls",
             "type T = Box<super::super::handle::ServerHandle>;",

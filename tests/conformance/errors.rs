@@ -276,6 +276,11 @@ pub(crate) const CASES: &[Case] = &[
         says(&program, &[line, line]).with_context(|| calls.join(" "))
     }),
     case("two-accepts-at-once", &["L6"], two_accepts),
+    case(
+        "an-accept-that-is-cancelled",
+        &["L6"],
+        an_accept_that_is_cancelled,
+    ),
 ];
 
 const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> Case {
@@ -482,6 +487,20 @@ fn two_accepts(runner: Runner, binaries: &Binaries) -> Result<()> {
     let expected = format!("accept-twice: {} {}", first.address()?, second.address()?);
     let printed = server.printed(2);
     ensure!(printed.get(1) == Some(&expected), "{printed:?}");
+    ensure!(second.end()?.1 == End::Fin);
+    Ok(())
+}
+
+/// A call that is given up while it waits for its turn holds up no call behind it.
+fn an_accept_that_is_cancelled(runner: Runner, binaries: &Binaries) -> Result<()> {
+    let (server, address) = listening(runner, binaries, &["accept-cancelled"])?;
+    server.printed(2);
+    let first = Client::connect(address)?;
+    let mut second = Client::connect(address)?;
+    let peers = (first.address()?, second.address()?);
+    let expected = format!("accept-cancelled: {} {}", peers.0, peers.1);
+    let printed = server.printed(3);
+    ensure!(printed.get(2) == Some(&expected), "{printed:?}");
     ensure!(second.end()?.1 == End::Fin);
     Ok(())
 }

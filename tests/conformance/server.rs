@@ -43,8 +43,8 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "stopping",
         rules: &["L7"],
-        runners: Runner::is_serve,
-        elsewhere: "on wasi:sockets a program cannot be made to stop listening",
+        runners: Runner::is_halfopen,
+        elsewhere: "the host has no grace time",
         run: stopping,
     },
 ];

@@ -19,7 +19,7 @@ use super::host::{BINARIES, LONG_GRACE, folder, is_served};
 
 /// Returns the command that serves on these sockets, passed as systemd does. A shell sets the
 /// variables with the process id, which is known only within the process.
-fn activated(sockets: &[(&str, &TcpListener)], arguments: &[&str]) -> Result<Command> {
+pub(super) fn activated(sockets: &[(&str, &TcpListener)], arguments: &[&str]) -> Result<Command> {
     let mut command = Command::new("sh");
     command
         .args([

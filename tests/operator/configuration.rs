@@ -70,7 +70,7 @@ fn every_mistake_is_reported_with_its_line() -> Result<()> {
         (1, "did you mean `watch`?"),
         (4, "the port is missing"),
         (5, "did you mean `max-connections`?"),
-        (6, "each `--tls-cert` needs its `--tls-key`"),
+        (8, "each `--tls-cert` needs its `--tls-key`"),
     ] {
         let start = format!("{}:{line}: ", file.display());
         ensure!(
@@ -102,7 +102,7 @@ fn every_mistake_is_reported_with_its_line() -> Result<()> {
         checked
             .stderr
             .join("\n")
-            .contains("bad.toml:1: cannot serve"),
+            .contains("bad.toml:2: cannot serve"),
         "{checked:?}"
     );
     ensure!(

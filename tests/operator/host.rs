@@ -82,16 +82,25 @@ pub(super) fn is_refused(mut stream: TcpStream) -> Result<bool> {
 
 /// Sends a GET request, and returns the status line and the body.
 pub(super) fn get(address: &str, path: &str) -> Result<(String, String)> {
+    let (head, body) = get_as(address, path, "*/*")?;
+    let status = head.lines().next().unwrap_or_default();
+    Ok((status.to_owned(), body))
+}
+
+/// Sends a GET request with an `Accept` header, and returns the head and the body.
+pub(super) fn get_as(address: &str, path: &str, accept: &str) -> Result<(String, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n"
+    )?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
     let (head, body) = response
         .split_once("\r\n\r\n")
         .context("the answer is not HTTP")?;
-    let status = head.lines().next().unwrap_or_default();
-    Ok((status.to_owned(), body.to_owned()))
+    Ok((head.to_owned(), body.to_owned()))
 }
 
 /// Starts `halfopen serve` with an admin address, and returns both.
@@ -116,8 +125,8 @@ pub(super) fn metric(admin: &str, name: &str) -> Result<f64> {
     let value = metrics
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    // A counter that is still zero may be missing.
-    Ok(value.unwrap_or("0").parse()?)
+    let value = value.with_context(|| format!("no metric {name}"))?;
+    Ok(value.parse()?)
 }
 
 /// Makes a folder for the files of a test.

@@ -13,6 +13,7 @@ use halfopen_tests::client::{Client, End};
 use halfopen_tests::memory;
 use halfopen_tests::patience::{PATIENCE, eventually};
 use halfopen_tests::server::Server;
+use rustix::process::Signal;
 
 use super::host::{
     connect_from, echo, get, is_refused, is_served, metric, serve, served, with_admin,
@@ -200,6 +201,35 @@ fn a_guest_that_prints_too_much_loses_lines_and_nothing_else() -> Result<()> {
     Ok(())
 }
 
+/// Each connection has an instance of its own.
+#[test]
+fn all_instances_of_a_service_share_what_it_may_print() -> Result<()> {
+    const KIB: usize = 1024;
+    let server = serve("hostile", &["--max-output", "1"], &[])?;
+    let start = Instant::now();
+    for _ in 0..12 {
+        let mut printing = Client::connect(server.address())?;
+        printing.send(b"p")?;
+        ensure!(printing.end()?.1 == End::Fin);
+    }
+    let printed = server.stop(Signal::TERM)?.stdout;
+    let (summaries, lines): (Vec<_>, Vec<_>) =
+        printed.iter().partition(|line| line.starts_with('('));
+    let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
+    let seconds = start.elapsed().as_secs_f64();
+    let most = KIB + (KIB as f64 * seconds) as usize;
+    ensure!(bytes <= most, "{bytes} bytes were printed in {seconds} s");
+    ensure!(
+        summaries.len() as f64 <= seconds + 1.0,
+        "{} summaries in {seconds} s",
+        summaries.len()
+    );
+    let count = |line: &&String| line[1..].split(' ').next()?.parse::<usize>().ok();
+    let lost: usize = summaries.iter().filter_map(count).sum();
+    ensure!(lost > 0, "nothing says that lines were dropped");
+    Ok(())
+}
+
 #[test]
 fn a_guest_gets_no_more_memory_than_it_may() -> Result<()> {
     const MEBIBYTES: usize = 8;
@@ -225,6 +255,20 @@ fn a_guest_gets_no_more_memory_than_it_may() -> Result<()> {
     eventually("the trap is counted", || {
         Ok(metric(&admin, traps)? == 1.0 && metric(&admin, closed)? == 1.0)
     })
+}
+
+#[test]
+fn a_denied_address_is_logged_once() -> Result<()> {
+    let server = serve("hostile", &[], &[])?;
+    for _ in 0..30 {
+        let mut client = Client::connect(server.address())?;
+        client.send(b"c")?;
+        ensure!(client.receive(1)? == b"c");
+    }
+    let logged = server.stop(Signal::TERM)?.stderr;
+    let denials = logged.iter().filter(|line| line.contains("denied"));
+    ensure!(denials.count() == 1, "{logged:?}");
+    Ok(())
 }
 
 #[test]

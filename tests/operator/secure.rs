@@ -23,13 +23,13 @@ use tempfile::TempDir;
 use super::host::{BINARIES, folder};
 
 /// A certificate authority, and the certificates that it signs, as files.
-struct Authority {
+pub(super) struct Authority {
     folder: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -47,7 +47,7 @@ impl Authority {
     }
 
     /// Signs a certificate for a name, and writes it with its key.
-    fn sign(&self, file: &str, name: &str) -> Result<()> {
+    pub(super) fn sign(&self, file: &str, name: &str) -> Result<()> {
         let mut params = CertificateParams::new(vec![name.to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate()?;
@@ -58,7 +58,7 @@ impl Authority {
     }
 
     /// Returns the flags that serve these certificates.
-    fn flags(&self, files: &[&str]) -> Vec<String> {
+    pub(super) fn flags(&self, files: &[&str]) -> Vec<String> {
         let mut flags = Vec::new();
         for file in files {
             for (flag, kind) in [("--tls-cert", "pem"), ("--tls-key", "key")] {
@@ -69,7 +69,7 @@ impl Authority {
         flags
     }
 
-    fn serve(&self, guest: &str, files: &[&str], more: &[&str]) -> Result<Server> {
+    pub(super) fn serve(&self, guest: &str, files: &[&str], more: &[&str]) -> Result<Server> {
         let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
         serve.args(self.flags(files)).args(more);
         serve.arg(guest_path(guest));
@@ -77,7 +77,17 @@ impl Authority {
     }
 
     /// Connects as a client that trusts the authority, and may show a certificate of it.
-    fn connect(&self, to: SocketAddr, name: &str, own: Option<&str>) -> Result<Secure> {
+    pub(super) fn connect(&self, to: SocketAddr, name: &str, own: Option<&str>) -> Result<Secure> {
+        self.secure(TcpStream::connect(to)?, name, own)
+    }
+
+    /// Does the handshake on a stream.
+    pub(super) fn secure(
+        &self,
+        stream: TcpStream,
+        name: &str,
+        own: Option<&str>,
+    ) -> Result<Secure> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -96,7 +106,6 @@ impl Authority {
         config.alpn_protocols = vec![b"other".to_vec(), b"echo".to_vec()];
         let name = ServerName::try_from(name.to_owned())?;
         let session = ClientConnection::new(Arc::new(config), name)?;
-        let stream = TcpStream::connect(to)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut secure = Secure(StreamOwned::new(session, stream));
         // Completes the handshake, so that its errors are returned here.
@@ -106,7 +115,7 @@ impl Authority {
 }
 
 /// The client's end of a TLS connection.
-struct Secure(StreamOwned<ClientConnection, TcpStream>);
+pub(super) struct Secure(pub(super) StreamOwned<ClientConnection, TcpStream>);
 
 impl Secure {
     /// Sends `close_notify`, which ends this direction of the session, and no FIN.
@@ -118,7 +127,7 @@ impl Secure {
         Ok(())
     }
 
-    fn receive(&mut self, length: usize) -> Result<Vec<u8>> {
+    pub(super) fn receive(&mut self, length: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.0.read_exact(&mut bytes)?;
         Ok(bytes)

@@ -18,7 +18,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use super::host::{BINARIES, folder, is_served};
 
 /// Opens a pseudo-terminal: the end that a person sees, and the end that a program writes to.
-fn terminal() -> Result<(File, File)> {
+pub(super) fn terminal() -> Result<(File, File)> {
     let seen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
     grantpt(&seen)?;
     unlockpt(&seen)?;

@@ -280,16 +280,16 @@ impl Client {
 
 /// Pseudo-random bytes, the same for the same seed, without the letter `q`, which has a
 /// meaning for the echo.
-struct Noise(u64);
+pub(crate) struct Noise(u64);
 
 impl Noise {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Noise(seed.wrapping_mul(2).wrapping_add(1))
     }
 
     /// Returns the next bytes. As long as every length is a multiple of eight, the sequence
     /// does not depend on the lengths.
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(length.next_multiple_of(8));
         while bytes.len() < length {
             // xorshift64 (Marsaglia 2003).

@@ -8,6 +8,8 @@ pub mod patience;
 pub mod runner;
 pub mod scenario;
 pub mod scenarios;
+pub mod script;
 pub mod server;
+pub mod soak;
 pub mod tools;
 pub mod wire;

@@ -209,6 +209,12 @@ impl Runner {
         self.is_native() && self.properties().host == Host::Halfopen
     }
 
+    /// Whether the host is the `halfopen` command.
+    #[must_use]
+    pub fn is_halfopen(self) -> bool {
+        self.properties().host == Host::Halfopen
+    }
+
     /// Whether this is a command line of its own: `halfopen serve`, or a composed program.
     /// The embedding example and Node take neither grants nor limits.
     #[must_use]

@@ -161,6 +161,12 @@ impl Server {
         self.stdout.get().split_off(skipped)
     }
 
+    /// Returns the lines on standard error so far.
+    #[must_use]
+    pub fn errors(&self) -> Vec<String> {
+        self.stderr.get()
+    }
+
     /// Waits until a line that contains `text` has been logged.
     ///
     /// # Errors

@@ -18,7 +18,17 @@ pub fn is_missing(tool: &str, what: &str) -> Result<bool> {
     if env::split_paths(&path).any(|folder| folder.join(tool).exists()) {
         return Ok(false);
     }
-    ensure!(env::var_os("CI").is_none(), "`{tool}` is not installed");
-    writeln!(stderr(), "!!! SKIPPED: {what}: `{tool}` is not installed")?;
+    skipped(what, &format!("`{tool}`"))?;
     Ok(true)
+}
+
+/// Prints that `what` is skipped because `missing` is not installed.
+///
+/// # Errors
+///
+/// If `CI` is set: there, nothing may be skipped.
+pub fn skipped(what: &str, missing: &str) -> Result<()> {
+    ensure!(env::var_os("CI").is_none(), "{missing} is not installed");
+    writeln!(stderr(), "!!! SKIPPED: {what}: {missing} is not installed")?;
+    Ok(())
 }

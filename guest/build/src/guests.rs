@@ -32,22 +32,29 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 15] = [
+pub const GUESTS: [Guest; 22] = [
     part("acceptor"),
     part("adapter"),
+    example("chat"),
     example("digest"),
     example("echo"),
     example("lines"),
     example("pass"),
     example("primitives"),
     example("proxy"),
+    example("store"),
     example("whoami"),
     test("broadcast"),
     test("cases"),
+    test("counter"),
     test("greedy"),
     test("hostile"),
+    test("keeper"),
+    test("pinger"),
     test("raw"),
+    test("solo"),
     test("strain"),
+    test("tap"),
 ];
 
 const fn part(name: &'static str) -> Guest {

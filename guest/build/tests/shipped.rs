@@ -101,7 +101,7 @@ fn the_inputs_are_what_a_set_is_made_from() {
         }
     }
     for (path, is_shipped) in [
-        ("Cargo.toml [workspace.dependencies] tokio-util", true),
+        ("Cargo.toml [workspace.dependencies] sha2", true),
         ("guest/examples/echo/src/lib.rs", true),
         ("tests/guests/raw/src/lib.rs", false),
     ] {
@@ -149,8 +149,11 @@ fn no_component_imports_more_than_it_needs() {
             ]
             .concat(),
             "adapter.wasm" => [&CLOCK[..], &SOCKETS, &[ENVIRONMENT]].concat(),
-            "digest.wasm" | "lines.wasm" | "pass.wasm" => [&CONNECTIONS[..], &PRINTING].concat(),
-            "strain.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK].concat(),
+            "chat.wasm" | "counter.wasm" | "digest.wasm" | "lines.wasm" | "pass.wasm"
+            | "solo.wasm" | "store.wasm" => [&CONNECTIONS[..], &PRINTING].concat(),
+            "keeper.wasm" | "pinger.wasm" | "strain.wasm" => {
+                [&CONNECTIONS[..], &PRINTING, &CLOCK].concat()
+            }
             "cases.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat(),
             "broadcast.wasm" | "echo.wasm" => {
                 [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat()
@@ -158,7 +161,9 @@ fn no_component_imports_more_than_it_needs() {
             "whoami.wasm" => [&CONNECTIONS[..], &PRINTING, &["halfopen:tcp/peer@0.1.0"]].concat(),
             "greedy.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[OUTBOUND, LISTENERS]].concat(),
             "hostile.wasm" => [&CONNECTIONS[..], &PRINTING, &[OUTBOUND]].concat(),
-            "proxy.wasm" => [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT, OUTBOUND]].concat(),
+            "proxy.wasm" | "tap.wasm" => {
+                [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT, OUTBOUND]].concat()
+            }
             "primitives.wasm" => [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT, LISTENERS]].concat(),
             "raw.wasm" => [
                 &CONNECTIONS[..],

@@ -1,5 +1,5 @@
 //! The code that `wit-bindgen` generates: all interfaces that a guest may import, and the
-//! two that it may export.
+//! ones that it may export.
 //!
 //! A component imports only the interfaces that it uses: the linker drops the functions
 //! that nothing calls.
@@ -71,5 +71,41 @@ pub mod program {
         pub_export_macro: true,
         default_bindings_module: "::halfopen_guest::bindings::program",
         export_macro_name: "export_program",
+    });
+}
+
+/// The export that declares the isolation `shared`.
+pub mod shared {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world shared {
+                export halfopen:tcp/isolation-shared@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/shared",
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::shared",
+        export_macro_name: "export_shared",
+    });
+}
+
+/// The export that declares the isolation `connection`.
+pub mod connection {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world connection {
+                export halfopen:tcp/isolation-connection@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/connection",
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::connection",
+        export_macro_name: "export_connection",
     });
 }

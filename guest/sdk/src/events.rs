@@ -1,17 +1,20 @@
 //! Connections, callback style: events as of a Node socket.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::mem;
+use std::task::Poll;
 
-use futures::future::{self, Either};
 use futures::stream::{Stream, StreamExt};
+use halfopen_model::Event;
 
-use crate::machine::Machine;
+use crate::core::{Core, Machine};
 use crate::{Connection, Error, Socket, task};
 
 /// The callbacks of one connection. Each does nothing by default.
 ///
 /// They are called in this order: `data` any number of times, `end` at most once, `error`
-/// at most once, and `close` always. During a call nothing else happens on this
+/// at most once, and `close` always; `drain` may come at any time before `end`, or after it
+/// if half-open connections are allowed. During a call nothing else happens on this
 /// connection; data that the callback writes is sent once the callback has returned.
 pub trait Events {
     /// Called when data has arrived. The size of a chunk has no meaning: TCP is a stream
@@ -26,6 +29,12 @@ pub trait Events {
         _ = socket;
     }
 
+    /// Called when the host has taken all written data, after more than 64 KiB of it had
+    /// waited.
+    fn drain(&mut self, socket: &Socket) {
+        _ = socket;
+    }
+
     /// Called when the connection has failed.
     fn error(&mut self, socket: &Socket, error: &Error) {
         _ = (socket, error);
@@ -37,7 +46,14 @@ pub trait Events {
     }
 }
 
-/// Options of a connection in callback style.
+/// Options of a connection in callback style, built from their default.
+///
+/// ```
+/// use halfopen_guest::Options;
+///
+/// let options = Options::default().allow_half_open(true);
+/// assert!(options.allow_half_open);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
@@ -80,60 +96,49 @@ impl Connection {
     /// ```
     pub async fn serve<E: Events>(self, options: Options, open: impl FnOnce(&Socket) -> E) {
         let core = self.into_core();
+        core.change(|machine| machine.allow_half_open(options.allow_half_open));
         let mut chunks = Box::pin(core.receive());
         task::spawn(core.clone().send());
         let socket = Socket { core };
         let mut events = open(&socket);
         let core = &socket.core;
-
-        receive(&socket, &mut chunks, options, &mut events).await;
-        core.until(Machine::settled).await;
-        let error = core.look(|machine| machine.error().cloned());
-        if let Some(error) = &error {
-            events.error(&socket, error);
+        // While the socket is paused, one chunk waits here; nothing is lost (rule K7).
+        let mut held = Vec::new();
+        loop {
+            while let Some(event) = core.change(Machine::next_event) {
+                match event {
+                    Event::Data => events.data(&socket, mem::take(&mut held)),
+                    Event::End => events.end(&socket),
+                    Event::Drain => events.drain(&socket),
+                    Event::Error(error) => events.error(&socket, &error),
+                    Event::Close { had_error } => {
+                        drop(chunks);
+                        core.close();
+                        events.close(&socket, had_error);
+                        return;
+                    }
+                }
+            }
+            // The machine has already recorded an end or an error.
+            if let Some(Ok(chunk)) = next_chunk(core, &mut chunks).await {
+                held = chunk;
+                core.change(Machine::received);
+            }
         }
-        drop(chunks);
-        core.close();
-        events.close(&socket, error.is_some());
     }
 }
 
-/// Calls `data` and `end` for the chunks that arrive, until the receiving direction ends
-/// or the connection is over.
-async fn receive(
-    socket: &Socket,
-    chunks: &mut (impl Stream<Item = Result<Vec<u8>, Error>> + Unpin),
-    options: Options,
-    events: &mut impl Events,
-) {
-    let core = &socket.core;
-    loop {
-        core.until(|machine| machine.may_read() || machine.stopped())
-            .await;
-        let stopped = pin!(core.until(Machine::stopped));
-        let next = match future::select(stopped, chunks.next()).await {
-            Either::Left(_) => return,
-            Either::Right((next, _)) => next,
-        };
-        match next {
-            Some(Ok(chunk)) => {
-                // While the socket is paused, one chunk waits here; nothing is lost.
-                core.until(|machine| !machine.is_paused() || machine.stopped())
-                    .await;
-                if core.look(Machine::stopped) {
-                    return;
-                }
-                events.data(socket, chunk);
-            }
-            // The machine has already recorded the error.
-            Some(Err(_)) => return,
-            None => {
-                events.end(socket);
-                if !options.allow_half_open {
-                    socket.end();
-                }
-                return;
-            }
+/// Waits for the next chunk, or for an event that needs none; returns `None` for that.
+async fn next_chunk<T>(core: &Core, chunks: &mut (impl Stream<Item = T> + Unpin)) -> Option<T> {
+    poll_fn(|context| {
+        core.register_receiver(context);
+        if core.look(Machine::event_due) {
+            return Poll::Ready(None);
         }
-    }
+        if core.look(Machine::may_read) {
+            return chunks.poll_next_unpin(context);
+        }
+        Poll::Pending
+    })
+    .await
 }

@@ -17,7 +17,8 @@
 //! async fn handle(connection: Connection) -> std::io::Result<()> {
 //!     let (mut receive, mut send) = connection.split();
 //!     let mut text = String::new();
-//!     receive.read_to_string(&mut text).await?; // until the peer's FIN
+//!     // Until the peer's FIN, and at most 1 MiB.
+//!     (&mut receive).take(1 << 20).read_to_string(&mut text).await?;
 //!     send.write_all(text.to_uppercase().as_bytes()).await?;
 //!     send.close().await // FIN
 //! }
@@ -39,6 +40,7 @@
 //! - Backpressure is automatic. At most 64 KiB per connection wait to be sent, plus the
 //!   data that one callback writes; while more waits, nothing is read. Reading takes one
 //!   buffer of 4 KiB to 64 KiB.
+//! - [`ReadHalf::lines`] and [`LineBuffer`] return lines of bounded length.
 //! - A call on a connection that has ended, failed or been reset returns an error value at
 //!   most; it never traps.
 //! - Both directions report the same error: the first.
@@ -67,8 +69,8 @@ mod core;
 pub mod env;
 mod error;
 mod events;
+mod lines;
 mod listener;
-mod machine;
 pub mod print;
 mod socket;
 #[doc(hidden)]
@@ -79,6 +81,7 @@ pub mod time;
 pub use connection::{Connection, KeepAlive, ReadHalf, Tls, WriteHalf, splice};
 pub use error::{Error, ErrorCode};
 pub use events::{Events, Options};
+pub use lines::{LINE_LIMIT, LineBuffer, LineError, Lines};
 pub use listener::Listener;
 pub use socket::Socket;
 pub use task::{spawn, yield_now};
@@ -110,9 +113,48 @@ macro_rules! log_error {
 ///
 /// An error is written to the host's log, and resets the connection if it is still open.
 /// A panic traps: it ends the instance and all its connections.
+///
+/// With `isolation = shared`, the component declares that all its connections have to share
+/// one instance, and so its statics; with `isolation = connection`, that each has to have an
+/// instance of its own. `halfopen serve` then does so by default, and warns if its flags say
+/// otherwise. Without a declaration, each connection has an instance of its own unless the
+/// flags say otherwise.
+///
+/// ```no_run
+/// # use halfopen_guest::Connection;
+/// halfopen_guest::service!(handle, isolation = shared);
+///
+/// async fn handle(connection: Connection) -> Result<(), String> {
+///     // …
+/// #   Ok(())
+/// }
+/// ```
 #[macro_export]
 macro_rules! service {
-    ($handle:expr) => {
+    ($handle:expr, isolation = shared $(,)?) => {
+        $crate::service!($handle);
+
+        #[allow(unsafe_code)]
+        const _: () = {
+            $crate::bindings::shared::export_shared!(
+                Shared with_types_in $crate::bindings::shared
+            );
+        };
+    };
+    ($handle:expr, isolation = connection $(,)?) => {
+        $crate::service!($handle);
+
+        #[allow(unsafe_code)]
+        const _: () = {
+            $crate::bindings::connection::export_connection!(
+                Connection with_types_in $crate::bindings::connection
+            );
+        };
+    };
+    ($handle:expr, isolation = $other:tt $(,)?) => {
+        ::core::compile_error!("`isolation` is `shared` or `connection`");
+    };
+    ($handle:expr $(,)?) => {
         const _: () = {
             struct Service;
 

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use crate::core::Core;
-use crate::machine::Machine;
+use halfopen_model::Written;
+
+use crate::core::{Core, Machine};
 use crate::{Error, Tls};
 
 /// A connection in callback style, for use in its callbacks or anywhere else.
@@ -30,10 +31,9 @@ impl Socket {
     /// the socket was ended or destroyed or has failed.
     ///
     /// While more than 64 KiB wait to be sent, [`Events::data`](crate::Events::data) is
-    /// not called.
+    /// not called; [`Events::drain`](crate::Events::drain) follows once all of it is sent.
     pub fn write(&self, data: impl Into<Vec<u8>>) -> bool {
-        let data = data.into();
-        self.core.change(|machine| machine.write(data))
+        self.core.write(data.into()) != Written::Ended
     }
 
     /// Ends the sending direction: FIN is sent behind the written data. Data from the peer

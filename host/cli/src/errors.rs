@@ -1,6 +1,8 @@
 //! What to do about an error: the library states facts, and this module adds the flags and
 //! commands that help.
 
+use std::path::Path;
+
 use anyhow::anyhow;
 use halfopen::component::Kind;
 use halfopen::tcp::Denied;
@@ -35,9 +37,20 @@ pub(crate) fn explain(error: LoadError) -> anyhow::Error {
     anyhow!("{error}; {help}")
 }
 
+/// An error about loading the component `path`, for a message that names the file already.
+pub(crate) fn explain_about(path: Option<&Path>, error: LoadError) -> anyhow::Error {
+    match error {
+        LoadError::Read { path: read, error } if Some(&*read) == path => error.into(),
+        error => explain(error),
+    }
+}
+
 /// What `serve` or `run` takes, and what to do with a component of kind `found`.
 fn wanted(expected: Kind, found: Kind) -> &'static str {
     match (expected, found) {
+        (Kind::Service, Kind::Program | Kind::Command) => {
+            "`serve` takes a service, which exports `halfopen:tcp/handler@0.1.0`; run a program with `halfopen run`"
+        }
         (Kind::Service, _) => "`serve` takes a service, which exports `halfopen:tcp/handler@0.1.0`",
         (_, Kind::Service) => {
             "`run` takes a program, which exports `wasi:cli/run`; run a service with `halfopen serve`, or make a program of it with `halfopen compose`"

@@ -8,41 +8,55 @@
 //! observe/   log, metrics, status line, traces
 //! config/    the configuration file
 //! args/      commands, flags and their values
-//! errors     errors and warnings, with the flag that helps      signals
+//! errors     errors and warnings, with the flag that helps
+//! files      signals      descriptors
 //! ```
 
 mod args;
 mod commands;
 mod config;
+mod descriptors;
 mod errors;
+mod files;
 mod observe;
 mod serve;
 mod signals;
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::Parser;
-use clap::error::ErrorKind;
-
+use args::Command;
 use args::process::LogArgs;
-use args::{Command, Halfopen};
+use args::usage::{self, Usage};
 use commands::{check, compile, compose, generate, inspect, run};
 use observe::log;
-use observe::status::Status;
+use observe::status::StatusLine;
 
 /// The exit status for wrong usage, by convention.
 const USAGE: u8 = 2;
+/// How long to wait at the end for the log to be written: its reader may have stalled.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// Runs the command that the process's arguments describe, and prints an error as one line
 /// on standard error.
 pub fn main() -> ExitCode {
-    let command = match Halfopen::try_parse() {
-        Ok(halfopen) => halfopen.into_command(),
-        Err(error) => return usage(&error),
+    let command = match usage::parse(std::env::args_os().collect()) {
+        Ok(command) => command,
+        Err(Usage::Help(help)) => {
+            // A closed pipe, as with `| head`, is not an error.
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(Usage::Mistake(mistake)) => {
+            // Standard error may be closed.
+            let _ = writeln!(io::stderr(), "error: {mistake}");
+            return ExitCode::from(USAGE);
+        }
     };
     if !matches!(command, Command::Serve(_)) {
-        log::start(LogArgs::default(), Status::none());
+        log::start(LogArgs::default(), StatusLine::none());
     }
     let done = match command {
         // `serve` starts the log itself, because its configuration file sets the format.
@@ -54,11 +68,12 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Generate(what) => generate::generate(&what),
     };
-    done.unwrap_or_else(|error| {
-        // `:#` prints the chain of causes on one line, such as `error: a: b: c`.
-        eprintln!("error: {error:#}");
+    let code = done.unwrap_or_else(|error| {
+        log::fail(&error);
         ExitCode::FAILURE
-    })
+    });
+    log::flush(FLUSH);
+    code
 }
 
 /// Returns the numbers of the lines with a mistake in a configuration, counted from 1.
@@ -66,27 +81,4 @@ pub fn mistaken_lines(text: &str) -> Vec<usize> {
     let mistakes = config::parse(text, Path::new("/")).err();
     let mistakes = mistakes.unwrap_or_default();
     mistakes.iter().map(|mistake| mistake.line).collect()
-}
-
-/// Prints help on standard output, and a mistake in the arguments as one line on standard
-/// error.
-fn usage(error: &clap::Error) -> ExitCode {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A closed pipe, as with `| head`, is not an error.
-            let _ = error.print();
-            ExitCode::SUCCESS
-        }
-        _ => {
-            let text = error.to_string();
-            let lines: Vec<_> = text
-                .lines()
-                .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
-                .map(str::trim)
-                .filter(|line| !line.is_empty())
-                .collect();
-            eprintln!("{}; see `halfopen --help`", lines.join(" "));
-            ExitCode::from(USAGE)
-        }
-    }
 }

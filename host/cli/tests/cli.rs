@@ -132,7 +132,10 @@ fn an_address_that_cannot_be_used_is_refused_with_the_reason() {
         serve("127.0.0.1:65536"),
         &["`65536` is not a port", "0 (any free one) to 65535"],
     );
-    fails(serve("localhost:80"), &["write an IP address and a port"]);
+    fails(
+        serve("example.org:80"),
+        &["`example.org` is not an IP address", "write a port"],
+    );
     fails(
         halfopen(["run", "--allow-listen", "everywhere", "x"]),
         &["`everywhere` is not an address rule", "127.0.0.1:1234"],

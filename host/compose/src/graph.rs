@@ -39,6 +39,7 @@ pub fn compose(component: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
 /// [`Error::Invalid`] if a component is damaged, and [`Error::Mismatch`] if the component is
 /// not a service or imports an interface of `halfopen:tcp` that the adapter does not have.
 pub fn compose_service(service: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
+    let declared = Interfaces::of(service)?.isolation()?;
     let mut graph = Graph::default();
     let adapter = graph.instantiate("halfopen:adapter", parts.adapter, &[])?;
     // All exports, because the adapter also exports `wasi:cli/environment`: there the service
@@ -49,6 +50,11 @@ pub fn compose_service(service: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Err
         parts.acceptor,
         &[(service, All), (adapter, Primitives)],
     )?;
+    // A command always has one instance. The declaration is for people, and for tools that
+    // run several copies of the command.
+    if let Some(declared) = declared {
+        graph.export(service, declared.interface())?;
+    }
     graph.finish(acceptor)
 }
 
@@ -115,16 +121,21 @@ impl Graph {
         Ok(instance)
     }
 
-    /// Exports the `run` of an instance, and encodes the whole as a component.
-    fn finish(mut self, command: NodeId) -> Result<Vec<u8>, Error> {
+    /// Exports an export of an instance from the whole.
+    fn export(&mut self, instance: NodeId, name: &str) -> Result<(), Error> {
         let mismatch = |error: anyhow::Error| Error::Mismatch(causes(&error));
-        let run = self
+        let export = self
             .0
-            .alias_instance_export(command, RUN)
+            .alias_instance_export(instance, name)
             .map_err(|error| mismatch(error.into()))?;
         self.0
-            .export(run, RUN)
-            .map_err(|error| mismatch(error.into()))?;
+            .export(export, name)
+            .map_err(|error| mismatch(error.into()))
+    }
+
+    /// Exports the `run` of an instance, and encodes the whole as a component.
+    fn finish(mut self, command: NodeId) -> Result<Vec<u8>, Error> {
+        self.export(command, RUN)?;
         let bytes = self
             .0
             .encode(EncodeOptions {
@@ -132,7 +143,7 @@ impl Graph {
                 validate: true,
                 processor: None,
             })
-            .map_err(|error| mismatch(error.into()))?;
+            .map_err(|error| Error::Mismatch(causes(&error.into())))?;
         match Interfaces::of(&bytes)?.primitive() {
             None => Ok(bytes),
             Some(import) => Err(Error::Mismatch(format!(

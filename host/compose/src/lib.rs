@@ -18,10 +18,12 @@
 
 #[cfg(feature = "compose")]
 mod graph;
+mod isolation;
 mod kind;
 
 #[cfg(feature = "compose")]
 pub use graph::{Parts, RUN, compose, compose_program, compose_service};
+pub use isolation::{Declared, ISOLATION_CONNECTION, ISOLATION_SHARED};
 pub use kind::{HANDLER, Interfaces, Kind};
 
 /// The reason why a component cannot be read or composed, as one line of text.

@@ -5,7 +5,10 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directions<E> {
     received_end: bool,
+    /// Nothing more can be written; our FIN may still wait for what was written before.
+    finishing: bool,
     finished: bool,
+    aborted: bool,
     failure: Option<E>,
 }
 
@@ -28,7 +31,9 @@ impl<E> Default for Directions<E> {
     fn default() -> Self {
         Directions {
             received_end: false,
+            finishing: false,
             finished: false,
+            aborted: false,
             failure: None,
         }
     }
@@ -64,8 +69,21 @@ impl<E: Clone> Directions<E> {
         Ok(())
     }
 
+    /// Whether the peer's FIN has been read.
+    #[must_use]
+    pub fn received_end(&self) -> bool {
+        self.received_end
+    }
+
+    /// Records that nothing more is written. The direction ends with [`finish`](Self::finish),
+    /// once everything that was written, and FIN behind it, is out of our hands.
+    pub fn begin_finish(&mut self) {
+        self.finishing = true;
+    }
+
     /// Records that our FIN is queued behind everything that was written (rule W1).
     pub fn finish(&mut self) {
+        self.finishing = true;
         self.finished = true;
     }
 
@@ -75,10 +93,10 @@ impl<E: Clone> Directions<E> {
         self.finished
     }
 
-    /// Whether our FIN may still be sent.
+    /// Whether data may still be written, and our FIN be sent behind it.
     #[must_use]
     pub fn may_finish(&self) -> bool {
-        !self.finished && self.failure.is_none()
+        !self.finishing && self.failure.is_none()
     }
 
     /// Records that our side resets the connection, which fails with `error`.
@@ -91,7 +109,14 @@ impl<E: Clone> Directions<E> {
             return false;
         }
         self.failure = Some(error);
+        self.aborted = true;
         true
+    }
+
+    /// Whether [`abort`](Self::abort) has reset the connection.
+    #[must_use]
+    pub fn aborted(&self) -> bool {
+        self.aborted
     }
 
     /// Whether both directions have ended by FIN (rule C5).
@@ -157,6 +182,9 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Act {
         Write,
+        /// Ends the data while some of it still waits to be sent.
+        BeginFinish,
+        /// Sends FIN, after the data has been ended if it was not before.
         Finish,
         Read,
         Abort,
@@ -182,7 +210,12 @@ mod tests {
                     self.written += 1;
                     send(self, Segment::Byte(self.written));
                 }
-                Act::Finish if self.directions.may_finish() => {
+                Act::BeginFinish if self.directions.may_finish() => {
+                    self.directions.begin_finish();
+                }
+                Act::Finish
+                    if !self.directions.finished() && self.directions.failure().is_none() =>
+                {
                     self.directions.finish();
                     send(self, Segment::Fin);
                 }
@@ -204,7 +237,12 @@ mod tests {
                     None => {}
                 },
                 Act::Abort => {
-                    if self.directions.abort(Error::Aborted) {
+                    // An end that is not out yet does not keep the connection from a reset.
+                    let open = !self.directions.over() && self.directions.failure().is_none();
+                    let resets = self.directions.abort(Error::Aborted);
+                    assert_eq!(resets, open);
+                    if resets {
+                        assert!(self.directions.aborted());
                         self.inbox.clear();
                         send(self, Segment::Rst);
                     }
@@ -216,7 +254,7 @@ mod tests {
                     }
                     Closing::Nothing | Closing::Drain => {}
                 },
-                Act::Write | Act::Finish => {}
+                Act::Write | Act::BeginFinish | Act::Finish => {}
             }
         }
 
@@ -238,6 +276,8 @@ mod tests {
                 prop_assert_eq!(self.read, peer.written, "EOF before the last byte");
                 prop_assert!(peer.directions.finished());
             }
+            prop_assert_eq!(self.directions.finished(), fins == 1);
+            prop_assert_eq!(self.directions.aborted(), rst.is_some());
             if let Some(failure) = self.directions.failure() {
                 prop_assert!(self.errors_seen.iter().all(|error| error == failure));
                 prop_assert_eq!(self.directions.closing(), Closing::Nothing);
@@ -250,6 +290,7 @@ mod tests {
     fn acts() -> impl Strategy<Value = Vec<(bool, Act)>> {
         let act = prop_oneof![
             6 => Just(Act::Write),
+            1 => Just(Act::BeginFinish),
             2 => Just(Act::Finish),
             10 => Just(Act::Read),
             1 => Just(Act::Abort),

@@ -5,8 +5,12 @@
 //! what the host reports. Both ask the model what that means for the connection. The rules
 //! cited here, such as R4, are defined in `wit/SEMANTICS.md`.
 //!
+//! [`Machine`] adds the callback style to it: which calls of the program take effect, and
+//! which event comes next (rules K1 to K8).
+//!
 //! The crate also holds what hosts and guests share around it: the delays of accept loops
-//! ([`Backoff`]) and the conversion of addresses ([`address_conversions!`]).
+//! ([`Backoff`]), the order of calls that wait for the same thing ([`Turns`]) and the
+//! conversion of addresses ([`address_conversions!`]).
 //!
 //! ```
 //! use halfopen_model::{Closing, Directions};
@@ -27,6 +31,10 @@
 mod address;
 mod backoff;
 mod directions;
+mod machine;
+mod turns;
 
 pub use backoff::Backoff;
 pub use directions::{Closing, Directions};
+pub use machine::{Destroy, Event, HIGH_WATER, Machine, Step, Written};
+pub use turns::{Turn, Turns, Waiting};

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-pub use halfopen_compose::{Interfaces, Kind};
-use wasmparser::{Parser, Payload};
+pub use halfopen_compose::{Declared, Interfaces, Kind};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::LoadError;
+pub use super::needs::Needs;
+use super::{LoadError, file};
 
 /// The first bytes of a binary component, and of a core module.
 const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
@@ -18,16 +18,9 @@ const CORE_MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
 /// # Errors
 /// If the file cannot be read, or does not begin like a component.
 pub fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let bytes = read_file(path)?;
+    let bytes = file::read(path)?;
     check_preamble(&bytes)?;
     Ok(bytes)
-}
-
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|error| LoadError::Read {
-        path: path.to_owned(),
-        error,
-    })
 }
 
 /// Checks that bytes begin like a binary component.
@@ -58,6 +51,16 @@ pub fn precompile(engine: &Engine, path: &Path) -> Result<Vec<u8>, LoadError> {
     engine
         .precompile_component(&bytes)
         .map_err(|error| LoadError::Invalid(one_line(&error)))
+}
+
+/// Returns whether a component exports `wasi:cli/run` in a version of this host, so that a
+/// [`Program`](crate::Program) can be made of it, whatever else it exports.
+#[must_use]
+pub fn runs(interfaces: &Interfaces) -> bool {
+    interfaces
+        .exports
+        .iter()
+        .any(|name| name.starts_with("wasi:cli/run@0.3.0") || name.starts_with("wasi:cli/run@0.2."))
 }
 
 /// Returns whether this host provides an interface, such as `wasi:cli/stdout@0.3.0`, in a
@@ -117,50 +120,6 @@ pub(super) fn interfaces(engine: &Engine, component: &Component) -> Interfaces {
     interfaces
 }
 
-/// What one instance of a component takes from an engine's pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Needs {
-    /// Linear memories.
-    pub memories: u32,
-    /// Tables.
-    pub tables: u32,
-    /// Instances of core modules.
-    pub core_instances: u32,
-}
-
-impl Default for Needs {
-    /// Enough for a component that is built from one language.
-    fn default() -> Self {
-        Needs {
-            memories: 2,
-            tables: 4,
-            core_instances: 8,
-        }
-    }
-}
-
-impl Needs {
-    /// Counts the definitions in a binary component. Returns `None` for other bytes.
-    #[must_use]
-    pub fn of(component: &[u8]) -> Option<Self> {
-        let mut needs = Needs {
-            memories: 0,
-            tables: 0,
-            core_instances: 0,
-        };
-        for payload in Parser::new(0).parse_all(component) {
-            match payload.ok()? {
-                Payload::MemorySection(section) => needs.memories += section.count(),
-                Payload::TableSection(section) => needs.tables += section.count(),
-                Payload::InstanceSection(section) => needs.core_instances += section.count(),
-                _ => {}
-            }
-        }
-        Some(needs)
-    }
-}
-
 /// Formats an error's chain of causes as one line, without wasmtime's backtraces.
 pub(crate) fn one_line(error: &wasmtime::Error) -> String {
     format!("{error:#}")
@@ -174,14 +133,6 @@ mod tests {
     use super::*;
 
     const ECHO: &[u8] = include_bytes!("../../dist/echo.wasm");
-
-    #[test]
-    fn the_needs_of_a_component_are_counted() {
-        let needs = Needs::of(ECHO).unwrap();
-        assert_eq!(needs.memories, 1);
-        assert!(needs.tables > 0 && needs.core_instances > 0, "{needs:?}");
-        assert_eq!(Needs::of(b"nothing of the kind"), None);
-    }
 
     #[test]
     fn precompiled_code_has_the_kind_of_its_component() {

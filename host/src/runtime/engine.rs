@@ -1,20 +1,21 @@
 //! The wasmtime engine, set up for many small instances.
 
 use wasmtime::{
-    Cache, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     WasmBacktraceDetails,
 };
 
-use super::LoadError;
 use super::component::Needs;
 use super::ticker::tick;
+use super::{LoadError, cache};
 
 /// Makes an engine that components are compiled for and run in.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EngineOptions {
     /// Keeps compiled code on disk, where the `wasmtime` command keeps its own
-    /// (`~/.cache/wasmtime`), so that a second start is fast (default: on).
+    /// (`~/.cache/wasmtime`), so that a second start is fast (default: on). If other users
+    /// can write there, every start compiles, and a warning says why.
     pub cache: bool,
     /// Keeps memory for this many instances ready; 0 allocates memory for each instance
     /// when it starts (default: 0). A pool reserves only address space: 4 GiB for each
@@ -68,14 +69,7 @@ impl EngineOptions {
         config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
         config.epoch_interruption(true);
         if self.cache {
-            match Cache::from_file(None) {
-                Ok(cache) => {
-                    config.cache(Some(cache));
-                }
-                Err(error) => {
-                    tracing::warn!("compiled code is not kept, and every start compiles: {error:#}")
-                }
-            }
+            config.cache(cache::open());
         }
         if self.pooled_instances > 0 {
             let pool = pool(self.pooled_instances, self.needs);
@@ -91,17 +85,33 @@ impl EngineOptions {
 const KEPT_MEMORY: usize = 128 * 1024;
 /// How many bytes of each table and each stack stay resident.
 const KEPT_ELSE: usize = 16 * 1024;
+/// How far a table of a pool may grow, in elements, unless it begins with more. Each place
+/// in the pool takes so much address space.
+const TABLE_ELEMENTS: usize = 20_000;
+
+/// The largest state of an instance, apart from its memories and tables, in bytes. Nothing
+/// is reserved for it: what an instance really has depends on its modules' functions and
+/// globals, and the operator has chosen the component.
+const INSTANCE: usize = 1 << 30;
 
 fn pool(instances: u32, needs: Needs) -> PoolingAllocationConfig {
     let all = |each: u32| instances.saturating_mul(each.max(1));
     let mut pool = PoolingAllocationConfig::default();
+    let table_elements = needs.table_elements.max(TABLE_ELEMENTS);
     pool.total_component_instances(instances)
-        .total_core_instances(all(needs.core_instances))
-        .max_core_instances_per_component(needs.core_instances)
-        .total_memories(all(needs.memories))
-        .max_memories_per_component(needs.memories)
+        .max_component_instance_size(INSTANCE)
+        // Only counted.
+        .total_core_instances(u32::MAX)
+        .max_core_instance_size(INSTANCE)
+        .total_memories(all(needs.all_memories()))
+        .max_memories_per_module(needs.memories.max(1))
         .total_tables(all(needs.tables))
-        .max_tables_per_component(needs.tables)
+        .max_tables_per_module(needs.tables.max(1))
+        .table_elements(table_elements)
+        .total_gc_heaps(match needs.garbage_collection {
+            true => instances,
+            false => 1,
+        })
         .total_stacks(instances)
         // Where the kernel reports which pages were touched, only those are cleared.
         .pagemap_scan(Enabled::Auto)

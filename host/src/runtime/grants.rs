@@ -10,6 +10,8 @@ use futures::future::join_all;
 
 use crate::tcp::{Denied, Policy, Sockets, TcpCtx, TcpCtxBuilder};
 
+use super::denials::Denials;
+use super::printer::{Budget, Printer};
 use super::{LoadError, Output, Problem, Seldom};
 
 /// What each instance of a component may use: arguments, environment, directories, network,
@@ -49,20 +51,39 @@ pub struct Grants {
 }
 
 /// Adds to a problem what to do about it.
-#[derive(Clone, Default)]
-pub(super) struct Advice(Option<Arc<Advise>>);
+#[derive(Clone)]
+pub(super) struct Advice {
+    advise: Option<Arc<Advise>>,
+    denials: Arc<Denials>,
+}
 
 type Advise = dyn Fn(&Problem) -> String + Send + Sync;
 
+impl Default for Advice {
+    fn default() -> Self {
+        Advice::new(None)
+    }
+}
+
 impl Advice {
+    fn new(advise: Option<Arc<Advise>>) -> Self {
+        Advice {
+            advise,
+            denials: Arc::default(),
+        }
+    }
+
     /// Returns the text of a problem for the log.
     pub(super) fn explain(&self, problem: &Problem) -> String {
-        let advice = self.0.as_ref().map(|advice| advice(problem));
+        let advice = self.advise.as_ref().map(|advice| advice(problem));
         problem.with_advice(&advice.unwrap_or_default())
     }
 
     pub(super) fn log_denied(&self, denied: &Denied) {
-        tracing::warn!("{}", self.explain(&Problem::Denied(denied.clone())));
+        self.denials.log(denied, || {
+            let problem = Problem::Denied(denied.clone());
+            tracing::warn!("{}", self.explain(&problem));
+        });
     }
 }
 
@@ -162,12 +183,13 @@ impl Grants {
         self
     }
 
-    /// Limits how many bytes per second an instance prints, over each of its streams, with
+    /// Limits how many bytes per second all instances together print, over both streams, with
     /// as many at once after a pause. `None` means no limit (default: 1 MiB for a service,
     /// no limit for a program).
     ///
-    /// Lines beyond the limit are dropped, and a line that counts them is printed. The limit
-    /// applies to an [`Output`], not to the streams that a program inherits.
+    /// Lines beyond the limit are dropped, and a second later a line that counts them is
+    /// printed. The limit applies to an [`Output`], not to the streams that a program
+    /// inherits.
     #[must_use]
     pub fn max_output(mut self, bytes_per_second: Option<NonZeroU32>) -> Self {
         self.max_output = Some(bytes_per_second);
@@ -208,7 +230,7 @@ impl Grants {
     /// nothing.
     #[must_use]
     pub fn advice(mut self, advice: impl Fn(&Problem) -> String + Send + Sync + 'static) -> Self {
-        self.advice = Advice(Some(Arc::new(advice)));
+        self.advice = Advice::new(Some(Arc::new(advice)));
         self
     }
 
@@ -232,11 +254,15 @@ impl Grants {
                 Some(output)
             })
         };
+        let budget = Budget::new(self.max_output.unwrap_or(defaults.max_output));
+        let printer = |output| Printer::new(output, budget.clone());
         let name = self.name.unwrap_or_else(|| defaults.name.to_owned());
-        let advice = self.advice.clone();
+        // The limit on lines is one component's.
+        let advice = Advice::new(self.advice.advise);
+        let log = advice.clone();
         let mut tcp = TcpCtx::builder()
             .policy(self.policy.clone())
-            .on_denied(move |denied| advice.log_denied(denied));
+            .on_denied(move |denied| log.log_denied(denied));
         if let Some(most) = self.max_sockets.or(defaults.max_sockets) {
             tcp = tcp.max_sockets(most);
         }
@@ -253,17 +279,16 @@ impl Grants {
             dirs: self.dirs,
             policy: self.policy,
             tcp,
-            stdout: inherit(self.stdout, Output::stdout),
-            stderr: inherit(self.stderr, Output::stderr),
+            stdout: inherit(self.stdout, Output::stdout).map(printer),
+            stderr: inherit(self.stderr, Output::stderr).map(printer),
             inherited,
             inherit_stdio: self.inherit_stdio && !shared,
             max_memory: self.max_memory.unwrap_or(MAX_MEMORY),
             max_compute: self.max_compute.unwrap_or(defaults.max_compute),
-            max_output: self.max_output.unwrap_or(defaults.max_output),
             max_handles: defaults.max_handles,
             shared: defaults.shared,
             said_held: Arc::default(),
-            advice: self.advice,
+            advice,
         })
     }
 }
@@ -313,8 +338,8 @@ pub(crate) struct Granted {
     pub(super) policy: Policy,
     /// Makes the context of each store.
     pub(super) tcp: TcpCtxBuilder,
-    pub(super) stdout: Option<Output>,
-    pub(super) stderr: Option<Output>,
+    pub(super) stdout: Option<Printer>,
+    pub(super) stderr: Option<Printer>,
     /// Those outputs that `inherit_stdio` made, which the embedder cannot flush.
     inherited: Vec<Output>,
     /// Whether the component has the standard streams of this process, except where
@@ -324,8 +349,6 @@ pub(crate) struct Granted {
     pub(super) max_memory: usize,
     /// Zero means no limit.
     pub(super) max_compute: Duration,
-    /// Bytes per second, for each stream.
-    pub(super) max_output: Option<NonZeroU32>,
     /// Handles of a store: of resources, streams and futures.
     pub(super) max_handles: usize,
     /// Whether an instance serves several connections.
@@ -336,6 +359,11 @@ pub(crate) struct Granted {
 }
 
 impl Granted {
+    /// Returns the component's name, which is its argument 0.
+    pub(crate) fn name(&self) -> &str {
+        self.args.first().map_or("", String::as_str)
+    }
+
     /// Returns the text of a problem for the log, with the embedder's advice.
     pub(crate) fn explain(&self, problem: &Problem) -> String {
         self.advice.explain(problem)
@@ -344,6 +372,9 @@ impl Granted {
     /// Waits until everything is written that was printed to the inherited streams, for at
     /// most `limit`. An embedder flushes its own outputs itself.
     pub(crate) async fn flush_inherited(&self, limit: Duration) {
+        for printer in self.stdout.iter().chain(&self.stderr) {
+            printer.report();
+        }
         let flushed = self.inherited.iter().map(|output| output.flush(limit));
         join_all(flushed).await;
     }

@@ -2,15 +2,21 @@
 
 mod backtrace;
 mod blocking;
+mod cache;
 mod calls;
 pub mod component;
 mod compute;
+mod delivery;
+mod denials;
 mod engine;
 mod error;
+mod file;
 mod grants;
 mod linker;
 mod memory;
+mod needs;
 mod output;
+mod printer;
 mod problem;
 mod seldom;
 mod source;

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
-use super::LoadError;
 use super::component::{
-    Interfaces, Kind, Needs, check_preamble, interfaces, one_line, provides,
-    provides_another_version, read_file,
+    Declared, Interfaces, Kind, Needs, check_preamble, interfaces, one_line, provides,
+    provides_another_version, runs,
 };
 use super::engine::EngineOptions;
 use super::linker::linker;
 use super::store::State;
+use super::{LoadError, file};
 
 /// Where a component comes from.
 #[derive(Clone, Debug)]
@@ -56,13 +56,15 @@ impl Source {
     /// If the file cannot be read, does not hold a component, or holds precompiled code
     /// and `allow_precompiled` is false.
     pub fn load(&self, engine: &Engine, allow_precompiled: bool) -> Result<Component, LoadError> {
-        self.compile(engine, &self.bytes()?, allow_precompiled)
+        let component = self.compile(engine, &self.bytes()?, allow_precompiled)?;
+        prepare(&component)?;
+        Ok(component)
     }
 
     fn bytes(&self) -> Result<Cow<'_, [u8]>, LoadError> {
         Ok(match self {
             Source::Bytes(bytes) => bytes.into(),
-            Source::File(path) => read_file(path)?.into(),
+            Source::File(path) => file::read(path)?.into(),
         })
     }
 
@@ -72,13 +74,13 @@ impl Source {
         bytes: &[u8],
         allow_precompiled: bool,
     ) -> Result<Component, LoadError> {
-        let component = match (Engine::detect_precompiled(bytes), self) {
+        Ok(match (Engine::detect_precompiled(bytes), self) {
             (None, _) => {
                 check_preamble(bytes)?;
                 Component::from_binary(engine, bytes)
                     .map_err(|error| LoadError::Invalid(one_line(&error)))?
             }
-            (Some(_), Source::File(path)) if allow_precompiled => precompiled(engine, path)?,
+            (Some(_), Source::File(_)) if allow_precompiled => precompiled(engine, bytes)?,
             (Some(_), Source::File(path)) => {
                 let path = Some(path.clone());
                 return Err(LoadError::PrecompiledDenied { path });
@@ -86,21 +88,24 @@ impl Source {
             (Some(_), Source::Bytes(_)) => {
                 return Err(LoadError::PrecompiledDenied { path: None });
             }
-        };
-        // The first instance would create the image otherwise. That takes a descriptor, and
-        // connections may have used up all of them by then.
-        component
-            .initialize_copy_on_write_image()
-            .map_err(LoadError::Engine)?;
-        Ok(component)
+        })
     }
 }
 
+/// Creates the image of a component's memories, which the first instance would create
+/// otherwise. That takes a descriptor, and connections may have used up all of them by then.
+fn prepare(component: &Component) -> Result<(), LoadError> {
+    let prepared = component.initialize_copy_on_write_image();
+    prepared.map_err(LoadError::Engine)
+}
+
 #[allow(unsafe_code, reason = "the operator vouches for precompiled code")]
-fn precompiled(engine: &Engine, path: &Path) -> Result<Component, LoadError> {
+fn precompiled(engine: &Engine, code: &[u8]) -> Result<Component, LoadError> {
+    // Not `deserialize_file`, which maps the file: code that runs would change with it, and
+    // a truncation would end the process with SIGBUS.
     // SAFETY: native code is as trusted as this program itself. The embedder states that by
     // allowing precompiled code, which is denied by default.
-    unsafe { Component::deserialize_file(engine, path) }
+    unsafe { Component::deserialize(engine, code) }
         .map_err(|error| LoadError::PrecompiledMismatch(one_line(&error)))
 }
 
@@ -132,6 +137,39 @@ impl Default for Loading {
 }
 
 impl Loading {
+    /// Reads the isolation that a component declares, before its engine is made: the pool
+    /// of instances depends on it.
+    ///
+    /// # Errors
+    /// If the component cannot be loaded, or declares what excludes each other.
+    pub(crate) fn declared(&self, source: &Source) -> Result<Option<Declared>, LoadError> {
+        let bytes = source.bytes()?;
+        let interfaces = match Engine::detect_precompiled(&bytes) {
+            None => {
+                check_preamble(&bytes)?;
+                // To compile a damaged component fails too, with a better message.
+                Interfaces::unchecked(&bytes).unwrap_or_default()
+            }
+            // Precompiled code has no sections, so it takes an engine to read its type.
+            Some(_) => {
+                let options = EngineOptions {
+                    cache: false,
+                    ..EngineOptions::default()
+                };
+                let engine = match &self.engine {
+                    Some(engine) => engine.clone(),
+                    None => options.build()?,
+                };
+                let component = source.compile(&engine, &bytes, self.allow_precompiled)?;
+                interfaces(&engine, &component)
+            }
+        };
+        interfaces.isolation().map_err(|error| match error {
+            halfopen_compose::Error::Invalid(why) => LoadError::Invalid(why),
+            other => LoadError::Invalid(other.to_string()),
+        })
+    }
+
     /// Loads a component of the kind `expected`, with a pool for `pooled_instances` of it
     /// unless that is 0 or the embedder has an engine.
     ///
@@ -145,18 +183,26 @@ impl Loading {
         pooled_instances: u32,
     ) -> Result<Loaded, LoadError> {
         let bytes = source.bytes()?;
-        let engine = match self.engine {
-            Some(engine) => engine,
-            None => EngineOptions {
-                cache: self.cache,
-                pooled_instances,
-                // Precompiled code cannot be counted and gets the usual; other bytes are
-                // refused below.
-                needs: Needs::of(&bytes).unwrap_or_default(),
+        let (engine, component) = match self.engine {
+            Some(engine) => {
+                let component = source.compile(&engine, &bytes, self.allow_precompiled)?;
+                (engine, component)
             }
-            .build()?,
+            None => {
+                let mut options = EngineOptions {
+                    cache: self.cache,
+                    ..EngineOptions::default()
+                };
+                let engine = options.build()?;
+                let component = source.compile(&engine, &bytes, self.allow_precompiled)?;
+                options.pooled_instances = pooled_instances;
+                match pooled_instances {
+                    0 => (engine, component),
+                    _ => pooled(options, &component, binary(&bytes))?,
+                }
+            }
         };
-        let component = source.compile(&engine, &bytes, self.allow_precompiled)?;
+        prepare(&component)?;
         let interfaces = interfaces(&engine, &component);
         check_kind(&interfaces, expected)?;
         let linker = linker(&engine).map_err(LoadError::Engine)?;
@@ -169,11 +215,39 @@ impl Loading {
     }
 }
 
+/// The bytes of a component, unless they are precompiled code.
+fn binary(bytes: &[u8]) -> Option<&[u8]> {
+    Engine::detect_precompiled(bytes).is_none().then_some(bytes)
+}
+
+/// Moves a component to an engine with a pool that has room for its instances.
+///
+/// Only a compiled component says what its instances need, and compiling takes an engine, so
+/// there are two. A pool does not change the code.
+#[allow(unsafe_code, reason = "the code comes from wasmtime")]
+pub(super) fn pooled(
+    mut options: EngineOptions,
+    component: &Component,
+    binary: Option<&[u8]>,
+) -> Result<(Engine, Component), LoadError> {
+    // A component that imports modules is refused when it is linked.
+    options.needs = Needs::of(component, binary).unwrap_or_default();
+    // Nothing is compiled in this engine.
+    options.cache = false;
+    let engine = options.build()?;
+    let code = component.serialize().map_err(LoadError::Engine)?;
+    // SAFETY: the bytes are those of a compiled component, in memory that nobody else has.
+    let component = unsafe { Component::deserialize(&engine, code) };
+    let component = component.map_err(|error| LoadError::Invalid(one_line(&error)))?;
+    Ok((engine, component))
+}
+
 fn check_kind(interfaces: &Interfaces, expected: Kind) -> Result<(), LoadError> {
     let found = interfaces.kind();
     match (expected, found) {
-        // A command is a program that does without the primitives.
-        (Kind::Program, Kind::Command) => Ok(()),
+        // A command is a program that does without the primitives, and a service may be a
+        // program as well.
+        (Kind::Program, _) if runs(interfaces) => Ok(()),
         _ if found == expected => Ok(()),
         _ => Err(LoadError::WrongKind {
             expected,
@@ -201,4 +275,32 @@ fn link<T: 'static>(
             None => LoadError::WrongImport(one_line(&error)),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Code is trusted, but a file may be read before it is complete.
+    #[test]
+    fn precompiled_code_that_is_not_complete_is_refused() {
+        let options = EngineOptions {
+            cache: false,
+            ..EngineOptions::default()
+        };
+        let engine = options.build().unwrap();
+        let echo = include_bytes!("../../dist/echo.wasm");
+        let code = engine.precompile_component(echo).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("echo.cwasm");
+        let load = |length| {
+            std::fs::write(&path, &code[..length]).unwrap();
+            Source::from(&*path).load(&engine, true)
+        };
+        load(code.len()).unwrap();
+        for part in 0..100 {
+            assert!(load(code.len() * part / 100).is_err(), "{part} %");
+        }
+        assert!(load(code.len() - 1).is_err());
+    }
 }

@@ -10,10 +10,10 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::tcp::{Denied, Policy, Registry, SocketPlace, TcpCtx, TcpCtxView, TcpView};
 
+use super::Granted;
 use super::calls::{Calls, HELD};
 use super::compute::{Compute, Turns};
 use super::memory::Memory;
-use super::{Granted, Output};
 
 /// The part of an instance's memory that its handles may take, one in this many: a quarter, or
 /// half where many connections have their handles in one instance.
@@ -116,22 +116,19 @@ impl Granted {
         if self.inherit_stdio {
             wasi.inherit_stdio();
         }
-        let limited = |output: &Output| match self.max_output {
-            Some(limit) => output.limited(limit),
-            None => output.clone(),
-        };
         if let Some(stdout) = &self.stdout {
-            wasi.stdout(limited(stdout));
+            wasi.stdout(stdout.clone());
         }
         if let Some(stderr) = &self.stderr {
-            wasi.stderr(limited(stderr));
+            wasi.stderr(stderr.clone());
         }
         for (host, guest) in &self.dirs {
             if let Err(error) = wasi.preopened_dir(host, guest, FsPerms::ReadWrite) {
                 tracing::warn!("cannot grant `{}`: {error:#}", host.display());
             }
         }
-        wasi.allow_tcp(!self.policy.is_deny_all());
+        // The check below decides, and names what it denies.
+        wasi.allow_tcp(true);
         wasi.allow_udp(false);
         let grants = self.clone();
         wasi.socket_addr_check(move |address, usage| {
@@ -158,15 +155,16 @@ fn check(policy: &Policy, address: SocketAddr, usage: SocketAddrUse) -> Result<(
     let (allowed, denied) = match usage {
         // A socket that connects is bound to any address and port first.
         SocketAddrUse::TcpBind if address.ip().is_unspecified() && address.port() == 0 => {
-            (!policy.is_deny_all(), None)
+            (true, None)
         }
         SocketAddrUse::TcpBind => (listens(address), Some(Denied::Listen(address))),
         // The kernel may have chosen the port: then the bind above was to port 0, and only
         // a granted address passed. The address to connect from passed as well, so the
-        // policy decides again.
+        // policy decides again, and denies only that one.
         SocketAddrUse::TcpListen => {
             let any_port = SocketAddr::new(address.ip(), 0);
-            (listens(address) || listens(any_port), None)
+            let allowed = listens(address) || listens(any_port);
+            (allowed, Some(Denied::Listen(any_port)))
         }
         // A listener that was allowed accepts every peer.
         SocketAddrUse::TcpAccept => (true, None),

@@ -10,10 +10,12 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 
 use super::Server;
+use super::declaration::Contradiction;
 use super::dispatch::Isolation;
 use super::gate::proxy_protocol::ProxyProtocol;
-use super::gate::{self, AtLimit, Gate, Peers};
+use super::gate::{self, AtLimit, Gate, Peers, Share};
 use super::instances::{Instances, Limits};
+use super::journal::Journal;
 use super::observer::{Observer, Observers};
 use super::tasks::Tasks;
 use crate::runtime::component::Kind;
@@ -53,13 +55,14 @@ const SPARE_INSTANCES: usize = 64;
 pub struct ServerBuilder {
     grants: Grants,
     loading: Loading,
-    isolation: Isolation,
+    isolation: Option<Isolation>,
     workers: Option<NonZeroUsize>,
     gate: gate::Settings,
     timeouts: Timeouts,
     max_instances: Option<NonZeroUsize>,
     background: Option<Duration>,
     observers: Observers,
+    name: Option<String>,
     grace: Duration,
 }
 
@@ -68,13 +71,14 @@ impl Default for ServerBuilder {
         ServerBuilder {
             grants: Grants::new(),
             loading: Loading::default(),
-            isolation: Isolation::default(),
+            isolation: None,
             workers: None,
             gate: gate::Settings {
                 max_connections: 4096,
+                max_arriving: None,
                 at_limit: AtLimit::default(),
                 peers: Peers::everyone(),
-                max_per_peer: None,
+                share: Share::default(),
                 max_rate_per_peer: None,
                 proxy: None,
                 tls: None,
@@ -84,6 +88,7 @@ impl Default for ServerBuilder {
             max_instances: None,
             background: Some(Duration::from_secs(30)),
             observers: Observers::default(),
+            name: None,
             grace: Duration::from_secs(10),
         }
     }
@@ -105,10 +110,14 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how connections share instances (default: each has its own).
+    /// Sets how connections share instances (default: as the component declares, and if it
+    /// declares nothing, each has its own).
+    ///
+    /// A service that needs something else than this runs all the same; see
+    /// [`Server::contradiction`].
     #[must_use]
     pub fn isolation(mut self, isolation: Isolation) -> Self {
-        self.isolation = isolation;
+        self.isolation = Some(isolation);
         self
     }
 
@@ -130,6 +139,18 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets how many connections may be arriving at once, at least 1 (default: as many as
+    /// [`max_connections`](Self::max_connections), and at least 1,024).
+    ///
+    /// A connection is arriving until its PROXY protocol header has come and its TLS
+    /// handshake is done; only then it takes a place among all connections, or waits for
+    /// one. Beyond the limit, the one that has waited longest for its peer is reset.
+    #[must_use]
+    pub fn max_arriving(mut self, connections: usize) -> Self {
+        self.gate.max_arriving = Some(connections.clamp(1, Semaphore::MAX_PERMITS));
+        self
+    }
+
     /// Sets what becomes of connections beyond the limit (default: they wait in the
     /// backlog).
     #[must_use]
@@ -146,13 +167,19 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how many connections one peer may have at once (default: no limit, because many
-    /// people may share one address). Further ones are reset as soon as they are accepted.
+    /// Sets how many connections one peer may have at once, arriving ones included; `None`
+    /// is no limit. Further ones are reset as soon as the peer is known.
     ///
-    /// A peer is an IPv4 address or an IPv6 network of 64 bits.
+    /// By default it is a quarter of [`max_connections`](Self::max_connections), rounded up,
+    /// so that no single peer takes all places, and a thousand people behind one address
+    /// have room. The default does not apply to loopback addresses and to the load balancers
+    /// of [`proxy_protocol`](Self::proxy_protocol), which connect for others.
+    ///
+    /// A peer is an IPv4 address or an IPv6 network of 64 bits. The IPv6 addresses of an
+    /// IPv4 host (6to4, Teredo, NAT64) count as its IPv4 address.
     #[must_use]
-    pub fn max_connections_per_peer(mut self, connections: NonZeroU32) -> Self {
-        self.gate.max_per_peer = Some(connections);
+    pub fn max_connections_per_peer(mut self, connections: impl Into<Option<NonZeroU32>>) -> Self {
+        self.gate.share = Share::Most(connections.into());
         self
     }
 
@@ -220,6 +247,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets the name of the service in the log, as the field `service` (default: no such
+    /// field).
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// Adds an observer of what happens.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
@@ -272,6 +307,12 @@ impl ServerBuilder {
     /// If the component cannot be loaded, is not a service, or needs what this host does
     /// not provide; or if a granted directory cannot be read.
     pub fn build(self, service: impl Into<Source>) -> Result<Server, LoadError> {
+        let service = service.into();
+        let declared = self.loading.declared(&service)?;
+        let isolation = self
+            .isolation
+            .or(declared.map(Isolation::from))
+            .unwrap_or_default();
         let connections = self.gate.max_connections;
         let max_instances = self.max_instances.map_or(connections, NonZeroUsize::get);
         let max_instances = max_instances.min(Semaphore::MAX_PERMITS);
@@ -279,7 +320,7 @@ impl ServerBuilder {
             max_sockets_total: Some(connections),
             ..DEFAULTS
         };
-        let (pooled, defaults) = match self.isolation {
+        let (pooled, defaults) = match isolation {
             Isolation::Connection => {
                 let max_handles = OWN_HANDLES;
                 let defaults = Defaults {
@@ -301,10 +342,13 @@ impl ServerBuilder {
         };
         let grants = self.grants.resolve(defaults)?;
         let pooled = u32::try_from(pooled).unwrap_or(u32::MAX);
-        let loaded = self.loading.load(&service.into(), Kind::Service, pooled)?;
+        let loaded = self.loading.load(&service, Kind::Service, pooled)?;
         let pre =
             HostWorldPre::new(loaded.pre).map_err(|error| LoadError::Invalid(one_line(&error)))?;
-        let observers = Arc::new(self.observers);
+        let contradiction = Contradiction::find(grants.name(), declared, isolation, self.workers);
+        let mut observers = self.observers;
+        observers.log_to(Journal::of(self.name));
+        let observers = Arc::new(observers);
         let tasks = Tasks::default();
         let limits = Limits {
             instances: max_instances,
@@ -321,7 +365,8 @@ impl ServerBuilder {
         Ok(Server {
             gate: Arc::new(Gate::new(self.gate, observers, tasks.clone())),
             instances: Arc::new(instances),
-            isolation: self.isolation,
+            contradiction,
+            isolation,
             workers: self.workers,
             timeouts: self.timeouts,
             tasks,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use wasmtime::component::{Accessor, Resource};
 
+use super::journal::Journal;
 use crate::runtime::State;
 use crate::tcp::bindings::HostWorld;
 use crate::tcp::{Connection, Ending};
@@ -60,6 +61,7 @@ pub(super) async fn handle(
     instance: &HostWorld,
     peer: SocketAddr,
     connection: Handed,
+    journal: &Journal,
 ) -> wasmtime::Result<()> {
     let socket = match &connection.0 {
         Some(connection) => Arc::downgrade(&connection.socket()),
@@ -76,7 +78,7 @@ pub(super) async fn handle(
     let (result,) = handle.finish_call_concurrent(accessor, call).await?;
     accessor.with(|mut store| store.data_mut().calls.end(task));
     if let Err(message) = result {
-        tracing::warn!(%peer, "the service failed: {}", message.trim_end());
+        journal.failed(peer, &message);
         if let Some(socket) = socket.upgrade() {
             socket.abort(Ending::ServiceFailed);
         }

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::sleep;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc};
+use tokio::time::{sleep, timeout};
 use wasmtime::{Engine, Store};
 
 use super::call::{Handed, handle};
@@ -30,6 +31,17 @@ pub(super) struct Limits {
     pub(super) background: Option<Duration>,
 }
 
+/// Why an instance is ended that has outlasted its connection.
+enum Outlasted {
+    /// Its time is over.
+    Time,
+    /// Another connection needs its place.
+    Place,
+}
+
+/// How often a connection without a place asks for one.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
 /// Makes instances of the service, and runs them.
 pub(super) struct Instances {
     engine: Engine,
@@ -38,6 +50,11 @@ pub(super) struct Instances {
     limits: Limits,
     /// The places of instances that serve one connection each.
     places: Semaphore,
+    /// Wakes the instance that has outlasted its connection for longest, when a connection
+    /// waits for a place.
+    wanted: Notify,
+    /// How many instances have outlasted their connections.
+    outlasting: Gauge,
     /// How many instances exist.
     count: Gauge,
     observers: Arc<Observers>,
@@ -61,6 +78,8 @@ impl Instances {
             grants: Arc::new(grants),
             limits,
             places: Semaphore::new(limits.instances),
+            wanted: Notify::new(),
+            outlasting: Gauge::default(),
             count: Gauge::default(),
             observers,
             tasks,
@@ -77,8 +96,13 @@ impl Instances {
         self.count.get()
     }
 
-    /// Returns whether an instance for one connection could start at once.
+    /// Returns whether an instance for one connection could start at once, or as soon as one
+    /// that has outlasted its connection is ended.
     pub(super) fn has_place(&self) -> bool {
+        self.has_free_place() || self.outlasting.get() > 0
+    }
+
+    fn has_free_place(&self) -> bool {
         self.places.available_permits() > 0
     }
 
@@ -99,6 +123,45 @@ impl Instances {
         self.background().await;
     }
 
+    /// Waits until a connection has ended, and then for the time that its instance may go on:
+    /// that is shorter when another connection needs the place.
+    async fn outlasted(&self, ended: Ended) -> Outlasted {
+        ended.wait().await;
+        let _counted = self.outlasting.count_one();
+        tokio::select! {
+            () = self.background() => Outlasted::Time,
+            () = self.displaced() => Outlasted::Place,
+        }
+    }
+
+    /// Waits until a connection needs the place of an instance that has outlasted its own.
+    async fn displaced(&self) {
+        loop {
+            self.wanted.notified().await;
+            // A connection that got its place meanwhile leaves its request behind.
+            if !self.has_free_place() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a place for an instance. At the limit, ends the one that has outlasted its
+    /// connection for longest.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Some(place);
+        }
+        // The same future throughout: it keeps its position in the line.
+        let mut place = pin!(self.places.acquire());
+        loop {
+            self.wanted.notify_one();
+            if let Ok(place) = timeout(ASK_AGAIN, &mut place).await {
+                // The semaphore is never closed.
+                return place.ok();
+            }
+        }
+    }
+
     /// Waits for the time that a call may go on after its connection.
     async fn background(&self) {
         match self.limits.background {
@@ -117,11 +180,10 @@ impl Instances {
         let mut store = self.store();
         let connection = match visit.open(stream, &store.data().tcp) {
             Ok(connection) => Handed::new(connection),
-            Err(error) => return tracing::error!(%peer, "a connection is lost: {error}"),
+            Err(error) => return self.observers.journal().lost(peer, &error),
         };
         _place = tokio::select! {
-            // The semaphore is never closed.
-            place = self.places.acquire() => place,
+            place = self.place() => place,
             () = connection.failed() => return,
             () = self.tasks.killed() => return,
         };
@@ -138,7 +200,14 @@ impl Instances {
             };
             store
                 .run_concurrent(async |accessor| {
-                    handle(accessor, &instance, peer, connection).await?;
+                    handle(
+                        accessor,
+                        &instance,
+                        peer,
+                        connection,
+                        self.observers.journal(),
+                    )
+                    .await?;
                     // The service may still do something for the connection after it has
                     // returned.
                     poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
@@ -148,7 +217,7 @@ impl Instances {
         };
         let served = tokio::select! {
             served = turns.run(served) => served,
-            () = self.overdue(ended) => return self.ended(store.data(), peer),
+            why = self.outlasted(ended) => return self.ended(store.data(), peer, why),
             () = self.tasks.killed() => return,
         };
         if let Err(error) = served {
@@ -158,11 +227,19 @@ impl Instances {
 
     /// Ends an instance whose connection ended long ago: resets the connections that the
     /// guest has made itself, whose peers could take FIN for a complete end.
-    fn ended(&self, state: &State, peer: SocketAddr) {
+    fn ended(&self, state: &State, peer: SocketAddr, why: Outlasted) {
         state.tcp.abort_all();
-        if let Some(more) = self.said_ended.say() {
-            let time = self.limits.background.unwrap_or_default().as_secs_f64();
-            tracing::warn!(%peer, more, "an instance still ran {time} s after its connection, and was ended");
+        let Some(more) = self.said_ended.say() else {
+            return;
+        };
+        match why {
+            Outlasted::Time => {
+                let time = self.limits.background.unwrap_or_default().as_secs_f64();
+                tracing::warn!(%peer, more, "an instance still ran {time} s after its connection, and was ended");
+            }
+            Outlasted::Place => {
+                tracing::warn!(%peer, more, "an instance still ran after its connection, and was ended to make room for another");
+            }
         }
     }
 
@@ -237,11 +314,12 @@ impl Instances {
                         let connection = match opened {
                             Ok(connection) => Handed::new(connection),
                             Err(error) => {
-                                tracing::error!(%peer, "a connection is lost: {error}");
+                                self.observers.journal().lost(peer, &error);
                                 continue;
                             }
                         };
-                        let call = handle(accessor, &instance, peer, connection);
+                        let journal = self.observers.journal();
+                        let call = handle(accessor, &instance, peer, connection, journal);
                         let call = self.counted(call, ended, &overdue);
                         calls.push(async move { call.await.map_err(|error| (peer, error)) });
                     }
@@ -267,7 +345,7 @@ impl Instances {
                 tokio::select! {
                     rest = rest => rest,
                     () = overdue => {
-                        accessor.with(|mut store| self.ended(store.data_mut(), latest));
+                        accessor.with(|mut store| self.ended(store.data_mut(), latest, Outlasted::Time));
                         Ok(())
                     }
                 }
@@ -310,8 +388,8 @@ impl Instances {
         self.observers.notify(|observer| observer.trapped());
         let trap = Trap::of(error);
         let cause = trap.cause(|problem| self.grants.explain(problem));
-        let backtrace = trap.backtrace;
-        tracing::error!(%peer, %backtrace, "the service trapped: {cause}");
+        let journal = self.observers.journal();
+        journal.trapped(peer, cause, trap.backtrace);
     }
 }
 

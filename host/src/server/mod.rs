@@ -16,10 +16,12 @@ use crate::tcp::{Acceptor, Timeouts};
 
 mod builder;
 mod call;
+mod declaration;
 mod dispatch;
 mod gate;
 mod handle;
 mod instances;
+mod journal;
 mod observer;
 mod places;
 mod report;
@@ -27,6 +29,7 @@ mod tasks;
 mod visit;
 
 pub use builder::ServerBuilder;
+pub use declaration::Contradiction;
 use dispatch::Dispatcher;
 pub use dispatch::Isolation;
 use gate::Gate;
@@ -34,7 +37,7 @@ pub use gate::{AtLimit, Peers, proxy_protocol, tls};
 pub use handle::ServerHandle;
 use instances::Instances;
 pub use observer::{Observer, Snapshot};
-pub use report::{Outcome, Refusal, Report, Summary};
+pub use report::{Accepted, Outcome, Refusal, Report, Summary};
 use tasks::Tasks;
 
 /// A service component that is ready to handle connections.
@@ -57,6 +60,7 @@ pub struct Server {
     gate: Arc<Gate>,
     instances: Arc<Instances>,
     isolation: Isolation,
+    contradiction: Option<Contradiction>,
     workers: Option<NonZeroUsize>,
     timeouts: Timeouts,
     tasks: Tasks,
@@ -64,6 +68,20 @@ pub struct Server {
 }
 
 impl Server {
+    /// Returns how connections share instances: as the builder was told, as the component
+    /// declares, or else [`Isolation::Connection`].
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
+    }
+
+    /// Returns how the server runs the service otherwise than the component declares, if it
+    /// does. [`start`](Self::start) logs it as a warning.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<&Contradiction> {
+        self.contradiction.as_ref()
+    }
+
     /// Serves the connections of `listeners` until `shutdown` resolves or all listeners
     /// have failed.
     ///
@@ -96,6 +114,9 @@ impl Server {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(self, listeners: impl IntoIterator<Item = TcpListener>) -> ServerHandle {
+        if let Some(contradiction) = &self.contradiction {
+            tracing::warn!("{contradiction}");
+        }
         let retired = CancellationToken::new();
         let dispatcher = Dispatcher::start(&self.instances, self.isolation, self.workers);
         let accepting = TaskTracker::new();
@@ -105,7 +126,7 @@ impl Server {
                     let gate = self.gate.clone();
                     accepting.spawn(gate.accept_all(listener, dispatcher.clone(), retired.clone()));
                 }
-                Err(error) => tracing::error!("a listener cannot be watched: {error}"),
+                Err(error) => self.gate.listener_failed(&error),
             }
         }
         accepting.close();

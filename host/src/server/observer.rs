@@ -5,16 +5,23 @@ use std::io;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
-use super::report::Report;
+use super::journal::Journal;
+use super::report::{Accepted, Report};
+use crate::noise::caught;
 use crate::tcp::Traffic;
 
 /// Receives the events of a server.
 ///
-/// The server calls an observer on the threads that serve, and waits for it to return.
+/// The server calls an observer on the threads that serve, and waits for it to return. A panic
+/// of an observer is logged; it harms no connection, and the observer is called again.
 /// A closure that takes a [`Report`] is an observer of [`closed`](Self::closed) alone.
 pub trait Observer: Send + Sync {
-    /// Called when a connection is handed to the service.
-    fn accepted(&self) {}
+    /// Called when a connection is handed to the service, before the service sees it. Its
+    /// end is reported to [`closed`](Self::closed), with the same
+    /// [`id`](super::Report::id).
+    fn accepted(&self, connection: &Accepted) {
+        _ = connection;
+    }
 
     /// Called when a connection has closed for good, or was refused.
     fn closed(&self, report: &Report) {
@@ -37,26 +44,41 @@ impl<F: Fn(&Report) + Send + Sync> Observer for F {
     }
 }
 
-/// All observers of a server.
+/// All observers of a server, and its log.
 #[derive(Clone, Default)]
-pub(super) struct Observers(Vec<Arc<dyn Observer>>);
+pub(super) struct Observers {
+    all: Vec<Arc<dyn Observer>>,
+    journal: Arc<Journal>,
+}
 
 impl Observers {
     pub(super) fn add(&mut self, observer: impl Observer + 'static) {
-        self.0.push(Arc::new(observer));
+        self.all.push(Arc::new(observer));
+    }
+
+    /// Sets the log.
+    pub(super) fn log_to(&mut self, journal: Journal) {
+        self.journal = Arc::new(journal);
     }
 
     /// Reports an event to each observer.
     pub(super) fn notify(&self, event: impl Fn(&dyn Observer)) {
-        for observer in &self.0 {
-            event(&**observer);
+        for observer in &self.all {
+            if caught(|| event(&**observer)) {
+                self.journal.observer_panicked();
+            }
         }
+    }
+
+    /// Returns the log.
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
     }
 }
 
 impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} observers", self.0.len())
+        write!(f, "{} observers", self.all.len())
     }
 }
 

@@ -4,12 +4,25 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::tcp::{Ending, Side};
+use crate::tcp::{Ending, ErrorCode, Limit, Side};
+
+/// A connection that is handed to the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// The number of the connection, which no other connection of this process has. Its
+    /// [`Report`] has the same one.
+    pub id: u64,
+    /// The peer's address; behind a load balancer, the address that the balancer named.
+    pub peer: SocketAddr,
+}
 
 /// What became of a connection, reported when it has closed for good.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
+    /// The number of the connection, which no other connection of this process has.
+    pub id: u64,
     /// The peer's address; behind a load balancer, the address that the balancer named.
     pub peer: SocketAddr,
     /// Bytes received from the peer.
@@ -40,8 +53,12 @@ pub enum Outcome {
 pub enum Refusal {
     /// [`Peers`](crate::Peers) does not admit the peer.
     Denied,
-    /// All places are taken, and [`AtLimit::Refuse`](crate::AtLimit::Refuse) is set.
+    /// All places are taken, and [`AtLimit::Refuse`](crate::AtLimit::Refuse) is set; or the
+    /// system cannot watch another connection.
     Full,
+    /// Too many connections were arriving at once, and this one had waited longest for its
+    /// peer's PROXY protocol header or TLS handshake.
+    Displaced,
     /// The peer has as many connections as one peer may have.
     TooMany,
     /// The peer connects more often than one peer may.
@@ -53,6 +70,8 @@ pub enum Refusal {
     ProxyHeader,
     /// The TLS handshake failed, or was not done in time.
     Handshake,
+    /// The server stopped before the connection was admitted.
+    Stopped,
 }
 
 /// What a server did, when it has ended.
@@ -67,6 +86,36 @@ pub struct Summary {
 }
 
 impl Outcome {
+    /// Returns every outcome once, for counters that begin at zero. Outcomes with the same
+    /// text are one.
+    pub fn all() -> impl Iterator<Item = Outcome> {
+        let endings = [
+            Ending::Fin,
+            Ending::Failed(ErrorCode::ConnectionReset),
+            Ending::Failed(ErrorCode::Other(None)),
+            Ending::Reset,
+            Ending::ServiceFailed,
+            Ending::Trapped,
+            Ending::Stopped,
+            Ending::Displaced,
+        ];
+        let limits = [Limit::Age, Limit::Idle, Limit::HalfOpen, Limit::Write];
+        let refusals = [
+            Refusal::Denied,
+            Refusal::Full,
+            Refusal::Displaced,
+            Refusal::TooMany,
+            Refusal::TooOften,
+            Refusal::Untrusted,
+            Refusal::ProxyHeader,
+            Refusal::Handshake,
+            Refusal::Stopped,
+        ];
+        let endings = endings.into_iter().chain(limits.map(Ending::Limit));
+        let served = endings.map(Outcome::Served);
+        served.chain(refusals.map(Outcome::Refused))
+    }
+
     /// Returns whether the server refused the connection, so that no service has seen it.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
@@ -83,16 +132,77 @@ impl fmt::Display for Outcome {
     }
 }
 
+impl Refusal {
+    /// Says in a few words why the connection was refused.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Refusal::Denied => "the peer's address is not admitted",
+            Refusal::Full => "all places are taken",
+            Refusal::Displaced => "it waited longest when too many connections were arriving",
+            Refusal::TooMany => "the peer has as many connections as one peer may have",
+            Refusal::TooOften => "the peer connects more often than one peer may",
+            Refusal::Untrusted => "the peer is not a trusted load balancer",
+            Refusal::ProxyHeader => "the PROXY protocol header is missing, malformed or late",
+            Refusal::Handshake => "the TLS handshake failed or was late",
+            Refusal::Stopped => "the server is stopping",
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Refusal::Denied => "denied",
             Refusal::Full => "full",
+            Refusal::Displaced => "displaced",
             Refusal::TooMany => "per-peer",
             Refusal::TooOften => "rate",
             Refusal::Untrusted => "untrusted",
             Refusal::ProxyHeader => "proxy-header",
             Refusal::Handshake => "tls",
+            Refusal::Stopped => "stopped",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Counts the variants. A new one does not compile until it is counted here, and the
+    /// test then fails until `Outcome::all` has it.
+    fn count() -> usize {
+        match Ending::Fin {
+            Ending::Fin
+            | Ending::Failed(_)
+            | Ending::Reset
+            | Ending::ServiceFailed
+            | Ending::Trapped
+            | Ending::Stopped
+            | Ending::Displaced
+            | Ending::Limit(Limit::Age | Limit::Idle | Limit::HalfOpen | Limit::Write) => {}
+        }
+        match Refusal::Denied {
+            Refusal::Denied
+            | Refusal::Full
+            | Refusal::Displaced
+            | Refusal::TooMany
+            | Refusal::TooOften
+            | Refusal::Untrusted
+            | Refusal::ProxyHeader
+            | Refusal::Handshake
+            | Refusal::Stopped => {}
+        }
+        // `Failed` has two texts.
+        8 + 4 + 9
+    }
+
+    #[test]
+    fn all_outcomes_are_listed() {
+        let texts: BTreeSet<_> = Outcome::all().map(|outcome| outcome.to_string()).collect();
+        assert_eq!(texts.len(), count(), "{texts:?}");
     }
 }

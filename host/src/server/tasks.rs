@@ -1,5 +1,6 @@
 //! What runs within a server, and how it is brought to its end.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -14,6 +15,8 @@ pub(super) struct Tasks {
     connections: Registry,
     tracker: TaskTracker,
     killed: CancellationToken,
+    /// How many connections were left when the rest was reset.
+    aborted: Arc<OnceLock<usize>>,
 }
 
 impl Tasks {
@@ -45,12 +48,12 @@ impl Tasks {
     }
 
     /// Waits for the end for at most `grace`, then resets the connections that are left.
-    /// Returns how many these were.
+    /// Returns how many these were; all who wait get the same number.
     pub(super) async fn end_within(&self, grace: Duration) -> usize {
         if timeout(grace, self.ended()).await.is_ok() {
-            return 0;
+            return self.aborted.get().copied().unwrap_or(0);
         }
-        let left = self.connections.len();
+        let left = *self.aborted.get_or_init(|| self.connections.len());
         self.connections.shut_down();
         self.killed.cancel();
         self.tracker.wait().await;

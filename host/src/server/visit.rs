@@ -3,13 +3,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
+use super::journal::Journal;
 use super::observer::Observers;
 use super::places::Places;
-use super::report::{Outcome, Refusal, Report};
+use super::report::{Accepted, Outcome, Refusal, Report};
 use crate::tcp::{Attachment, Connection, Ending, Meter, PeerTls, Stream, TcpCtx};
 
 /// One connection, from accept until it has closed for good.
@@ -20,6 +22,7 @@ use crate::tcp::{Attachment, Connection, Ending, Meter, PeerTls, Stream, TcpCtx}
 /// that was reported as closed.
 #[derive(Debug)]
 pub(super) struct Visit {
+    id: u64,
     peer: SocketAddr,
     /// The peer's TLS session, as the handshake or a load balancer describes it.
     peer_session: Option<Box<PeerTls>>,
@@ -46,7 +49,9 @@ impl Ended {
 impl Visit {
     /// Begins a visit: `peer` has just been accepted.
     pub(super) fn begin(peer: SocketAddr, observers: Arc<Observers>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Visit {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             peer,
             peer_session: None,
             places: Places::default(),
@@ -55,6 +60,10 @@ impl Visit {
             observers,
             going_on: None,
         }
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        self.observers.journal()
     }
 
     /// Returns the end of the visit, to wait for. Only the last one that was asked for hears
@@ -67,6 +76,16 @@ impl Visit {
 
     pub(super) fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// Reports that the service gets the connection.
+    pub(super) fn accepted(&self) {
+        let accepted = Accepted {
+            id: self.id,
+            peer: self.peer,
+        };
+        self.observers
+            .notify(|observer| observer.accepted(&accepted));
     }
 
     /// Sets the address of the peer that a load balancer forwards.
@@ -108,6 +127,7 @@ impl Drop for Visit {
         drop(std::mem::take(&mut self.places));
         let (received, sent) = self.meter.bytes();
         let report = Report {
+            id: self.id,
             peer: self.peer,
             received,
             sent,
@@ -118,6 +138,9 @@ impl Drop for Visit {
                 None => Outcome::Served(self.meter.ending().unwrap_or(Ending::Fin)),
             },
         };
+        if let Some(refusal) = self.refusal {
+            self.observers.journal().refused(self.peer, refusal);
+        }
         self.observers.notify(|observer| observer.closed(&report));
     }
 }

@@ -21,11 +21,11 @@ const LINGER_TOTAL: Duration = Duration::from_secs(30);
 
 /// A value that a connection keeps on behalf of the host that opened it.
 ///
-/// The guard is dropped when the connection has closed for good: after its descriptor is
-/// closed and it is removed from its registries.
+/// The guard is dropped when the connection has ended for good, whoever still holds its
+/// socket: after its descriptor is closed and it is removed from its registries.
 pub(crate) type Guard = Box<dyn Any + Send + Sync>;
 
-/// What a connection holds until it has closed for good.
+/// What a connection holds until it has ended for good.
 ///
 /// Fields are dropped in the order of their declaration: when the guard is dropped, the
 /// registries no longer contain the connection.

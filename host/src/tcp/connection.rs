@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 
+use super::waiters::Wait;
 use super::{Ending, Socket};
 
 /// A connection as the guest holds it: the socket, and which of its directions the guest
@@ -28,9 +29,9 @@ impl Connection {
         self.socket.clone()
     }
 
-    /// Waits until the connection fails. Never resolves if it does not.
+    /// Waits until the connection fails, before a guest has it. Never resolves if it does not.
     pub(crate) async fn failed(&self) {
-        self.socket.failed().await;
+        self.socket.failed(Wait::Received).await;
     }
 
     /// Passes the connection to a guest, whose resources are in `table`.
@@ -68,7 +69,7 @@ impl Drop for Connection {
         if !self.sending_taken {
             // The guest can no longer write, so its data has ended (rule C1). If that fails,
             // the receiving direction reports the error.
-            let _ = self.socket.finish_sending();
+            self.socket.finish_sending(|_| {});
         }
     }
 }

@@ -16,6 +16,7 @@ use super::{
     Attachment, Connection, Denied, Ending, Meter, Policy, Quota, Registry, Socket, SocketPlace,
     Sockets, Stream,
 };
+use crate::noise::{Noise, caught};
 
 /// The state of the primitives in one store: what its guest may do, and which connections
 /// it has.
@@ -23,6 +24,8 @@ use super::{
 pub struct TcpCtx {
     policy: Policy,
     on_denied: OnDenied,
+    /// Limits what the guest makes the log say.
+    noise: Arc<Noise>,
     /// The connections of this store.
     connections: Registry,
     /// A registry that the connections are entered into as well.
@@ -158,7 +161,12 @@ impl TcpCtx {
 
     /// Reports that the policy denied the guest something.
     pub(super) fn denied(&self, denied: &Denied) {
-        self.on_denied.call(denied);
+        self.on_denied.call(denied, &self.noise);
+    }
+
+    /// Limits what the guest makes the log say.
+    pub(super) fn noise(&self) -> Arc<Noise> {
+        self.noise.clone()
     }
 
     /// Cancelled when the guest's listeners have to close.
@@ -181,6 +189,7 @@ impl Default for TcpCtx {
 pub struct TcpCtxBuilder {
     policy: Policy,
     on_denied: OnDenied,
+    noise: CtxNoise,
     outer: Option<Registry>,
     max_sockets: Option<usize>,
     all_sockets: Option<Sockets>,
@@ -242,6 +251,7 @@ impl TcpCtxBuilder {
         TcpCtx {
             policy: self.policy,
             on_denied: self.on_denied,
+            noise: self.noise.0,
             connections: Registry::default(),
             outer: self.outer,
             quota: Quota {
@@ -254,6 +264,16 @@ impl TcpCtxBuilder {
     }
 }
 
+/// Limits what the guests of a builder make the log say.
+#[derive(Clone, Debug)]
+struct CtxNoise(Arc<Noise>);
+
+impl Default for CtxNoise {
+    fn default() -> Self {
+        CtxNoise(Noise::new("denied addresses, failed listeners"))
+    }
+}
+
 /// Reports what the policy denies; `None` logs it.
 #[derive(Clone, Default)]
 struct OnDenied(Option<Arc<Report>>);
@@ -261,10 +281,10 @@ struct OnDenied(Option<Arc<Report>>);
 type Report = dyn Fn(&Denied) + Send + Sync;
 
 impl OnDenied {
-    fn call(&self, denied: &Denied) {
+    fn call(&self, denied: &Denied, noise: &Arc<Noise>) {
         match &self.0 {
-            Some(report) => report(denied),
-            None => tracing::warn!("denied: {denied}"),
+            Some(report) => _ = caught(|| report(denied)),
+            None => noise.log(|| tracing::warn!("denied: {denied}")),
         }
     }
 }
@@ -306,6 +326,94 @@ impl HasData for Tcp {
 ///
 /// The engine's configuration needs `wasm_component_model_async`, and the guests have to
 /// run within a tokio runtime.
+///
+/// # Example
+///
+/// Accepts a connection and has a service handle it, with WASI in the same linker. A
+/// [`Server`](crate::Server) does this and more; an embedder with instances of its own does it
+/// by hand:
+///
+/// ```
+/// use std::future::poll_fn;
+///
+/// use halfopen::tcp::bindings::HostWorld;
+/// use halfopen::tcp::{TcpCtx, TcpCtxView, TcpView, add_to_linker};
+/// use tokio::net::TcpListener;
+/// use wasmtime::component::{Component, Linker, ResourceTable};
+/// use wasmtime::{Config, Engine, Store};
+/// use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+///
+/// struct State {
+///     tcp: TcpCtx,
+///     wasi: WasiCtx,
+///     table: ResourceTable,
+/// }
+///
+/// impl TcpView for State {
+///     fn tcp(&mut self) -> TcpCtxView<'_> {
+///         TcpCtxView { ctx: &mut self.tcp, table: &mut self.table }
+///     }
+/// }
+///
+/// impl WasiView for State {
+///     fn ctx(&mut self) -> WasiCtxView<'_> {
+///         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+///     }
+/// }
+///
+/// #[tokio::main]
+/// async fn main() -> wasmtime::Result<()> {
+///     let mut config = Config::new();
+///     config.wasm_component_model_async(true);
+///     let engine = Engine::new(&config)?;
+///     let mut linker = Linker::<State>::new(&engine);
+///     add_to_linker(&mut linker)?;
+///     // The SDK uses WASI 0.3; the standard library of `wasm32-wasip2` uses WASI 0.2.
+///     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+///     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+///     let service = Component::from_file(&engine, "dist/echo.wasm")?;
+///
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// #   let address = listener.local_addr()?;
+/// #   let peer = std::thread::spawn(move || {
+/// #       use std::io::{Read, Write};
+/// #       let mut peer = std::net::TcpStream::connect(address).unwrap();
+/// #       peer.write_all(b"hi").unwrap();
+/// #       peer.shutdown(std::net::Shutdown::Write).unwrap();
+/// #       let mut answer = String::new();
+/// #       peer.read_to_string(&mut answer).unwrap();
+/// #       answer
+/// #   });
+///     let (stream, _) = listener.accept().await?;
+///
+///     let state = State {
+///         tcp: TcpCtx::default(),
+///         wasi: WasiCtx::builder().inherit_stdout().build(),
+///         table: ResourceTable::new(),
+///     };
+///     let mut store = Store::new(&engine, state);
+///     let instance = HostWorld::instantiate_async(&mut store, &service, &linker).await?;
+///     let connection = store.data().tcp.connection(stream);
+///     let connection = store.data_mut().table.push(connection)?;
+///     let served = store
+///         .run_concurrent(async |accessor| {
+///             let handler = instance.halfopen_tcp_handler();
+///             let served = handler.call_handle(accessor, connection).await?;
+///             // The service may go on after it has returned.
+///             poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+///             wasmtime::error::Ok(served)
+///         })
+///         .await
+///         .and_then(|served| served);
+///     if !matches!(served, Ok(Ok(()))) {
+///         // The service trapped, or returned an error: RST, where dropping the store is FIN.
+///         store.data().tcp.abort_all();
+///     }
+/// #   served?.unwrap();
+/// #   assert_eq!(peer.join().unwrap(), "hi");
+///     Ok(())
+/// }
+/// ```
 ///
 /// # Errors
 /// If the linker already has one of the interfaces.

@@ -32,6 +32,8 @@ pub enum Ending {
     Stopped,
     /// The connection was reset because it reached a limit.
     Limit(Limit),
+    /// The connection was reset to make room for a new one: it was the least active.
+    Displaced,
 }
 
 impl Ending {
@@ -56,6 +58,7 @@ impl fmt::Display for Ending {
             Ending::Trapped => f.write_str("trap"),
             Ending::Stopped => f.write_str("stopped"),
             Ending::Limit(limit) => write!(f, "limit-{limit}"),
+            Ending::Displaced => f.write_str("displaced"),
         }
     }
 }

@@ -18,6 +18,7 @@ use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, 
 use super::pump::pump;
 use super::receive::Receiver;
 use super::send::Sender;
+use super::waiters::Wait;
 use super::{
     Connection, Denied, Ending, ErrorCode, Listener, Socket, SocketPlace, Tcp, TcpCtx, TcpCtxView,
 };
@@ -74,7 +75,7 @@ impl<T: Send + 'static> connections::HostConnectionWithStore<T> for Tcp {
         };
         let (end, ended) = oneshot::channel();
         let stream = StreamReader::new(&mut store, Receiver::new(socket.clone(), end))?;
-        let future = FutureReader::new(&mut store, end_of(socket, ended))?;
+        let future = FutureReader::new(&mut store, end_of(socket, Wait::Received, ended))?;
         Ok((stream, future))
     }
 
@@ -96,7 +97,7 @@ impl<T: Send + 'static> connections::HostConnectionWithStore<T> for Tcp {
             }
             Err(data) => data.pipe(&mut store, sender)?,
         }
-        FutureReader::new(&mut store, end_of(socket, ended))
+        FutureReader::new(&mut store, end_of(socket, Wait::Sent, ended))
     }
 }
 
@@ -104,12 +105,13 @@ impl<T: Send + 'static> connections::HostConnectionWithStore<T> for Tcp {
 /// first (rule C6).
 async fn end_of(
     socket: Arc<Socket>,
+    wait: Wait,
     ended: oneshot::Receiver<UnitResult>,
 ) -> wasmtime::Result<UnitResult> {
     tokio::select! {
         biased;
         ended = ended => Ok(ended.unwrap_or(Err(ErrorCode::ConnectionAborted))),
-        error = socket.failed() => Ok(Err(error)),
+        error = socket.failed(wait) => Ok(Err(error)),
     }
 }
 
@@ -127,9 +129,9 @@ impl options::Host for TcpCtxView<'_> {
         connection: Resource<Connection>,
         value: Option<options::KeepAlive>,
     ) -> wasmtime::Result<UnitResult> {
-        let options = self.table.get(&connection)?.socket.options();
+        let socket = &self.table.get(&connection)?.socket;
         let Some(value) = value else {
-            return Ok(options.set_keepalive(false).map_err(ErrorCode::from));
+            return Ok(socket.set_option(|options| options.set_keepalive(false)));
         };
         if value.idle_time == 0 || value.interval == 0 || value.count == 0 {
             return Ok(Err(ErrorCode::InvalidArgument));
@@ -138,9 +140,7 @@ impl options::Host for TcpCtxView<'_> {
             .with_time(whole_seconds(value.idle_time))
             .with_interval(whole_seconds(value.interval))
             .with_retries(value.count);
-        Ok(options
-            .set_tcp_keepalive(&keep_alive)
-            .map_err(ErrorCode::from))
+        Ok(socket.set_option(|options| options.set_tcp_keepalive(&keep_alive)))
     }
 
     fn set_no_delay(
@@ -148,8 +148,8 @@ impl options::Host for TcpCtxView<'_> {
         connection: Resource<Connection>,
         value: bool,
     ) -> wasmtime::Result<UnitResult> {
-        let options = self.table.get(&connection)?.socket.options();
-        Ok(options.set_tcp_nodelay(value).map_err(ErrorCode::from))
+        let socket = &self.table.get(&connection)?.socket;
+        Ok(socket.set_option(|options| options.set_tcp_nodelay(value)))
     }
 }
 
@@ -208,15 +208,17 @@ impl<T: Send + 'static> listeners::HostListenerWithStore<T> for Tcp {
         accessor: &Accessor<T, Self>,
         listener: Resource<Listener>,
     ) -> wasmtime::Result<Result<Resource<Connection>, ErrorCode>> {
-        let (queue, quota, stopping) = accessor.with(|mut store| -> wasmtime::Result<_> {
-            let view = store.get();
-            let queue = view.table.get(&listener)?.queue();
-            Ok((queue, view.ctx.quota().clone(), view.ctx.stopping()))
-        })?;
-        match queue.accept(quota, stopping).await {
+        let (queue, quota, stopping, noise) =
+            accessor.with(|mut store| -> wasmtime::Result<_> {
+                let view = store.get();
+                let queue = view.table.get(&listener)?.queue();
+                let ctx = view.ctx;
+                Ok((queue, ctx.quota().clone(), ctx.stopping(), ctx.noise()))
+            })?;
+        match queue.accept(quota, stopping, &noise).await {
             Ok((stream, remote, place)) => push(accessor, stream, remote, place).map(Ok),
             Err(error) => {
-                tracing::error!("a listener has failed and accepts no more: {error}");
+                noise.log(|| tracing::error!("a listener has failed and accepts no more: {error}"));
                 Ok(Err(ErrorCode::InvalidState))
             }
         }

@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{Quota, SocketPlace};
+use crate::noise::{Noise, quietly};
 
 /// The default backlog, which is Node's. Linux caps it at `net.core.somaxconn`.
 const BACKLOG: u32 = 511;
@@ -107,15 +108,19 @@ pub fn accept_loop_delay(error: &io::Error, backoff: &mut Backoff) -> Option<Dur
 ///
 /// # Errors
 /// `error` itself, if the listener has failed.
-async fn wait_after(error: io::Error, backoff: &mut Backoff) -> io::Result<()> {
+async fn wait_after(error: io::Error, backoff: &mut Backoff, noise: &Arc<Noise>) -> io::Result<()> {
     match accept_loop_delay(&error, backoff) {
-        Some(Duration::ZERO) => tracing::debug!("a connection failed in the backlog: {error}"),
+        Some(Duration::ZERO) => {
+            quietly(|| tracing::debug!("a connection failed in the backlog: {error}"));
+        }
         Some(delay) => {
             if backoff.failures() == 1 {
-                tracing::warn!(
-                    "cannot accept: {error}; waiting for connections to close \
-                     (raise the limit with `ulimit -n`)"
-                );
+                noise.log(|| {
+                    tracing::warn!(
+                        "cannot accept: {error}; waiting for connections to close \
+                         (raise the limit with `ulimit -n`)"
+                    );
+                });
             }
             tokio::time::sleep(delay).await;
         }
@@ -188,12 +193,13 @@ impl Queue {
         self,
         quota: Quota,
         stopping: CancellationToken,
+        noise: &Arc<Noise>,
     ) -> io::Result<(TcpStream, SocketAddr, SocketPlace)> {
         let mut listener = self.0.lock().await;
         if let Some(listening) = &*listener {
             let accept = async {
                 let place = quota.take().await;
-                let (stream, peer) = accept(&listening.socket).await?;
+                let (stream, peer) = accept(&listening.socket, noise).await?;
                 Ok((stream, peer, place))
             };
             tokio::select! {
@@ -207,12 +213,12 @@ impl Queue {
     }
 }
 
-async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept(listener: &TcpListener, noise: &Arc<Noise>) -> io::Result<(TcpStream, SocketAddr)> {
     let mut backoff = Backoff::default();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => return Ok((stream, canonical(peer))),
-            Err(error) => wait_after(error, &mut backoff).await?,
+            Err(error) => wait_after(error, &mut backoff, noise).await?,
         }
     }
 }
@@ -220,7 +226,11 @@ async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 /// A listener whose connections are not registered with any runtime, so that they can be
 /// served in a runtime other than the one that accepts.
 #[derive(Debug)]
-pub(crate) struct Acceptor(AsyncFd<std::net::TcpListener>);
+pub(crate) struct Acceptor {
+    socket: AsyncFd<std::net::TcpListener>,
+    /// A peer that holds the last descriptor can make accept(2) fail again and again.
+    noise: Arc<Noise>,
+}
 
 impl Acceptor {
     /// Switches TCP_NODELAY on, which accepted connections inherit on Linux.
@@ -237,18 +247,40 @@ impl Acceptor {
             reason = "tokio has no other way to register a std listener"
         )]
         let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
-        Ok(Acceptor(registered?))
+        Ok(Acceptor {
+            socket: registered?,
+            noise: Noise::new("cannot accept"),
+        })
     }
 
-    /// Accepts the next connection, and waits out temporary failures, which are passed to
-    /// `failed`.
+    /// Waits until [`accept`](Self::accept) probably finds a connection, or an error.
     ///
     /// # Errors
-    /// If the listener has failed.
-    pub(crate) async fn accept(
+    /// If the runtime is shutting down.
+    pub(crate) async fn ready(&self) -> io::Result<()> {
+        // Only accept(2) can tell that no connection is left.
+        self.socket.readable().await?.retain_ready();
+        Ok(())
+    }
+
+    /// Waits after a failed [`accept`](Self::accept), unless the listener has failed.
+    ///
+    /// # Errors
+    /// `error` itself, if the listener has failed.
+    pub(crate) async fn wait_after(
         &self,
-        failed: impl Fn(&io::Error),
-    ) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+        error: io::Error,
+        backoff: &mut Backoff,
+    ) -> io::Result<()> {
+        wait_after(error, backoff, &self.noise).await
+    }
+
+    /// Accepts the next connection; `None` if none is waiting.
+    /// [`wait_after`](Self::wait_after) tells which errors pass.
+    ///
+    /// # Errors
+    /// The errors of accept(2).
+    pub(crate) fn accept(&self) -> io::Result<Option<(std::net::TcpStream, SocketAddr)>> {
         let accept = |listener: &std::net::TcpListener| {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             let (stream, peer) = acceptfrom_with(listener, flags)?;
@@ -256,15 +288,10 @@ impl Acceptor {
             let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
             Ok((stream, SocketAddr::try_from(peer)?))
         };
-        let mut backoff = Backoff::default();
-        loop {
-            match self.0.async_io(Interest::READABLE, accept).await {
-                Ok((stream, peer)) => return Ok((stream.into(), canonical(peer))),
-                Err(error) => {
-                    failed(&error);
-                    wait_after(error, &mut backoff).await?;
-                }
-            }
+        match self.socket.try_io(Interest::READABLE, accept) {
+            Ok((stream, peer)) => Ok(Some((stream.into(), canonical(peer)))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Meter {
     created: Instant,
     received: AtomicU64,
     sent: AtomicU64,
+    /// When the last byte moved, in milliseconds after `created`, plus 1; 0 if none has.
+    last_byte: AtomicU64,
     /// 0 while both directions are open, otherwise [`PEER`] or [`SERVICE`].
     first_end: AtomicU8,
     /// Whether data waits to be sent and the kernel does not accept it.
@@ -28,18 +30,28 @@ pub(crate) struct Meter {
 const PEER: u8 = 1;
 const SERVICE: u8 = 2;
 
+/// How much of the sent data has reached the peer's kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Delivery {
+    /// The number of bytes that the peer's kernel has acknowledged.
+    pub(super) acknowledged: u64,
+    /// Whether the kernel has more that the peer's kernel has not acknowledged.
+    pub(super) outstanding: bool,
+}
+
 /// The result of the last check against the limits.
 #[derive(Debug)]
 struct Check {
     received: u64,
     sent: u64,
+    delivery: Delivery,
     half_open: bool,
     stalled: bool,
-    /// When the last byte was received or sent.
+    /// When the last byte was received, sent or acknowledged.
     idle_since: Instant,
     /// When the first of the two directions ended, if `half_open`.
     half_open_since: Instant,
-    /// When the kernel last accepted data to send, if `stalled`.
+    /// When the peer's kernel last acknowledged data, if `stalled`.
     stalled_since: Instant,
 }
 
@@ -51,6 +63,7 @@ impl Meter {
             created: now,
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            last_byte: AtomicU64::new(0),
             first_end: AtomicU8::new(0),
             stalled: AtomicBool::new(false),
             ending: OnceLock::new(),
@@ -58,6 +71,10 @@ impl Meter {
             last_check: Mutex::new(Check {
                 received: 0,
                 sent: 0,
+                delivery: Delivery {
+                    acknowledged: 0,
+                    outstanding: false,
+                },
                 half_open: false,
                 stalled: false,
                 idle_since: now,
@@ -83,6 +100,19 @@ impl Meter {
     /// The time since the connection began.
     pub(crate) fn age(&self) -> Duration {
         self.created.elapsed()
+    }
+
+    /// When the connection began, and when the last byte moved in either direction, if one
+    /// has.
+    pub(super) fn activity(&self) -> (Instant, Option<Instant>) {
+        let millis = self.last_byte.load(Ordering::Relaxed).checked_sub(1);
+        let last = millis.map(|millis| self.created + Duration::from_millis(millis));
+        (self.created, last)
+    }
+
+    fn moved(&self) {
+        let millis = u64::try_from(self.age().as_millis()).unwrap_or(u64::MAX - 1);
+        self.last_byte.store(millis + 1, Ordering::Relaxed);
     }
 
     /// The number of bytes received and sent so far.
@@ -115,18 +145,25 @@ impl Meter {
 
     pub(super) fn add_received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.moved();
     }
 
     pub(super) fn add_sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
-        if self.stalled.load(Ordering::Relaxed) {
-            self.stalled.store(false, Ordering::Relaxed);
-        }
+        self.moved();
+        self.unstalled();
     }
 
     /// Records that the kernel does not accept the data that waits to be sent.
     pub(super) fn stalled(&self) {
         self.stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Records that no data waits to be sent.
+    pub(super) fn unstalled(&self) {
+        if self.stalled.load(Ordering::Relaxed) {
+            self.stalled.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Records the FIN of `side`.
@@ -145,8 +182,16 @@ impl Meter {
     /// or is `over` because both directions have ended.
     ///
     /// Progress is noticed only by comparing with the previous call, so this has to be
-    /// called periodically.
-    pub(super) fn overdue(&self, limits: &Timeouts, now: Instant, over: bool) -> Option<Limit> {
+    /// called periodically. `delivery` is asked, with the number of bytes sent, only while
+    /// the answer can have changed: an idle connection costs no system call. If it does not
+    /// know, what the kernel accepts counts as delivered.
+    pub(super) fn overdue(
+        &self,
+        limits: &Timeouts,
+        now: Instant,
+        over: bool,
+        delivery: impl FnOnce(u64) -> Option<Delivery>,
+    ) -> Option<Limit> {
         if over {
             return None;
         }
@@ -157,7 +202,17 @@ impl Meter {
         let (received, sent) = self.bytes();
         let half_open = self.first_end().is_some();
         let stalled = self.stalled.load(Ordering::Relaxed);
-        if (received, sent) != (last.received, last.sent) {
+        let mut delivered = false;
+        if stalled || sent != last.sent || last.delivery.outstanding {
+            let accepted = Delivery {
+                acknowledged: sent,
+                outstanding: false,
+            };
+            let delivery = delivery(sent).unwrap_or(accepted);
+            delivered = delivery.acknowledged > last.delivery.acknowledged;
+            last.delivery = delivery;
+        }
+        if delivered || (received, sent) != (last.received, last.sent) {
             last.idle_since = now;
         }
         if half_open && !last.half_open {
@@ -165,7 +220,7 @@ impl Meter {
             // A FIN counts as activity, too.
             last.idle_since = now;
         }
-        if stalled && (!last.stalled || sent != last.sent) {
+        if stalled && (!last.stalled || delivered) {
             last.stalled_since = now;
         }
         (last.received, last.sent) = (received, sent);
@@ -193,6 +248,11 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// A system that does not say what is delivered.
+    fn unknown(_: u64) -> Option<Delivery> {
+        None
+    }
+
     #[test]
     fn bytes_in_either_direction_restart_the_idle_limit() {
         let limits = Timeouts {
@@ -202,13 +262,25 @@ mod tests {
         let meter = Meter::new();
         let start = Instant::now();
         meter.add_received(1);
-        assert_eq!(meter.overdue(&limits, start + 9 * SECOND, false), None);
-        assert_eq!(meter.overdue(&limits, start + 18 * SECOND, false), None);
+        assert_eq!(
+            meter.overdue(&limits, start + 9 * SECOND, false, unknown),
+            None
+        );
+        assert_eq!(
+            meter.overdue(&limits, start + 18 * SECOND, false, unknown),
+            None
+        );
         meter.add_sent(1);
-        assert_eq!(meter.overdue(&limits, start + 18 * SECOND, false), None);
+        assert_eq!(
+            meter.overdue(&limits, start + 18 * SECOND, false, unknown),
+            None
+        );
         let late = start + 28 * SECOND;
-        assert_eq!(meter.overdue(&limits, late, true), None);
-        assert_eq!(meter.overdue(&limits, late, false), Some(Limit::Idle));
+        assert_eq!(meter.overdue(&limits, late, true, unknown), None);
+        assert_eq!(
+            meter.overdue(&limits, late, false, unknown),
+            Some(Limit::Idle)
+        );
     }
 
     #[test]
@@ -219,12 +291,21 @@ mod tests {
         };
         let meter = Meter::new();
         let start = Instant::now();
-        assert_eq!(meter.overdue(&limits, start + 100 * SECOND, false), None);
+        assert_eq!(
+            meter.overdue(&limits, start + 100 * SECOND, false, unknown),
+            None
+        );
         meter.ended(Side::Peer);
-        assert_eq!(meter.overdue(&limits, start + 100 * SECOND, false), None);
+        assert_eq!(
+            meter.overdue(&limits, start + 100 * SECOND, false, unknown),
+            None
+        );
         meter.add_received(1);
         let late = start + 101 * SECOND;
-        assert_eq!(meter.overdue(&limits, late, false), Some(Limit::HalfOpen));
+        assert_eq!(
+            meter.overdue(&limits, late, false, unknown),
+            Some(Limit::HalfOpen)
+        );
     }
 
     #[test]
@@ -238,10 +319,76 @@ mod tests {
         for second in 0..10 {
             meter.add_sent(1);
             meter.stalled();
-            assert_eq!(meter.overdue(&limits, start + second * SECOND, false), None);
+            assert_eq!(
+                meter.overdue(&limits, start + second * SECOND, false, unknown),
+                None
+            );
         }
         let late = start + 10 * SECOND;
-        assert_eq!(meter.overdue(&limits, late, false), Some(Limit::Write));
+        assert_eq!(
+            meter.overdue(&limits, late, false, unknown),
+            Some(Limit::Write)
+        );
+    }
+
+    #[test]
+    fn what_the_peer_acknowledges_restarts_both_limits() {
+        let limits = Timeouts {
+            write: Some(2 * SECOND),
+            idle: Some(3 * SECOND),
+            ..Timeouts::NONE
+        };
+        let meter = Meter::new();
+        let start = Instant::now();
+        let at = |second: u32, acknowledged: u64| {
+            let delivery = |sent: u64| {
+                Some(Delivery {
+                    acknowledged,
+                    outstanding: acknowledged < sent,
+                })
+            };
+            meter.overdue(&limits, start + second * SECOND, false, delivery)
+        };
+        // The kernel takes all of the data at once, and more does not fit.
+        meter.add_sent(100);
+        meter.stalled();
+        for second in 0..10 {
+            assert_eq!(at(second, u64::from(second)), None, "{second}");
+        }
+        assert_eq!(at(10, 9), None);
+        assert_eq!(at(11, 9), Some(Limit::Write));
+        // The writer gives up: nothing waits, and what the kernel has still goes out.
+        meter.unstalled();
+        assert_eq!(at(11, 10), None);
+        for second in 12..20 {
+            assert_eq!(at(second, u64::from(second)), None, "{second}");
+        }
+        assert_eq!(at(20, 100), None);
+        // Everything is delivered, so nobody asks any more.
+        assert_eq!(at(22, 101), None);
+        assert_eq!(at(23, 101), Some(Limit::Idle));
+    }
+
+    #[test]
+    fn a_writer_that_gives_up_stops_the_write_limit() {
+        let limits = Timeouts {
+            write: Some(SECOND),
+            ..Timeouts::NONE
+        };
+        let meter = Meter::new();
+        let start = Instant::now();
+        meter.stalled();
+        assert_eq!(meter.overdue(&limits, start, false, unknown), None);
+        meter.unstalled();
+        let late = start + 10 * SECOND;
+        assert_eq!(meter.overdue(&limits, late, false, unknown), None);
+        meter.stalled();
+        assert_eq!(meter.overdue(&limits, late, false, unknown), None);
+        let late = late + SECOND;
+        assert_eq!(
+            meter.overdue(&limits, late, false, unknown),
+            Some(Limit::Write)
+        );
     }
 
     #[test]

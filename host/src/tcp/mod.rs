@@ -37,13 +37,15 @@
 //! # Layout
 //! - `host` converts between the generated [`bindings`] and the other modules, and `ctx`
 //!   holds the state of the primitives in a store.
-//! - `socket` is one connection. It combines the `state` of its directions, its
-//!   `transport` (plain or TLS), and its `closing`; the guest's streams are `receive` and
+//! - `socket` is one connection. It combines the `state` of its directions, what it holds
+//!   until its end (`live`: its `transport`, plain or TLS, and its guard), the tasks that
+//!   wait for it (`waiters`), and its `closing`; the guest's streams are `receive` and
 //!   `send`, and `pump` joins the two of different connections without the guest.
 //! - `meter` measures a connection for its host, and `registry` is a set of connections.
 //!
 //! This module depends on no other module of the crate.
 
+mod activity;
 mod address;
 pub mod bindings;
 mod closing;
@@ -51,8 +53,11 @@ mod connection;
 mod ctx;
 mod ending;
 mod error;
+pub(crate) mod hidden;
 mod host;
+mod least_active;
 mod listener;
+mod live;
 mod meter;
 mod policy;
 mod pump;
@@ -66,13 +71,16 @@ mod state;
 mod timeouts;
 mod transport;
 mod turn;
+mod waiters;
 
 pub(crate) use bindings::halfopen::tcp::peer::{TlsEnd, TlsSession as PeerTls};
 pub use connection::Connection;
+pub(crate) use ctx::Handle;
 pub use ctx::{Tcp, TcpCtx, TcpCtxBuilder, TcpCtxView, TcpView, add_to_linker};
 pub use ending::{Ending, Side};
 pub use error::ErrorCode;
 pub use halfopen_model::Backoff;
+pub(crate) use least_active::LeastActive;
 pub(crate) use listener::Acceptor;
 pub use listener::{Listener, accept_loop_delay, bind, bind_dual_stack};
 pub(crate) use meter::Meter;

@@ -1,12 +1,12 @@
 //! The addresses that a guest may listen on and connect to.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 
 use ipnet::IpNet;
 
-use super::AddressRule;
+use super::{AddressRule, hidden};
 
 /// What a guest may do on the network. By default, everything is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,9 @@ impl Policy {
     ///
     /// A private address (loopback, RFC 1918, link-local and the like) is allowed only if
     /// the whole of `rule` lies in that private network: a rule for the whole internet
-    /// does not open the inner network.
+    /// does not open the inner network. An IPv6 address that stands for a private IPv4
+    /// address (mapped, NAT64, 6to4, Teredo and the like) is allowed only by a rule for that
+    /// one IPv6 address.
     #[must_use]
     pub fn allow_connect(mut self, rule: AddressRule) -> Self {
         self.connect.push(rule);
@@ -59,10 +61,9 @@ impl Policy {
     /// Whether a guest may connect to `address`.
     #[must_use]
     pub fn may_connect(&self, address: SocketAddr) -> bool {
-        let private = private_network(address.ip());
-        let names = |rule: &&AddressRule| match private {
-            Some(private) => rule.is_single() || private.contains(rule.network()),
-            None => true,
+        let private = private_networks(address.ip());
+        let names = |rule: &&AddressRule| {
+            rule.is_single() || private.iter().all(|net| net.contains(rule.network()))
         };
         self.everything
             || self
@@ -123,7 +124,7 @@ impl Denied {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Denied::Connect {
             address,
-            private: private_network(address.ip()).is_some(),
+            private: !private_networks(address.ip()).is_empty(),
         }
     }
 }
@@ -145,8 +146,9 @@ impl fmt::Display for Denied {
 
 /// Networks that are not part of the internet, and that only this machine, its network or
 /// its cloud should reach (RFC 6890): this host, loopback, link-local (with the metadata
-/// services of clouds), private use, carrier-grade NAT, protocol assignments, benchmarks.
-const PRIVATE: [&str; 13] = [
+/// services of clouds), private use, carrier-grade NAT, protocol assignments, benchmarks,
+/// site-local (RFC 3879), and the reserved addresses that some clouds use inside.
+const PRIVATE: [&str; 15] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -156,40 +158,28 @@ const PRIVATE: [&str; 13] = [
     "192.0.0.0/24",
     "192.168.0.0/16",
     "198.18.0.0/15",
+    "240.0.0.0/4",
     "::/127",
     "64:ff9b:1::/48",
     "fc00::/7",
     "fe80::/10",
+    "fec0::/10",
 ];
 
-/// Returns the private network that contains `ip`. An IPv4 address embedded in an IPv6
-/// address counts as IPv4.
-fn private_network(ip: IpAddr) -> Option<IpNet> {
+/// Returns the private networks that contain `ip`, or an IPv4 address that it hides.
+fn private_networks(ip: IpAddr) -> Vec<IpNet> {
     static NETWORKS: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
         let parsed = PRIVATE.iter().map(|network| network.parse());
         parsed
             .map(|network| network.expect("PRIVATE holds networks in CIDR notation"))
             .collect()
     });
-    let ip = embedded(ip);
-    NETWORKS
-        .iter()
-        .find(|network| network.contains(&ip))
-        .copied()
-}
-
-/// Returns the IPv4 address that an IPv6 address stands for: IPv4-mapped (RFC 4291), or
-/// translated by NAT64 (RFC 6052). Returns other addresses unchanged.
-fn embedded(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) => match v6.segments() {
-            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-                Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)).into()
-            }
-            _ => v6.into(),
-        },
-        v4 => v4,
+    let mut addresses = vec![ip];
+    if let IpAddr::V6(v6) = ip {
+        addresses.extend(hidden::reached(v6).into_iter().map(IpAddr::V4));
     }
+    let contains = |network: &&IpNet| addresses.iter().any(|address| network.contains(address));
+    NETWORKS.iter().filter(contains).copied().collect()
 }
 
 #[cfg(test)]
@@ -219,7 +209,12 @@ mod tests {
         let policy = Policy::deny_all()
             .allow_connect(rule("0.0.0.0/0:*"))
             .allow_connect(rule("::/0"));
-        for open in ["192.0.2.1:1", "[2001:db8::1]:1"] {
+        for open in [
+            "192.0.2.1:1",
+            "[2001:db8::1]:1",
+            "[2002:c000:201::1]:1",
+            "[2001:0:c000:201::3fff:fdfe]:1",
+        ] {
             assert!(policy.may_connect(address(open)), "{open}");
         }
         for private in [
@@ -230,6 +225,18 @@ mod tests {
             "[fd00::1]:1",
             "[::ffff:10.1.2.3]:1",
             "[64:ff9b::10.1.2.3]:1",
+            "[2002:a01:203::1]:1",
+            "[2002:a9fe:a9fe::]:80",
+            "[2001:0:c000:201::f5fe:fdfc]:1",
+            "[2001:0:a01:203::3fff:fdfe]:1",
+            "[::10.1.2.3]:1",
+            "[::ffff:0:10.1.2.3]:1",
+            "[2001:db8::5efe:10.1.2.3]:1",
+            "[64:ff9b:1::10.1.2.3]:1",
+            "[64:ff9b:1:a9fe:a9:fe00::]:80",
+            "[64:ff9b:1::1]:1",
+            "[fec0::1]:1",
+            "240.0.0.1:1",
         ] {
             assert!(!policy.may_connect(address(private)), "{private}");
         }
@@ -239,6 +246,21 @@ mod tests {
         assert!(policy.may_connect(address("10.1.2.3:80")));
         assert!(policy.may_connect(address("[64:ff9b::10.1.2.3]:1")));
         assert!(!policy.may_connect(address("10.2.2.3:80")));
+    }
+
+    #[test]
+    fn a_rule_for_a_translator_does_not_open_what_it_hides() {
+        let policy = Policy::deny_all().allow_connect(rule("64:ff9b:1::/48"));
+        assert!(policy.may_connect(address("[64:ff9b:1::192.0.2.1]:1")));
+        for private in [
+            "[64:ff9b:1::10.1.2.3]:1",
+            "[64:ff9b:1:7f00:0:100::]:1",
+            "[64:ff9b:1:7f00:0:100::1]:1",
+        ] {
+            assert!(!policy.may_connect(address(private)), "{private}");
+        }
+        let policy = policy.allow_connect(rule("[64:ff9b:1::10.1.2.3]:1"));
+        assert!(policy.may_connect(address("[64:ff9b:1::10.1.2.3]:1")));
     }
 
     #[test]

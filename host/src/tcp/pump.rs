@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use super::receive::Receiver;
 use super::send::Sender;
+use super::waiters::Wait;
 use super::{Ending, ErrorCode, Socket};
 
 /// The most bytes moved at a time.
@@ -29,7 +30,16 @@ pub(super) async fn pump(receiver: Receiver, sender: Sender) {
         return;
     };
     let mut rest = Vec::new();
-    match poll_fn(|cx| poll_move(cx, &source, &sink, &mut rest)).await {
+    let stop = poll_fn(|cx| {
+        let moved = poll_move(cx, &source, &sink, &mut rest);
+        if moved.is_pending() && rest.is_empty() {
+            // The source has nothing to move now, and may never have: only here is a
+            // failure of the sink seen.
+            return sink.poll_failed(cx, Wait::Pump).map(Stop::SinkFailed);
+        }
+        moved
+    });
+    match stop.await {
         Stop::Ended => {
             // The guest may have dropped the future.
             let _ = received.send(Ok(()));

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::activity::Activity;
 use super::{Ending, Timeouts};
 
 /// A connection as its registries see it.
@@ -18,10 +19,15 @@ pub(super) trait Member: fmt::Debug + Send + Sync {
     /// Adds the connection to `traffic`.
     fn count(&self, traffic: &mut Traffic);
 
+    /// Tells how active the connection is; `None` if it is not measured, or cannot be reset
+    /// because it has failed or ended.
+    fn activity(&self) -> Option<Activity>;
+
     /// Resets the connection if it has not ended.
     fn abort(&self, ending: Ending);
 
-    /// Resets the connection if it has reached one of `timeouts`.
+    /// Ends the connection if its end was not noticed so far, or if it has reached one of
+    /// `timeouts`, by a reset.
     fn enforce(&self, timeouts: &Timeouts, now: Instant);
 }
 
@@ -79,6 +85,11 @@ impl Registry {
         }
     }
 
+    /// Counts one transfer of data between a guest and a connection.
+    pub(super) fn count_transfer(&self) {
+        self.0.transfers.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// How often data was transferred between a guest and the connections.
     pub(crate) fn moved(&self) -> u64 {
         self.0.transfers.load(Ordering::Relaxed)
@@ -110,11 +121,10 @@ impl Registry {
         }
     }
 
-    /// Resets connections that reach one of `timeouts`, until the future is dropped.
+    /// Ends connections whose end nobody has noticed, and resets those that reach one of
+    /// `timeouts`, until the future is dropped.
     pub(crate) async fn enforce(&self, timeouts: Timeouts) {
-        let Some(period) = timeouts.period() else {
-            return;
-        };
+        let period = timeouts.period();
         loop {
             sleep(period).await;
             let now = Instant::now();
@@ -122,6 +132,14 @@ impl Registry {
                 member.enforce(&timeouts, now);
             }
         }
+    }
+
+    /// The connections in use that can be reset, with their activity.
+    pub(super) fn activities(&self) -> Vec<(Activity, Weak<dyn Member>)> {
+        let members = self.members();
+        members
+            .filter_map(|member| Some((member.activity()?, Arc::downgrade(&member))))
+            .collect()
     }
 
     /// The connections in use. They are upgraded without the lock: the caller may come to
@@ -158,11 +176,6 @@ impl Registry {
 }
 
 impl Registration {
-    /// Counts one transfer of data between the guest and the connection.
-    pub(super) fn count_transfer(&self) {
-        self.registry.0.transfers.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Resolves when the registry is shut down.
     pub(super) async fn shut_down(&self) {
         self.registry.0.shut_down.cancelled().await;

@@ -40,8 +40,9 @@ impl Drop for Sender {
     fn drop(&mut self) {
         // After an abort this reports the abort, and sends nothing: dropping a store drops
         // its streams as well, which must not look like the end of the data.
-        if let Some(result) = self.socket().map(|socket| socket.finish_sending()) {
-            self.end(result);
+        if let Some((socket, end)) = self.0.take() {
+            // The guest may have dropped the future.
+            socket.finish_sending(|result| drop(end.send(result)));
         }
     }
 }

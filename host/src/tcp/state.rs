@@ -71,6 +71,11 @@ impl Locked<'_> {
         Ok(())
     }
 
+    /// Records that nothing more is written.
+    pub(super) fn begin_finish(&mut self) {
+        self.directions.begin_finish();
+    }
+
     /// Records that our FIN is queued.
     pub(super) fn finish(&mut self) {
         self.directions.finish();

@@ -25,12 +25,19 @@ pub struct Timeouts {
     pub age: Option<Duration>,
     /// The time without a byte in either direction. Default: 10 minutes, which is longer
     /// than people pause at a terminal and shorter than most NATs keep an idle mapping.
+    ///
+    /// On Linux, a byte that the peer's kernel acknowledges counts as well.
     pub idle: Option<Duration>,
     /// The time from the end of one direction until the end of the other. Default: no
     /// limit.
     pub half_open: Option<Duration>,
-    /// The time for which there is data to send and the peer's window stays closed.
-    /// Default: 1 minute; a peer that reads at all opens its window sooner.
+    /// The time for which there is data to send and the peer takes none of it. Default: 1
+    /// minute; a peer that reads at all opens its window sooner.
+    ///
+    /// On Linux, the peer takes data when its kernel acknowledges it, so that a peer that
+    /// reads slowly and steadily stays below the limit. On other systems it takes data when
+    /// the own kernel accepts some, which may come long after the peer has made room: the
+    /// limit has to be longer there than a peer takes to read a third of the send buffer.
     pub write: Option<Duration>,
 }
 
@@ -54,14 +61,18 @@ impl Timeouts {
         write: None,
     };
 
-    /// How often connections are checked against the limits: 8 times within the shortest
-    /// one, but between every 10 ms and every second. `None` if there are no limits.
-    pub(super) fn period(&self) -> Option<Duration> {
-        let shortest = [self.age, self.idle, self.half_open, self.write]
+    /// How often connections are checked: 8 times within the shortest limit, but between
+    /// every 10 ms and every second. Without limits, the check finds only ends that nobody
+    /// waits for.
+    pub(super) fn period(&self) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(1);
+        [self.age, self.idle, self.half_open, self.write]
             .into_iter()
             .flatten()
-            .min()?;
-        Some((shortest / 8).clamp(Duration::from_millis(10), Duration::from_secs(1)))
+            .min()
+            .map_or(LONGEST, |shortest| {
+                (shortest / 8).clamp(Duration::from_millis(10), LONGEST)
+            })
     }
 }
 

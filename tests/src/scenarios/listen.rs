@@ -92,7 +92,7 @@ fn listener_errors(stage: &Stage<'_>) -> Result<()> {
         ("127.0.0.1:65536", "`65536` is not a port"),
         ("127.0.0.1:-1", "`-1` is not a port"),
         ("127.0.0.1", "port is missing"),
-        ("localhost:1234", "write an IP address and a port"),
+        ("nowhere.example:1234", "an IP address and a port"),
     ];
     let properties = stage.runner.properties();
     for (address, why) in cases {

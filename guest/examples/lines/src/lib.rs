@@ -1,9 +1,8 @@
 //! A line protocol: one request per line, one answer per request.
 //!
 //! TCP has no messages. A line may arrive in many chunks, and one chunk may hold many
-//! lines, so something has to reassemble them: here `LinesCodec` of tokio-util, on the
-//! halves of the connection. The codec also limits the length of a line; without a limit, a
-//! peer that never ends its line would fill the memory.
+//! lines, so something has to reassemble them: here `ReadHalf::lines`. It also limits the
+//! length of a line; without a limit, a peer that never ends its line would fill the memory.
 //!
 //! ```text
 //! > upper hello
@@ -16,10 +15,11 @@
 //! < bye
 //! ```
 
-use futures::{AsyncReadExt as _, SinkExt, StreamExt as _};
-use halfopen_guest::{Connection, ReadHalf, service};
-use tokio_util::codec::{FramedRead, FramedWrite, LinesCodec, LinesCodecError};
-use tokio_util::compat::{FuturesAsyncReadCompatExt as _, FuturesAsyncWriteCompatExt as _};
+use std::io;
+
+use halfopen_guest::futures::io::{copy, sink};
+use halfopen_guest::futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use halfopen_guest::{Connection, LineError, ReadHalf, service};
 
 /// The most bytes in a line, without its end.
 const LIMIT: usize = 1024;
@@ -30,24 +30,24 @@ const LEFTOVER: u64 = 1024 * 1024;
 
 service!(handle);
 
-async fn handle(connection: Connection) -> Result<(), LinesCodecError> {
-    let (receive, send) = connection.split();
-    let mut requests = FramedRead::new(receive.compat(), LinesCodec::new_with_max_length(LIMIT));
-    let mut answers = FramedWrite::new(send.compat_write(), LinesCodec::new());
+async fn handle(connection: Connection) -> io::Result<()> {
+    let (receive, mut send) = connection.split();
+    let mut requests = receive.lines().limit(LIMIT);
     while let Some(request) = requests.next().await {
         let (reply, last) = match request {
             Ok(line) => answer(&line),
-            Err(mistake) => (explain(mistake)?, true),
+            // The connection has failed, so no answer can be sent.
+            Err(LineError::Io(error)) => return Err(error),
+            Err(mistake) => (format!("error: {mistake}"), true),
         };
-        answers.send(reply).await?;
+        send.write_all(format!("{reply}\n").as_bytes()).await?;
         if last {
             break;
         }
     }
     // Our FIN. The peer's has arrived, or follows the data that is discarded here.
-    SinkExt::<String>::close(&mut answers).await?;
-    discard(requests.into_inner().into_inner()).await?;
-    Ok(())
+    send.close().await?;
+    discard(requests.into_inner()).await
 }
 
 /// Returns the answer, and whether it is the last.
@@ -65,22 +65,8 @@ fn answer(request: &str) -> (String, bool) {
     (reply, false)
 }
 
-/// Returns the answer to a malformed request; any other error is the connection's.
-fn explain(mistake: LinesCodecError) -> Result<String, LinesCodecError> {
-    match mistake {
-        LinesCodecError::MaxLineLengthExceeded => {
-            Ok(format!("error: line longer than {LIMIT} bytes"))
-        }
-        LinesCodecError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            Ok("error: line is not UTF-8".to_owned())
-        }
-        // The connection has failed, so no answer can be sent.
-        error => Err(error),
-    }
-}
-
-async fn discard(receive: ReadHalf) -> std::io::Result<()> {
+async fn discard(receive: ReadHalf) -> io::Result<()> {
     let mut leftover = receive.take(LEFTOVER);
-    futures::io::copy(&mut leftover, &mut futures::io::sink()).await?;
+    copy(&mut leftover, &mut sink()).await?;
     Ok(())
 }

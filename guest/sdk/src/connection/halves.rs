@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use futures::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use futures::stream::{IntoAsyncRead, LocalBoxStream, StreamExt, TryStreamExt};
+use halfopen_model::HIGH_WATER;
 
-use crate::core::Core;
-use crate::machine::{HIGH_WATER, Machine};
+use crate::core::{Core, Machine};
 use crate::{Error, ErrorCode, task};
 
 /// Splits a connection, and starts the task that sends.
@@ -115,8 +115,7 @@ impl AsyncWrite for WriteHalf {
         }
         let length = buffer.len().min(room);
         if length > 0 {
-            self.core
-                .change(|machine| machine.write(buffer[..length].to_vec()));
+            self.core.write(&buffer[..length]);
         }
         Poll::Ready(Ok(length))
     }

@@ -4,20 +4,24 @@ mod receive;
 mod send;
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use futures::task::AtomicWaker;
+use halfopen_model::{Destroy, Step, Written};
 
 use crate::bindings::imports::halfopen::tcp::{connections, peer};
-use crate::machine::{Destroy, Machine};
 use crate::{Error, ErrorCode, Tls};
+
+/// The state of a connection.
+pub(crate) type Machine = halfopen_model::Machine<Error>;
 
 /// A connection: its state, its handle, and the tasks that wait for a change.
 pub(crate) struct Core {
     machine: RefCell<Machine>,
+    /// Data that the program has written and no step has taken.
+    queue: RefCell<Vec<u8>>,
     /// `None` once this side has closed the connection.
     handle: RefCell<Option<connections::Connection>>,
     /// The peer's address, once it has been read.
@@ -30,10 +34,30 @@ pub(crate) struct Core {
     writer: AtomicWaker,
 }
 
+/// The conditions that tasks wait for. A task need not be woken while its conditions stay
+/// the same.
+#[derive(PartialEq, Eq)]
+struct Concerns {
+    /// Whether there is a step to do; whether the connection has stopped.
+    sender: (bool, bool),
+    /// Whether more may be read; whether there is an event to deliver.
+    receiver: (bool, bool),
+}
+
+impl Concerns {
+    fn of(machine: &Machine) -> Self {
+        Concerns {
+            sender: (machine.step_due(), machine.stopped()),
+            receiver: (machine.may_read(), machine.event_due()),
+        }
+    }
+}
+
 impl Core {
     pub(crate) fn new(handle: connections::Connection) -> Rc<Self> {
         Rc::new(Core {
             machine: RefCell::default(),
+            queue: RefCell::default(),
             handle: RefCell::new(Some(handle)),
             remote: Cell::new(None),
             sender: AtomicWaker::new(),
@@ -79,9 +103,12 @@ impl Core {
     /// because each poll of a pending read or write calls the host again.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Machine) -> T) -> T {
         let mut machine = self.machine.borrow_mut();
-        let before = machine.concerns();
+        let before = Concerns::of(&machine);
         let result = change(&mut machine);
-        let after = machine.concerns();
+        let after = Concerns::of(&machine);
+        if machine.unsent() == 0 {
+            self.queue.take();
+        }
         drop(machine);
         if after.sender != before.sender {
             self.sender.wake();
@@ -98,16 +125,32 @@ impl Core {
         look(&self.machine.borrow())
     }
 
-    /// Waits, in the task that receives, until `wanted` returns true for the state.
-    pub(crate) async fn until(&self, wanted: impl Fn(&Machine) -> bool) {
-        poll_fn(|context| {
-            if self.look(&wanted) {
-                return Poll::Ready(());
+    /// Accepts data that the program writes, unless its direction has ended (rule K4).
+    pub(crate) fn write(&self, data: impl AsRef<[u8]> + Into<Vec<u8>>) -> Written {
+        let length = data.as_ref().len();
+        self.change(|machine| {
+            let written = machine.write(length);
+            if written != Written::Ended {
+                let mut queue = self.queue.borrow_mut();
+                if queue.is_empty() {
+                    *queue = data.into();
+                } else {
+                    queue.extend_from_slice(data.as_ref());
+                }
             }
-            self.receiver.register(context.waker());
-            Poll::Pending
+            written
         })
-        .await
+    }
+
+    /// Returns the next step of the sending direction, with the bytes to send.
+    pub(crate) fn next_step(&self) -> Option<(Step, Vec<u8>)> {
+        let step = self.machine.borrow_mut().next_step()?;
+        Some((step, self.queue.take()))
+    }
+
+    /// Registers the task that receives for the next change.
+    pub(crate) fn register_receiver(&self, context: &Context<'_>) {
+        self.receiver.register(context.waker());
     }
 
     /// Registers the task that waits in a write for the next change.

@@ -5,9 +5,8 @@ use std::rc::Rc;
 use futures::stream::{self, Stream};
 use wit_bindgen::rt::async_support::StreamResult;
 
-use super::Core;
+use super::{Core, Machine};
 use crate::bindings::imports::halfopen::tcp::connections;
-use crate::machine::Machine;
 use crate::{Error, ErrorCode, task};
 
 /// The size of the first read buffer. An idle connection holds one, so it is small.

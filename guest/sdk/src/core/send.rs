@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use futures::future::{self, Either};
+use halfopen_model::{Destroy, Step};
 
-use super::Core;
+use super::{Core, Machine};
 use crate::bindings::imports::wit_stream;
-use crate::machine::{Destroy, Machine, Step};
 use crate::{ErrorCode, task};
 
 impl Core {
@@ -32,11 +32,14 @@ impl Core {
         });
         loop {
             match poll_fn(|context| self.poll_step(context)).await {
-                Step::Send(bytes) => {
+                (Step::Send, bytes) => {
+                    let length = bytes.len();
                     let write = pin!(stream.write_all(bytes));
                     let stopped = pin!(poll_fn(|context| self.poll_stopped(context)));
                     match future::select(write, stopped).await {
-                        Either::Left((rest, _)) if rest.is_empty() => self.change(Machine::sent),
+                        Either::Left((rest, _)) if rest.is_empty() => {
+                            self.change(|machine| machine.taken(length));
+                        }
                         // The host has dropped the reader; to write again would trap (rule
                         // W5).
                         Either::Left(_) => break,
@@ -50,8 +53,8 @@ impl Core {
                         }
                     }
                 }
-                Step::Finish => break,
-                Step::Stop => return,
+                (Step::Finish, _) => break,
+                (Step::Stop, _) => return,
             }
         }
     }
@@ -63,8 +66,8 @@ impl Core {
         });
     }
 
-    fn poll_step(&self, context: &Context<'_>) -> Poll<Step> {
-        match self.machine.borrow_mut().next_step() {
+    fn poll_step(&self, context: &Context<'_>) -> Poll<(Step, Vec<u8>)> {
+        match self.next_step() {
             Some(step) => Poll::Ready(step),
             None => {
                 self.sender.register(context.waker());

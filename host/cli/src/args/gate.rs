@@ -1,15 +1,15 @@
 //! The flags about connections before a service sees them: TLS, load balancers, peers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::Args;
 use halfopen::tls::TlsFiles;
 use halfopen::{Peers, ProxyProtocol, ServerBuilder};
 use ipnet::IpNet;
 
-use crate::args::values::{network, positive_seconds};
+use crate::args::values::{Misfit, network, positive_seconds};
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "TLS")]
@@ -49,18 +49,38 @@ pub(crate) struct TlsArgs {
 
 impl TlsArgs {
     /// Checks that the flags fit together.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
-        ensure!(
-            self.tls_cert.len() == self.tls_key.len(),
-            "each `--tls-cert` needs its `--tls-key`: there are {} and {}",
-            self.tls_cert.len(),
-            self.tls_key.len()
-        );
-        ensure!(
-            !self.tls_cert.is_empty() || (self.tls_client_ca.is_none() && self.tls_alpn.is_empty()),
-            "without a certificate there is no TLS: add `--tls-cert` and `--tls-key`"
-        );
-        Ok(())
+    pub(crate) fn check(&self) -> Result<(), Misfit> {
+        let (certificates, keys) = (self.tls_cert.len(), self.tls_key.len());
+        if certificates != keys {
+            let key = if keys > 0 { "tls-key" } else { "tls-cert" };
+            let why = format!(
+                "each `--tls-cert` needs its `--tls-key`: there are {certificates} and {keys}"
+            );
+            return Err(Misfit::new(key, why));
+        }
+        let without = match () {
+            () if certificates > 0 => None,
+            () if self.tls_client_ca.is_some() => Some("tls-client-ca"),
+            () => (!self.tls_alpn.is_empty()).then_some("tls-alpn"),
+        };
+        without.map_or(Ok(()), |key| {
+            let why = "without a certificate there is no TLS: add `--tls-cert` and `--tls-key`";
+            Err(Misfit::new(key, why))
+        })
+    }
+
+    /// The flag that names a file, and its place among several such flags.
+    pub(crate) fn key_of(&self, file: &Path) -> Option<(&'static str, usize)> {
+        let place = |files: &[PathBuf]| files.iter().position(|path| path == file);
+        let certificate = place(&self.tls_cert).map(|index| ("tls-cert", index));
+        certificate
+            .or_else(|| place(&self.tls_key).map(|index| ("tls-key", index)))
+            .or_else(|| place(self.tls_client_ca.as_slice()).map(|_| ("tls-client-ca", 0)))
+    }
+
+    /// Whether connections begin with a handshake.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.tls_cert.is_empty()
     }
 
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
@@ -108,6 +128,11 @@ pub(crate) struct BalancerArgs {
 }
 
 impl BalancerArgs {
+    /// Whether connections begin with a header.
+    pub(crate) fn is_on(&self) -> bool {
+        !self.proxy_from.is_empty()
+    }
+
     pub(crate) fn apply(&self, server: ServerBuilder) -> ServerBuilder {
         if self.proxy_from.is_empty() {
             return server;

@@ -3,7 +3,7 @@
 use clap::Args;
 use halfopen::{AddressRule, Grants, Policy};
 
-use crate::args::values::variable;
+use crate::args::values::{variable, whole};
 use crate::errors::advice;
 
 /// The resources of one component.
@@ -31,7 +31,7 @@ pub(crate) struct GuestArgs {
         long,
         value_name = "MIB",
         default_value_t = 256,
-        value_parser = clap::value_parser!(u32).range(1..=4096),
+        value_parser = whole(1, 4096),
         help_heading = "Limits",
         hide_short_help = true
     )]

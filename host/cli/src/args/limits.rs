@@ -7,14 +7,23 @@ use clap::{Args, ValueEnum};
 use halfopen::tcp::Timeouts;
 use halfopen::{AtLimit, Grants, ServerBuilder};
 
-use crate::args::values::{positive_count, seconds};
+use crate::args::values::{positive, seconds, whole};
+
+/// The default of --max-arriving, unless --max-connections is higher.
+const LEAST_ARRIVING: usize = 1024;
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
     /// Limits the open connections
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = positive_count)]
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = positive::<usize>)]
     max_connections: usize,
+    /// Limits the connections whose PROXY header or TLS handshake is not finished
+    ///
+    /// Only a finished one counts for --max-connections. Beyond the limit, the oldest is
+    /// reset. [default: as --max-connections, but at least 1024]
+    #[arg(long, value_name = "N", value_parser = positive::<usize>, hide_short_help = true)]
+    max_arriving: Option<usize>,
     /// Chooses what happens to connections beyond --max-connections
     #[arg(
         long,
@@ -26,15 +35,26 @@ pub(crate) struct LimitArgs {
     at_limit: AtLimitArg,
     /// Limits the open connections of one peer
     ///
-    /// A peer is an IPv4 address or an IPv6 /64 network. Further connections are reset.
-    /// [default: no limit]
-    #[arg(long, value_name = "N", hide_short_help = true)]
-    max_connections_per_peer: Option<NonZeroU32>,
+    /// A peer is an IPv4 address or an IPv6 /64 network. Further connections are reset. 0
+    /// means no limit. [default: a quarter of --max-connections; no limit for loopback and
+    /// --proxy-from]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = whole(0, u32::MAX),
+        hide_short_help = true
+    )]
+    max_connections_per_peer: Option<u32>,
     /// Limits the new connections of one peer per second
     ///
     /// A peer is an IPv4 address or an IPv6 /64 network. Further connections are reset.
     /// [default: no limit]
-    #[arg(long, value_name = "N", hide_short_help = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = positive::<NonZeroU32>,
+        hide_short_help = true
+    )]
     max_rate_per_peer: Option<NonZeroU32>,
     /// Resets a connection after this many seconds without a byte either way
     ///
@@ -135,14 +155,14 @@ pub(crate) struct LimitArgs {
         hide_short_help = true
     )]
     max_compute: Duration,
-    /// Limits what an instance prints, in KiB per second
+    /// Limits what the instances of the service print together, in KiB per second
     ///
     /// Excess output is dropped, and a summary line is printed. 0 means no limit.
     #[arg(
         long,
         value_name = "KIB",
         default_value_t = 1024,
-        value_parser = clap::value_parser!(u32).range(..=4_000_000),
+        value_parser = whole(0, 4_000_000),
         hide_short_help = true
     )]
     max_output: u32,
@@ -159,6 +179,7 @@ impl LimitArgs {
         timeouts.age = limit(self.max_age);
         let mut server = server
             .max_connections(self.max_connections)
+            .max_arriving(self.max_arriving())
             .at_limit(self.at_limit.into())
             .timeouts(timeouts)
             .background_timeout(limit(self.background_timeout));
@@ -166,12 +187,24 @@ impl LimitArgs {
             server = server.max_instances(most);
         }
         if let Some(most) = self.max_connections_per_peer {
-            server = server.max_connections_per_peer(most);
+            server = server.max_connections_per_peer(NonZeroU32::new(most));
         }
         if let Some(rate) = self.max_rate_per_peer {
             server = server.max_rate_per_peer(rate);
         }
         server
+    }
+
+    /// The most connections that may be open at once; with `arriving`, those whose peer has
+    /// something to do first are counted as well.
+    pub(crate) fn connections(&self, arriving: bool) -> usize {
+        let arriving = if arriving { self.max_arriving() } else { 0 };
+        self.max_connections.saturating_add(arriving)
+    }
+
+    fn max_arriving(&self) -> usize {
+        let default = self.max_connections.max(LEAST_ARRIVING);
+        self.max_arriving.unwrap_or(default)
     }
 
     /// Limits the instances of a service.
@@ -197,6 +230,8 @@ enum AtLimitArg {
     Wait,
     /// They are accepted and reset
     Refuse,
+    /// The connection that has been least active is reset for each
+    LeastActive,
 }
 
 impl From<AtLimitArg> for AtLimit {
@@ -204,6 +239,7 @@ impl From<AtLimitArg> for AtLimit {
         match at_limit {
             AtLimitArg::Wait => AtLimit::Wait,
             AtLimitArg::Refuse => AtLimit::Refuse,
+            AtLimitArg::LeastActive => AtLimit::LeastActive,
         }
     }
 }

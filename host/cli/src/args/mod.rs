@@ -1,7 +1,8 @@
 //! The command line: commands, flags and their values.
 //!
 //! `grants`, `gate`, `limits`, `listen` and `process` are groups of flags, and `values`
-//! parses their values; `service` puts the groups together.
+//! parses their values; `service` puts the groups together. `usage` says what is wrong with a
+//! command line.
 //!
 //! A doc comment is the help: its first paragraph for `-h`, all of it for `--help`. Help for
 //! `-h` must fit on one screen, so most flags hide there. An argument without a heading says
@@ -13,18 +14,19 @@ mod limits;
 pub(crate) mod listen;
 pub(crate) mod process;
 pub(crate) mod service;
-mod values;
+pub(crate) mod usage;
+pub(crate) mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::args::grants::{DirArgs, GuestArgs};
 use crate::args::process::ProcessArgs;
 use crate::args::service::ServiceArgs;
-use crate::args::values::seconds;
+use crate::args::values::{negative_numbers, seconds};
 
 /// Runs TCP servers written as WebAssembly components, sandboxed, on real sockets
 ///
@@ -95,7 +97,25 @@ pub(crate) enum Generate {
     },
 }
 
+/// Lets a flag stand beside `--config` only if it is about the process, and overrides the file.
+/// All others belong to one service.
+fn beside_config(argument: Arg) -> Arg {
+    const PROCESS: [&str; 6] = [
+        "config",
+        "watch",
+        "admin",
+        "no_status",
+        "access_log",
+        "log_format",
+    ];
+    match PROCESS.contains(&argument.get_id().as_str()) {
+        true => argument,
+        false => argument.conflicts_with("config"),
+    }
+}
+
 #[derive(Debug, Args)]
+#[command(mut_args(beside_config), mut_args(negative_numbers))]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) service: ServiceArgs,
@@ -106,7 +126,8 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 #[command(
     mut_arg("allow_listen", |arg| arg.hide_short_help(false)),
-    mut_arg("allow_connect", |arg| arg.hide_short_help(false))
+    mut_arg("allow_connect", |arg| arg.hide_short_help(false)),
+    mut_args(negative_numbers)
 )]
 pub(crate) struct RunArgs {
     #[command(flatten)]
@@ -115,8 +136,9 @@ pub(crate) struct RunArgs {
     pub(crate) dirs: DirArgs,
     /// Limits how long open connections may take to finish after a stop, in seconds
     ///
-    /// A stop is the program's end, Ctrl-C or SIGTERM. Connections that are still open
-    /// after that time are reset.
+    /// A stop is the program's end, Ctrl-C or SIGTERM. The program's listeners close, and it
+    /// runs on while it has connections. Those that are still open after that time are
+    /// reset.
     #[arg(
         long,
         value_name = "SECONDS",
@@ -160,7 +182,8 @@ pub(crate) struct CompileArgs {
 #[derive(Debug, Args)]
 #[command(
     mut_arg("allow_listen", |arg| arg.hide_short_help(false)),
-    mut_arg("allow_connect", |arg| arg.hide_short_help(false))
+    mut_arg("allow_connect", |arg| arg.hide_short_help(false)),
+    mut_args(negative_numbers)
 )]
 pub(crate) struct InspectArgs {
     /// The component

@@ -5,15 +5,17 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::args::values::admin_address;
+use crate::args::listen::socket_address;
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ProcessArgs {
     /// Takes services and settings from a TOML file
     ///
     /// The keys of the file are the flags without their dashes, and each service is a table.
-    /// No other flag may be given. `halfopen check` reports mistakes in the file.
-    #[arg(long, value_name = "FILE", exclusive = true, help_heading = None)]
+    /// The flags about the process may be given as well, and override the file: --watch,
+    /// --admin, --no-status, --access-log and --log-format. `halfopen check` reports
+    /// mistakes in the file.
+    #[arg(long, value_name = "FILE", help_heading = None)]
     pub(crate) config: Option<PathBuf>,
     /// Reloads when a file changes on disk
     ///
@@ -29,7 +31,7 @@ pub(crate) struct ProcessArgs {
     #[arg(
         long,
         value_name = "ADDR",
-        value_parser = admin_address,
+        value_parser = socket_address,
         help_heading = "Observing",
         hide_short_help = true
     )]
@@ -48,17 +50,29 @@ pub(crate) struct LogArgs {
     /// Logs a line when a connection ends or is refused
     #[arg(long)]
     pub(crate) access_log: bool,
-    /// Chooses the format of the log on standard error
+    /// Chooses the format of the log on standard error [default: text]
     ///
     /// The environment variable HALFOPEN_LOG chooses what is logged, such as `debug`.
-    #[arg(
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        hide_short_help = true
-    )]
-    pub(crate) log_format: LogFormat,
+    #[arg(long, value_enum, value_name = "FORMAT", hide_short_help = true)]
+    log_format: Option<LogFormat>,
+}
+
+impl ProcessArgs {
+    /// Takes over what `flags` set.
+    pub(crate) fn override_with(&mut self, flags: &ProcessArgs) {
+        self.watch |= flags.watch;
+        self.admin = flags.admin.or(self.admin);
+        self.no_status |= flags.no_status;
+        self.log.access_log |= flags.log.access_log;
+        self.log.log_format = flags.log.log_format.or(self.log.log_format);
+    }
+}
+
+impl LogArgs {
+    /// The format of the log.
+    pub(crate) fn format(&self) -> LogFormat {
+        self.log_format.unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]

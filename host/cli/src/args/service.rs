@@ -4,16 +4,20 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
+use halfopen::tls::TlsError;
 use halfopen::{Isolation, Output, Server, ServerBuilder, Source};
 
 use crate::args::gate::{BalancerArgs, PeerArgs, TlsArgs};
 use crate::args::grants::GuestArgs;
 use crate::args::limits::LimitArgs;
 use crate::args::listen::Listen;
-use crate::args::values::seconds;
-use crate::errors::explain;
+use crate::args::values::{Misfit, positive, seconds};
+use crate::errors::explain_about;
+
+/// The name of the argument that is the component.
+pub(crate) const COMPONENT: &str = "component";
 
 /// The service that runs when no component is named.
 const ECHO: &[u8] = include_bytes!("../../dist/echo.wasm");
@@ -27,9 +31,9 @@ pub(crate) struct ServiceArgs {
     pub(crate) component: Option<PathBuf>,
     /// Listens on this address [default: 127.0.0.1:1234]
     ///
-    /// Write IP:PORT, or *:PORT for all addresses of IPv4 and IPv6; port 0 chooses a free
-    /// port. May be given several times. Without this flag, sockets that systemd passes
-    /// replace the default.
+    /// Write IP:PORT; PORT, :PORT or localhost:PORT for 127.0.0.1; or *:PORT for all
+    /// addresses of IPv4 and IPv6. Port 0 chooses a free port. May be given several times.
+    /// Without this flag, sockets that systemd passes replace the default.
     #[arg(long, value_name = "ADDR", help_heading = "Listening")]
     pub(crate) listen: Vec<Listen>,
     #[command(flatten)]
@@ -56,21 +60,23 @@ pub(crate) struct ServiceArgs {
     #[command(flatten)]
     guest: GuestArgs,
     /// Chooses how connections share instances of the component
+    ///
+    /// [default: as the component declares, or else connection]
     #[arg(
         long,
         value_enum,
         value_name = "MODE",
-        default_value_t,
         help_heading = "Component",
         hide_short_help = true
     )]
-    isolation: IsolationArg,
+    isolation: Option<IsolationArg>,
     /// Spreads connections over this many shared instances [default: 1]
     ///
-    /// Needs --isolation shared. Each instance has a thread and a state of its own.
+    /// Needs --isolation shared, or a component that declares it. Each instance has a thread and a state of its own.
     #[arg(
         long,
         value_name = "N",
+        value_parser = positive::<NonZeroUsize>,
         help_heading = "Component",
         hide_short_help = true
     )]
@@ -90,17 +96,57 @@ impl ServiceArgs {
     }
 
     /// Checks that the flags fit together.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
-        ensure!(
-            self.workers.is_none() || matches!(self.isolation, IsolationArg::Shared),
-            "`--workers` spreads connections over shared instances: add `--isolation shared`"
-        );
+    pub(crate) fn check(&self) -> Result<(), Misfit> {
+        if let Some(isolation) = self.isolation {
+            self.check_workers(isolation.into())?;
+        }
         self.tls.check()
+    }
+
+    /// Checks that `--workers` fits the isolation.
+    fn check_workers(&self, isolation: Isolation) -> Result<(), Misfit> {
+        if self.workers.is_none() || isolation == Isolation::Shared {
+            return Ok(());
+        }
+        Err(Misfit::new(
+            "workers",
+            "`--workers` spreads connections over shared instances: add `--isolation shared`",
+        ))
+    }
+
+    /// The most connections that the service may have at once, arriving ones included.
+    pub(crate) fn connections(&self) -> usize {
+        let arriving = self.tls.is_on() || self.balancers.is_on();
+        self.limits.connections(arriving)
+    }
+
+    /// The flag that an error of [`ServiceArgs::server`] is about, and its place among several
+    /// such flags. `None` if it is about none that was given.
+    pub(crate) fn key_of(&self, error: &anyhow::Error) -> Option<(&'static str, usize)> {
+        if let Some(misfit) = error.downcast_ref::<Misfit>() {
+            return Some((misfit.key, 0));
+        }
+        match tls_error(error) {
+            Some(error) => self.tls.key_of(error.path()),
+            None => self.component.is_some().then_some((COMPONENT, 0)),
+        }
     }
 
     /// The files that the service is loaded from.
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         self.component.iter().chain(self.tls.files())
+    }
+
+    /// How the connections of its server share instances, for people.
+    pub(crate) fn sharing(&self, server: &Server) -> String {
+        let isolation = match server.isolation() {
+            Isolation::Shared => "isolation shared",
+            _ => "isolation connection",
+        };
+        match self.workers {
+            Some(workers) => format!("{isolation}, {workers} workers"),
+            None => isolation.to_owned(),
+        }
     }
 
     /// Loads the component and builds its server. The service prints to `stdout` and
@@ -134,10 +180,12 @@ impl ServiceArgs {
             .stderr(stderr);
         let mut builder = Server::builder()
             .grants(grants)
-            .isolation(self.isolation.into())
             .grace(self.grace)
             .allow_precompiled(self.guest.allow_precompiled)
             .cache(!self.guest.no_cache);
+        if let Some(isolation) = self.isolation {
+            builder = builder.isolation(isolation.into());
+        }
         if let Some(workers) = self.workers {
             builder = builder.workers(workers);
         }
@@ -149,8 +197,17 @@ impl ServiceArgs {
             Some(path) => Source::from(path.as_path()),
             None => Source::from(ECHO),
         };
-        observe(builder).build(source).map_err(explain)
+        let server = observe(builder)
+            .build(source)
+            .map_err(|error| explain_about(self.component.as_deref(), error))?;
+        self.check_workers(server.isolation())?;
+        Ok(server)
     }
+}
+
+/// What is wrong with a TLS file, if that is the reason for an error.
+pub(crate) fn tls_error(error: &anyhow::Error) -> Option<&TlsError> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }
 
 /// The name of a component, which is its argument 0: its file name without the extension.
@@ -161,10 +218,9 @@ pub(crate) fn name_of(path: &Path) -> String {
         .into_owned()
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum IsolationArg {
     /// Each connection has an instance of its own
-    #[default]
     Connection,
     /// All connections share one instance, or one per worker
     Shared,

@@ -1,16 +1,68 @@
 //! Parsers for the values of flags. Each error says what to write instead.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::fmt;
+use std::net::IpAddr;
+use std::num::IntErrorKind;
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::Arg;
 use ipnet::IpNet;
+
+/// The longest time that a flag accepts, some thirty years. Beyond it, a deadline could not be
+/// represented.
+const MOST_SECONDS: f64 = 1e9;
+
+/// Flags that do not fit together.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Misfit {
+    /// The flag that is wrong or lacks another, without its dashes.
+    pub(crate) key: &'static str,
+    why: String,
+}
+
+impl Misfit {
+    pub(crate) fn new(key: &'static str, why: impl Into<String>) -> Self {
+        Misfit {
+            key,
+            why: why.into(),
+        }
+    }
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Misfit {}
+
+/// Lets a number below zero reach the parser of the value, which says what to write instead.
+/// Otherwise `-1` would be an unknown flag.
+pub(crate) fn negative_numbers(argument: Arg) -> Arg {
+    let numbers = ["SECONDS", "N", "MIB", "KIB"];
+    let is_number = |name: &clap::builder::Str| numbers.contains(&name.as_str());
+    match argument.get_value_names() {
+        Some([name]) if is_number(name) => argument.allow_negative_numbers(true),
+        _ => argument,
+    }
+}
 
 /// A number of seconds, with or without a fraction.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text
-        .parse()
-        .map_err(|_| "write a number of seconds, such as 10 or 0.5".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    match text.parse() {
+        Ok(seconds) if (0.0..=MOST_SECONDS).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        Ok(seconds) if seconds < 0.0 => {
+            Err("a time is not negative; write a number of seconds, such as 10 or 0.5".to_owned())
+        }
+        Ok(seconds) if seconds > MOST_SECONDS => {
+            Err(format!("write at most {MOST_SECONDS} seconds"))
+        }
+        _ => Err("write a number of seconds, such as 10 or 0.5".to_owned()),
+    }
 }
 
 /// A number of seconds above zero, for waits that cannot be unlimited.
@@ -22,10 +74,23 @@ pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// A whole number from 1.
-pub(crate) fn positive_count(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
+pub(crate) fn positive<N: FromStr>(text: &str) -> Result<N, String> {
+    match text.parse::<u64>() {
+        Ok(1..) => text
+            .parse()
+            .map_err(|_| "this number is too big".to_owned()),
+        Err(parse) if *parse.kind() == IntErrorKind::PosOverflow => {
+            Err("this number is too big".to_owned())
+        }
         _ => Err("write a whole number of at least 1".to_owned()),
+    }
+}
+
+/// A whole number from `low` to `high`.
+pub(crate) fn whole(low: u32, high: u32) -> impl Fn(&str) -> Result<u32, String> + Clone {
+    move |text| match text.parse() {
+        Ok(number) if (low..=high).contains(&number) => Ok(number),
+        _ => Err(format!("write a whole number from {low} to {high}")),
     }
 }
 
@@ -45,37 +110,41 @@ pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The admin address: an IP address and a port, or a port alone, which means loopback.
-pub(crate) fn admin_address(text: &str) -> Result<SocketAddr, String> {
-    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    text.parse().or_else(|_| text.parse().map(loopback)).map_err(|_| {
-        match text.parse::<IpAddr>() {
-            Ok(_) => "the port is missing",
-            Err(_) => "write a port, such as 9090, or an IP address and a port, such as 127.0.0.1:9090",
-        }
-        .to_owned()
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::num::NonZeroU32;
 
-    #[test]
-    fn a_port_alone_is_on_loopback() {
-        assert_eq!(admin_address("9090"), Ok(([127, 0, 0, 1], 9090).into()));
-        assert_eq!(admin_address("0.0.0.0:90"), Ok(([0, 0, 0, 0], 90).into()));
-        let error = admin_address("127.0.0.1").unwrap_err();
-        assert!(error.contains("port is missing"), "{error}");
-        assert!(admin_address("70000").is_err());
-    }
+    use super::*;
 
     #[test]
     fn seconds_may_have_a_fraction_and_no_sign() {
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        assert!(seconds("-1").is_err());
-        assert!(seconds("soon").is_err());
+        for (text, what) in [
+            ("-1", "not negative"),
+            ("-inf", "not negative"),
+            ("1e300", "at most 1000000000 seconds"),
+            ("nan", "a number of seconds"),
+            ("soon", "a number of seconds"),
+        ] {
+            let error = seconds(text).unwrap_err();
+            assert!(error.contains(what), "{text}: {error}");
+        }
         assert!(positive_seconds("0").is_err());
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_told_the_range() {
+        assert_eq!(positive::<usize>("3"), Ok(3));
+        for text in ["0", "-1", "x", "1.5", ""] {
+            let error = positive::<NonZeroU32>(text).unwrap_err();
+            assert!(error.contains("at least 1"), "{text}: {error}");
+        }
+        assert!(
+            positive::<NonZeroU32>("99999999999")
+                .unwrap_err()
+                .contains("too big")
+        );
+        assert!(whole(1, 9)("10").unwrap_err().contains("from 1 to 9"));
     }
 
     #[test]

@@ -6,14 +6,16 @@ use std::process::ExitCode;
 use halfopen::Output;
 
 use crate::args::CheckArgs;
-use crate::config::{self, Mistake};
+use crate::args::process::ProcessArgs;
+use crate::args::service::COMPONENT;
+use crate::config;
 
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let path = args.config.display();
-    let plan = match config::read(&args.config)? {
+    let plan = match config::read(&args.config, &ProcessArgs::default())? {
         Ok(plan) => plan,
         Err(mistakes) => {
-            eprintln!("{mistakes}");
+            let _ = writeln!(std::io::stderr(), "{mistakes}");
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -21,22 +23,39 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let stderr = Output::stderr();
     let mut mistakes = Vec::new();
     let mut lines = String::new();
+    let mut warnings = String::new();
     for service in &plan.services {
         let loaded = service
             .args
             .server(stdout.clone(), stderr.clone(), |builder| builder);
         match loaded {
-            Ok(_) => lines += &format!("{path}: `{}` can be served\n", service.name),
-            Err(error) => mistakes.push(Mistake {
-                line: service.line.unwrap_or(1),
-                message: format!("{error:#}"),
-            }),
+            Ok(server) => {
+                let (name, sharing) = (&service.name, service.args.sharing(&server));
+                lines += &format!("{path}: `{name}` can be served, {sharing}\n");
+                if let Some(contradiction) = server.contradiction() {
+                    let line = service.lines.of(COMPONENT, 0);
+                    warnings += &format!("{path}:{line}: warning: `{name}`: {contradiction}\n");
+                }
+            }
+            Err(error) => mistakes.push(service.mistake(&error)),
         }
     }
     // A closed pipe, as with `| head`, is not an error.
     let _ = std::io::stdout().write_all(lines.as_bytes());
+    for doubt in plan.doubts() {
+        warnings += &format!("{path}:{}: warning: {}\n", doubt.line, doubt.message);
+    }
+    for warning in &plan.warnings {
+        warnings += &format!("warning: {warning}\n");
+    }
+    let _ = std::io::stderr().write_all(warnings.as_bytes());
     for mistake in &mistakes {
-        eprintln!("{path}:{}: {}", mistake.line, mistake.message);
+        let _ = writeln!(
+            std::io::stderr(),
+            "{path}:{}: {}",
+            mistake.line,
+            mistake.message
+        );
     }
     Ok(match mistakes.is_empty() {
         true => ExitCode::SUCCESS,

@@ -7,14 +7,14 @@ use halfopen::EngineOptions;
 use halfopen::component::precompile;
 
 use crate::args::CompileArgs;
-use crate::errors::explain;
+use crate::errors::{explain, explain_about};
+use crate::files;
 
 pub(crate) fn compile(args: &CompileArgs) -> anyhow::Result<ExitCode> {
     let engine = EngineOptions::default().build().map_err(explain)?;
     let native = precompile(&engine, &args.component)
-        .map_err(explain)
+        .map_err(|error| explain_about(Some(&args.component), error))
         .with_context(|| format!("cannot compile `{}`", args.component.display()))?;
-    std::fs::write(&args.output, native)
-        .with_context(|| format!("cannot write `{}`", args.output.display()))?;
+    files::write(&args.output, &native)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,8 @@ use halfopen::component::read;
 use halfopen_compose::Parts;
 
 use crate::args::ComposeArgs;
-use crate::errors::explain;
+use crate::errors::explain_about;
+use crate::files;
 
 const PARTS: Parts<'_> = Parts {
     adapter: include_bytes!("../../dist/adapter.wasm"),
@@ -15,10 +16,11 @@ const PARTS: Parts<'_> = Parts {
 };
 
 pub(crate) fn compose(args: &ComposeArgs) -> anyhow::Result<ExitCode> {
-    let component = read(&args.component).map_err(explain)?;
+    let component = read(&args.component)
+        .map_err(|error| explain_about(Some(&args.component), error))
+        .with_context(|| format!("cannot compose `{}`", args.component.display()))?;
     let composed = halfopen_compose::compose(&component, &PARTS)
         .with_context(|| format!("cannot compose `{}`", args.component.display()))?;
-    std::fs::write(&args.output, composed)
-        .with_context(|| format!("cannot write `{}`", args.output.display()))?;
+    files::write(&args.output, &composed)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,24 +5,37 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use halfopen::component::{Interfaces, Kind, provides, read};
+use halfopen::component::{Declared, Interfaces, Kind, provides, read, runs};
 
 use crate::args::InspectArgs;
-use crate::errors::explain;
+use crate::errors::explain_about;
 
 pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let bytes = read(&args.component).map_err(explain)?;
     let path = args.component.display().to_string();
+    let bytes = read(&args.component)
+        .map_err(|error| explain_about(Some(&args.component), error))
+        .with_context(|| format!("cannot inspect `{path}`"))?;
     let interfaces = Interfaces::of(&bytes).with_context(|| format!("cannot inspect `{path}`"))?;
-    let report = report(&path, bytes.len(), &interfaces, args);
+    let isolation = interfaces
+        .isolation()
+        .with_context(|| format!("cannot inspect `{path}`"))?;
+    let report = report(&path, bytes.len(), &interfaces, isolation, args);
     // A closed pipe, as with `| head`, is not an error.
     let _ = std::io::stdout().write_all(report.as_bytes());
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(path: &str, size: usize, interfaces: &Interfaces, args: &InspectArgs) -> String {
+fn report(
+    path: &str,
+    size: usize,
+    interfaces: &Interfaces,
+    isolation: Option<Declared>,
+    args: &InspectArgs,
+) -> String {
     let kind = interfaces.kind();
-    let mut text = format!("{path}: {kind}, {size} bytes\n");
+    let both = kind == Kind::Service && runs(interfaces);
+    let also = if both { " and program" } else { "" };
+    let mut text = format!("{path}: {kind}{also}, {size} bytes\n");
     let world = match kind {
         Kind::Service => "halfopen:tcp/service@0.1.0",
         Kind::Program => "halfopen:tcp/program@0.1.0",
@@ -45,8 +58,11 @@ fn report(path: &str, size: usize, interfaces: &Interfaces, args: &InspectArgs) 
         let _ = writeln!(text, "  {import:width$}  {}", granted(import, kind, args));
     }
     let _ = writeln!(text, "\nmemory:\n  at most {} MiB", args.guest.max_memory);
+    if kind == Kind::Service || isolation.is_some() {
+        let _ = writeln!(text, "\nisolation:\n  {}", declared(isolation));
+    }
     text += "\nrun it:\n";
-    for way in ways(path, kind) {
+    for way in ways(path, kind, both) {
         let _ = writeln!(text, "  {way}");
     }
     text
@@ -97,6 +113,15 @@ fn granted(import: &str, kind: Kind, args: &InspectArgs) -> String {
     }
 }
 
+/// The isolation that a component declares.
+fn declared(isolation: Option<Declared>) -> &'static str {
+    match isolation {
+        Some(Declared::Shared) => "shared: one instance for all connections",
+        Some(Declared::Connection) => "connection: an instance of its own for each connection",
+        None => "not declared: by default an instance of its own for each connection",
+    }
+}
+
 fn listed(names: impl Iterator<Item = String>, none: &str) -> String {
     let names: Vec<_> = names.collect();
     match names.is_empty() {
@@ -106,12 +131,13 @@ fn listed(names: impl Iterator<Item = String>, none: &str) -> String {
 }
 
 /// The command lines that run a component.
-fn ways(path: &str, kind: Kind) -> Vec<String> {
+fn ways(path: &str, kind: Kind, both: bool) -> Vec<String> {
     let run = format!("halfopen run --allow-listen '127.0.0.1:*' {path}");
     let compose = format!(
         "halfopen compose {path} -o composed.wasm && wasmtime run -S inherit-network composed.wasm"
     );
     match kind {
+        Kind::Service if both => vec![format!("halfopen serve {path}"), run, compose],
         Kind::Service => vec![format!("halfopen serve {path}"), compose],
         Kind::Program => vec![run, compose],
         Kind::Command => vec![run, format!("wasmtime run -S inherit-network {path}")],

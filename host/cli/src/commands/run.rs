@@ -3,15 +3,20 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use halfopen::{Program, describe_trap};
 
 use crate::args::RunArgs;
 use crate::args::service::name_of;
-use crate::errors::{advice, explain};
+use crate::descriptors;
+use crate::errors::{advice, explain_about};
 use crate::signals::Signals;
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    if let Some(raised) = descriptors::raise() {
+        // Standard error belongs to the program.
+        tracing::info!("{raised}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -36,8 +41,10 @@ async fn run_to_end(args: RunArgs) -> anyhow::Result<ExitCode> {
         .allow_precompiled(args.guest.allow_precompiled)
         .cache(!args.guest.no_cache)
         .grace(args.grace)
+        // This process serves nothing itself.
+        .owns_process_sockets(true)
         .build(path)
-        .map_err(explain)
+        .map_err(|error| explain_about(Some(path), error))
         .with_context(|| format!("cannot run `{component}`"))?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = program.run(async {
@@ -67,6 +74,11 @@ fn split(component_and_args: &[String]) -> anyhow::Result<(&str, &[String])> {
     let (component, rest) = component_and_args
         .split_first()
         .context("no component named")?;
+    ensure!(
+        !component.starts_with('-'),
+        "`{component}` is not a flag of `halfopen run`; flags of the program follow the \
+         component, and `halfopen run --help` lists those of `run`"
+    );
     let arguments = match rest.split_first() {
         Some((first, after)) if first == "--" => after,
         _ => rest,

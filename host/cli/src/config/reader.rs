@@ -12,19 +12,18 @@ use clap::{ArgAction, Args, Command, FromArgMatches};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Mistake, Plan, Service};
+use super::environment::{self, variable};
+use super::flags::{flag, reason};
+use super::keys::{CONFIG, SERVICES};
+use super::{Lines, Mistake, Plan, Service, keys};
 use crate::args::process::ProcessArgs;
-use crate::args::service::ServiceArgs;
+use crate::args::service::{COMPONENT, ServiceArgs};
+use crate::args::values::negative_numbers;
 
-/// The table that holds a table for each service.
-const SERVICES: &str = "services";
-/// The keys for positional arguments: the component, and the arguments after `--`.
-const COMPONENT: &str = "component";
+/// The key of the arguments after `--`. Like `component`, it is no flag.
 const ARGS: &str = "args";
 /// Keys whose values are paths, relative to the configuration file's folder.
 const FILES: &[&str] = &[COMPONENT, "tls-cert", "tls-key", "tls-client-ca"];
-/// The flag that names the configuration file, which is not a key.
-const CONFIG: &str = "config";
 
 /// Parses a configuration; relative paths in it start at `folder`.
 ///
@@ -55,6 +54,20 @@ pub(crate) fn parse(text: &str, folder: &Path) -> Result<Plan, Vec<Mistake>> {
     }
 }
 
+/// What begins the path of a file that systemd passes (systemd.exec(5), `LoadCredential=`).
+const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY/";
+
+/// The path of a file that systemd passes.
+fn credential(key: &str, file: &str) -> Result<OsString, String> {
+    match std::env::var_os("CREDENTIALS_DIRECTORY") {
+        Some(folder) => Ok(Path::new(&folder).join(file).into()),
+        None => Err(format!(
+            "`{key}`: $CREDENTIALS_DIRECTORY is not set; systemd sets it for a unit with \
+             `LoadCredential={file}:PATH`"
+        )),
+    }
+}
+
 type Key<'k> = Spanned<Cow<'k, str>>;
 type Value<'k> = Spanned<DeValue<'k>>;
 
@@ -79,6 +92,17 @@ impl Reader<'_> {
         1 + before.bytes().filter(|&byte| byte == b'\n').count()
     }
 
+    /// The lines of the values of a key.
+    fn lines(&self, value: &Value<'_>) -> Vec<usize> {
+        match value.get_ref().as_array() {
+            Some(values) => values
+                .iter()
+                .map(|value| self.line(value.span().start))
+                .collect(),
+            None => vec![self.line(value.span().start)],
+        }
+    }
+
     fn plan(&mut self, table: &DeTable<'_>) -> Option<Plan> {
         let mut services = Vec::new();
         let process = self.args::<ProcessArgs>(
@@ -86,6 +110,8 @@ impl Reader<'_> {
             table.iter().filter(|(key, _)| *key.get_ref() != SERVICES),
         );
         match table.iter().find(|(key, _)| *key.get_ref() == SERVICES) {
+            // An unknown table, which is reported, may be meant as a service.
+            None if table.iter().any(|(_, value)| value.get_ref().is_table()) => {}
             None => self.mistakes.push(Mistake {
                 line: 1,
                 message: "no service: add a table such as `[services.echo]`".to_owned(),
@@ -103,30 +129,42 @@ impl Reader<'_> {
             },
         }
         // In the order of the file: a table iterates in the order of its keys.
-        services.sort_by_key(|service| service.line);
+        services.sort_by_key(|service| service.lines.table);
+        let (process, mut lines) = process?;
+        lines.table = 1;
         Some(Plan {
-            process: process?,
+            process,
+            warnings: environment::unknown(services.iter().map(|service| &*service.name)),
             services,
+            lines,
         })
     }
 
     fn service(&mut self, name: &Key<'_>, value: &Value<'_>) -> Option<Service> {
         let Some(table) = value.get_ref().as_table() else {
-            self.mistake(
-                value.span(),
-                format!("`{}` is not a table; a service is a table", name.get_ref()),
-            );
+            let name_text = name.get_ref();
+            let message = match keys::of::<ServiceArgs>().iter().any(|key| key == name_text) {
+                true => format!(
+                    "`{name_text}` belongs to a service: into a table such as `[services.echo]`"
+                ),
+                false => format!("`{name_text}` is not a table; a service is a table"),
+            };
+            self.mistake(name.span(), message);
             return None;
         };
         let before = self.mistakes.len();
-        let args = self.args::<ServiceArgs>(name.get_ref(), table.iter())?;
+        let (args, mut lines) = self.args::<ServiceArgs>(name.get_ref(), table.iter())?;
+        lines.table = self.line(name.span().start);
         if let (Err(error), true) = (args.check(), before == self.mistakes.len()) {
-            self.mistake(name.span(), error.to_string());
+            self.mistakes.push(Mistake {
+                line: lines.of(error.key, 0),
+                message: error.to_string(),
+            });
         }
         Some(Service {
             name: name.get_ref().to_string(),
             args,
-            line: Some(self.line(name.span().start)),
+            lines,
         })
     }
 
@@ -135,8 +173,10 @@ impl Reader<'_> {
         &mut self,
         service: &str,
         entries: impl Iterator<Item = (&'k Key<'k>, &'k Value<'k>)>,
-    ) -> Option<A> {
-        let command = A::augment_args(Command::new("halfopen").no_binary_name(true));
+    ) -> Option<(A, Lines)> {
+        let command = Command::new("halfopen").no_binary_name(true);
+        let command = A::augment_args(command).mut_args(negative_numbers);
+        let mut lines = Lines::default();
         let mut flags = Vec::new();
         let mut last = Vec::new();
         let before = self.mistakes.len();
@@ -146,7 +186,8 @@ impl Reader<'_> {
             if std::env::var_os(&variable).is_some() {
                 continue;
             }
-            let tokens = match self.tokens(&command, key, value) {
+            lines.keys.insert(name.to_owned(), self.lines(value));
+            let tokens = match self.tokens(&command, service, key, value) {
                 Ok(tokens) => tokens,
                 Err(message) => {
                     self.mistake(key.span(), message);
@@ -160,7 +201,12 @@ impl Reader<'_> {
                 Err(error) => self.mistake(value.span(), format!("`{name}`: {}", reason(&error))),
             }
         }
-        flags.extend(self.overrides(&command, service));
+        for set in environment::overrides(&command, service) {
+            match set {
+                Ok(tokens) => flags.extend(tokens),
+                Err(message) => self.mistakes.push(Mistake { line: 1, message }),
+            }
+        }
         if self.mistakes.len() > before {
             return None;
         }
@@ -169,7 +215,7 @@ impl Reader<'_> {
             .try_get_matches_from(flags)
             .and_then(|mut matches| A::from_arg_matches_mut(&mut matches));
         match parsed {
-            Ok(args) => Some(args),
+            Ok(args) => Some((args, lines)),
             Err(error) => {
                 self.mistakes.push(Mistake {
                     line: 1,
@@ -180,44 +226,11 @@ impl Reader<'_> {
         }
     }
 
-    /// The flags that environment variables set, which override keys of the file.
-    fn overrides(&mut self, command: &Command, service: &str) -> Vec<OsString> {
-        let mut flags = Vec::new();
-        for argument in command.get_arguments() {
-            let Some(long) = argument.get_long().filter(|&long| long != CONFIG) else {
-                continue;
-            };
-            let variable = variable(service, long);
-            let Some(value) = std::env::var_os(&variable) else {
-                continue;
-            };
-            let tokens = match (argument.get_action(), value.to_str()) {
-                (ArgAction::SetTrue, Some("true" | "1")) => vec![format!("--{long}").into()],
-                (ArgAction::SetTrue, Some("false" | "0")) => Vec::new(),
-                (ArgAction::SetTrue, _) => {
-                    self.mistakes.push(Mistake {
-                        line: 1,
-                        message: format!("{variable} must be true or false"),
-                    });
-                    continue;
-                }
-                _ => vec![flag(long, value)],
-            };
-            match command.clone().try_get_matches_from(&tokens) {
-                Ok(_) => flags.extend(tokens),
-                Err(error) => self.mistakes.push(Mistake {
-                    line: 1,
-                    message: format!("{variable}: {}", reason(&error)),
-                }),
-            }
-        }
-        flags
-    }
-
     /// The arguments that a key and its value mean on the command line.
     fn tokens(
         &self,
         command: &Command,
+        service: &str,
         key: &Key<'_>,
         value: &Value<'_>,
     ) -> Result<Vec<OsString>, String> {
@@ -238,7 +251,7 @@ impl Reader<'_> {
         let argument = command
             .get_arguments()
             .find(|argument| argument.get_long() == Some(name) && name != CONFIG)
-            .ok_or_else(|| unknown(command, name))?;
+            .ok_or_else(|| keys::unknown(service, name, value.is_table()))?;
         if matches!(argument.get_action(), ArgAction::SetTrue) {
             return match value.as_bool() {
                 Some(true) => Ok(vec![format!("--{name}").into()]),
@@ -277,54 +290,12 @@ impl Reader<'_> {
             }
         };
         if FILES.contains(&name) {
-            return Ok(self.folder.join(text).into());
+            return match text.strip_prefix(CREDENTIALS) {
+                Some(file) => credential(name, file),
+                None => Ok(self.folder.join(text).into()),
+            };
         }
         Ok(text.into())
-    }
-}
-
-fn flag(name: &str, value: impl Into<OsString>) -> OsString {
-    let mut flag = OsString::from(format!("--{name}="));
-    flag.push(value.into());
-    flag
-}
-
-/// The environment variable that overrides a key of a service, or of the process if
-/// `service` is empty.
-fn variable(service: &str, key: &str) -> String {
-    let name = match service {
-        "" => format!("HALFOPEN_{key}"),
-        service => format!("HALFOPEN_{service}_{key}"),
-    };
-    name.to_ascii_uppercase().replace('-', "_")
-}
-
-/// The message about an unknown key, with the most similar known one.
-fn unknown(command: &Command, name: &str) -> String {
-    let closest = command
-        .get_arguments()
-        .map(|argument| argument.get_long().unwrap_or(argument.get_id().as_str()))
-        .filter(|&candidate| candidate != CONFIG)
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .min();
-    match closest {
-        Some((distance, candidate)) if distance <= 3 => {
-            format!("unknown key `{name}`; did you mean `{candidate}`?")
-        }
-        _ => format!("unknown key `{name}`; the keys are the flags of `halfopen serve`"),
-    }
-}
-
-/// The reason in clap's message, on one line.
-fn reason(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let first = first.strip_prefix("error: ").unwrap_or(first);
-    // The message begins with the flag and its value, as in "invalid value 'x' for
-    // '--watch': why"; the caller names the key instead.
-    match first.split_once("': ") {
-        Some((_, why)) => why.to_owned(),
-        None => first.to_owned(),
     }
 }
 
@@ -374,15 +345,16 @@ mod tests {
             watch = true\n\
             isolation = [\"shared\"]\n\
             [services.b]\n\
+            isolation = \"connection\"\n\
             workers = 2\n";
         let mistakes = mistakes(text);
         let lines: Vec<_> = mistakes.iter().map(|(line, _)| *line).collect();
-        assert_eq!(lines, [1, 3, 4, 5, 6, 7], "{mistakes:?}");
+        assert_eq!(lines, [1, 3, 4, 5, 6, 9], "{mistakes:?}");
         for (index, part) in [
             "did you mean `watch`?",
             "number of seconds",
             "port is missing",
-            "unknown key `watch`",
+            "`watch` belongs to the whole process",
             "not a list",
             "--isolation shared",
         ]

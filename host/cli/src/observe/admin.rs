@@ -1,5 +1,6 @@
 //! The admin address: metrics and health over HTTP.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -10,17 +11,18 @@ use std::time::Duration;
 use anyhow::Context;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Exposition, Metrics};
 
-/// The limit on connections at once: each takes a descriptor from the services.
+/// The limit on connections at once: each takes a descriptor from the services. A further
+/// one takes the place of another.
 const CONNECTIONS: usize = 16;
 /// The limit on a connection, from accept to the end of the response.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,20 +61,19 @@ impl Admin {
     }
 
     async fn answer_all(self, listener: TcpListener) {
-        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut clients = Clients::default();
         loop {
-            // The semaphore is never closed, so this never fails.
-            let Ok(permit) = permits.clone().acquire_owned().await else {
-                return;
-            };
             match listener.accept().await {
                 Ok((stream, _)) => {
+                    clients.make_room();
                     let admin = self.clone();
-                    tokio::spawn(async move {
+                    let asked = Arc::<AtomicBool>::default();
+                    let is_asked = asked.clone();
+                    let task = tokio::spawn(async move {
                         // A client that is too slow, or gone, gets no answer.
-                        let _ = timeout(TIMEOUT, admin.answer(stream)).await;
-                        drop(permit);
+                        let _ = timeout(TIMEOUT, admin.answer(stream, &is_asked)).await;
                     });
+                    clients.0.push_back((task, asked));
                 }
                 // Usually the process is out of descriptors. Leave free ones to the
                 // services, whose listeners retry sooner.
@@ -81,8 +82,9 @@ impl Admin {
         }
     }
 
-    async fn answer(self, stream: TcpStream) -> io::Result<()> {
+    async fn answer(self, stream: TcpStream, asked: &AtomicBool) -> io::Result<()> {
         let respond = service_fn(|request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
             let response = self.respond(&request);
             async move { Ok::<_, Infallible>(response) }
         });
@@ -102,9 +104,11 @@ impl Admin {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
+        let accept = request.headers().get_all(ACCEPT).iter();
+        let exposition = Exposition::negotiate(accept.filter_map(|value| value.to_str().ok()));
         match request.uri().path() {
-            "/metrics" => match self.metrics.text() {
-                Ok(text) => typed(StatusCode::OK, OPENMETRICS, text),
+            "/metrics" => match self.metrics.text(exposition) {
+                Ok(text) => typed(StatusCode::OK, exposition.content_type(), text),
                 Err(_) => plain(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "cannot encode the metrics\n",
@@ -119,7 +123,26 @@ impl Admin {
     }
 }
 
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The connections of clients, the oldest first, and whether each has sent its request.
+#[derive(Default)]
+struct Clients(VecDeque<(JoinHandle<()>, Arc<AtomicBool>)>);
+
+impl Clients {
+    /// Makes room for another connection: clients that connect and send nothing must not keep
+    /// others from an answer. The victim is the oldest that has not sent its request; only if
+    /// all have, the oldest.
+    fn make_room(&mut self) {
+        self.0.retain(|(task, _)| !task.is_finished());
+        if self.0.len() < CONNECTIONS {
+            return;
+        }
+        let silent = |(_, asked): &(_, Arc<AtomicBool>)| !asked.load(Ordering::Relaxed);
+        let victim = self.0.iter().position(silent).unwrap_or(0);
+        if let Some((task, _)) = self.0.remove(victim) {
+            task.abort();
+        }
+    }
+}
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     typed(status, "text/plain; charset=utf-8", text)

@@ -1,35 +1,127 @@
 //! The host's log, on standard error. What services print goes to standard output.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::panic;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use halfopen::tcp::Ending;
 use halfopen::{Outcome, Report};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::args::process::{LogArgs, LogFormat};
-use crate::observe::status::Status;
+use crate::observe::escape::{escaped, fields};
+use crate::observe::status::StatusLine;
+use crate::observe::stderr::Stderr;
 
 /// The target of the access log's events, by which a filter selects them.
 const ACCESS: &str = "access";
+/// The target of messages to the operator, which no filter suppresses.
+const NOTICE: &str = "notice";
+/// The target of the library's events about refused connections.
+const REFUSED: &str = "halfopen::refused";
+/// The target of what services print on standard error, where that is part of the log.
+pub(super) const SERVICE: &str = "service";
 
-/// Starts the log. The environment variable `HALFOPEN_LOG` selects events, in the syntax of
-/// `tracing_subscriber::EnvFilter` (default: `warn`).
-pub(crate) fn start(args: LogArgs, status: Status) {
+/// The log of the process. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Log {
+    stderr: Stderr,
+    format: LogFormat,
+}
+
+/// The log that was started.
+static STARTED: OnceLock<Log> = OnceLock::new();
+
+/// Starts the log, which happens once. The environment variable `HALFOPEN_LOG` selects
+/// events, in the syntax of `tracing_subscriber::EnvFilter` (default: `warn`).
+pub(crate) fn start(args: LogArgs, status: StatusLine) -> Log {
     let mut filter = EnvFilter::try_from_env("HALFOPEN_LOG")
         .unwrap_or_else(|_| EnvFilter::default().add_directive(LevelFilter::WARN.into()));
+    let mut directives = vec![format!("{NOTICE}=info"), format!("{SERVICE}=info")];
     if args.access_log {
-        let access = format!("{ACCESS}=info").parse();
-        filter = filter.add_directive(access.expect("`target=level` is a directive"));
+        // Each refusal has its line in the access log.
+        directives.extend([format!("{ACCESS}=info"), format!("{REFUSED}=off")]);
     }
+    for directive in directives {
+        let directive = directive.parse();
+        filter = filter.add_directive(directive.expect("`target=level` is a directive"));
+    }
+    let log = Log {
+        stderr: Stderr::start(
+            status,
+            match args.format() {
+                LogFormat::Text => dropped_as_text,
+                LogFormat::Json => dropped_as_json,
+            },
+        ),
+        format: args.format(),
+    };
     let subscriber = tracing_subscriber::fmt()
-        .with_writer(status)
+        .with_writer(log.stderr.clone())
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .with_env_filter(filter);
-    match args.log_format {
-        LogFormat::Text => subscriber.init(),
+    match args.format() {
+        LogFormat::Text => subscriber.fmt_fields(fields()).init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
+    }
+    // The default hook writes to standard error itself, which may block.
+    panic::set_hook(Box::new(|panic| {
+        let what = panic.payload_as_str().unwrap_or("no message");
+        let place = panic.location().map(tracing::field::display);
+        tracing::error!(place, "halfopen has a bug, and a task of it ended: {what}");
+    }));
+    STARTED.get_or_init(|| log.clone());
+    log
+}
+
+/// Prints the error that ends the process, and waits until it is written or cannot be.
+pub(crate) fn fail(error: &anyhow::Error) {
+    // `:#` prints the chain of causes on one line, such as `error: a: b: c`.
+    match STARTED.get() {
+        Some(log) if matches!(log.format, LogFormat::Json) => tracing::error!("{error:#}"),
+        Some(log) => {
+            // The call stack of a trap has several lines.
+            let text = format!("error: {error:#}");
+            let lines: Vec<_> = text.lines().map(escaped).collect();
+            log.stderr.print((lines.join("\n") + "\n").into_bytes());
+        }
+        None => {
+            // Standard error may be closed.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+        }
+    }
+}
+
+/// Waits until the log is written, for at most `limit`.
+pub(crate) fn flush(limit: Duration) {
+    if let Some(log) = STARTED.get() {
+        log.stderr.flush(limit);
+    }
+}
+
+impl Log {
+    /// Prints a message to the operator. The log's filter does not apply to it.
+    pub(crate) fn say(&self, text: &str) {
+        match self.format {
+            LogFormat::Text => {
+                let line = format!("halfopen: {}\n", escaped(text));
+                self.stderr.print(line.into_bytes());
+            }
+            LogFormat::Json => tracing::info!(target: NOTICE, "{text}"),
+        }
+    }
+
+    pub(crate) fn stderr(&self) -> &Stderr {
+        &self.stderr
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.format, LogFormat::Json)
     }
 }
 
@@ -51,4 +143,20 @@ pub(crate) fn access(service: &str, report: &Report) {
         error,
         "closed"
     );
+}
+
+/// Why lines are missing.
+const DROPPED: &str = "log lines dropped: standard error was not read, or could not be written";
+
+fn dropped_as_text(lines: u64) -> String {
+    format!("halfopen: {lines} {DROPPED}\n")
+}
+
+fn dropped_as_json(lines: u64) -> String {
+    let mut time = String::new();
+    // A time that cannot be formatted is left out.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    format!(
+        "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{lines} {DROPPED}\",\"dropped\":{lines}}}\n"
+    )
 }

@@ -1,9 +1,13 @@
 //! What an operator sees: the log, metrics, the admin address, the status line, traces.
 
 pub(crate) mod admin;
+pub(crate) mod counts;
+mod escape;
+pub(crate) mod guest;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod status;
+pub(crate) mod stderr;
 #[cfg(feature = "opentelemetry")]
 pub(crate) mod traces;
 #[cfg(not(feature = "opentelemetry"))]

@@ -7,28 +7,27 @@ mod systemd;
 mod watched;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use crate::args::ServeArgs;
 use crate::config::Plan;
 use crate::observe::log;
-use crate::observe::status::Status;
+use crate::observe::status::StatusLine;
 use crate::serve::supervisor::Supervisor;
-
-/// How long to wait at the end for output to be written: its reader may have stalled.
-const FLUSH: Duration = Duration::from_secs(1);
 
 pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::of(&args)?;
-    let status = Status::new(!plan.process.no_status);
-    log::start(plan.process.log, status.clone());
+    let status = StatusLine::new(!plan.process.no_status);
+    let log = log::start(plan.process.log, status.clone());
+    for warning in &plan.warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let done = runtime.block_on(async {
-        let mut supervisor = Supervisor::start(args, plan, status).await?;
+        let mut supervisor = Supervisor::start(args, plan, log, status).await?;
         let code = supervisor.run().await?;
-        supervisor.flush(FLUSH).await;
+        supervisor.flush().await;
         Ok(code)
     });
     // Do not wait for a component that is still being compiled.

@@ -1,6 +1,6 @@
 //! Listening sockets: from systemd, kept from the previous version, or newly bound.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 
 use anyhow::bail;
@@ -101,7 +101,8 @@ impl Sockets {
         self.sockets.iter().map(duplicate).collect()
     }
 
-    fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+    /// Returns the address of each socket.
+    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         let address = |socket: &Socket| socket.socket.local_addr();
         self.sockets.iter().map(address).collect()
     }
@@ -116,21 +117,11 @@ impl Socket {
     }
 }
 
-/// Prints the addresses of all sockets, one per line, and returns the first one. Must run
-/// before a service starts, because scripts read these lines first.
-pub(crate) fn print_addresses(all: &[Sockets]) -> anyhow::Result<Option<SocketAddr>> {
-    let mut first = None;
-    let mut lines = String::new();
+/// Returns the addresses of all sockets.
+pub(crate) fn addresses_of(all: &[Sockets]) -> io::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
     for sockets in all {
-        for address in sockets.addresses()? {
-            first.get_or_insert(address);
-            lines += &format!("{address}\n");
-        }
+        addresses.extend(sockets.addresses()?);
     }
-    let mut stdout = io::stdout();
-    // Standard output may be closed; serve all the same.
-    let _ = stdout
-        .write_all(lines.as_bytes())
-        .and_then(|()| stdout.flush());
-    Ok(first)
+    Ok(addresses)
 }

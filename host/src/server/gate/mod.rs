@@ -1,54 +1,59 @@
 //! Who comes in: accepts connections, and admits or refuses each.
+//!
+//! A connection takes its place among all connections only when its peer has done its part:
+//! a PROXY protocol header, a TLS handshake. Until then it is one of the [`Arrivals`], which
+//! have a limit of their own.
 
 use std::fmt;
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use rustix::io::Errno;
 use rustls::ServerConfig;
-use socket2::SockRef;
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::dispatch::Dispatcher;
 use super::observer::{Observer, Observers};
-use super::places::Gauge;
 use super::report::Refusal;
 use super::tasks::Tasks;
 use super::visit::Visit;
-use crate::tcp::{Acceptor, Stream};
+use crate::tcp::{Acceptor, Backoff, Stream};
 
 mod admission;
+mod arrivals;
+mod ending;
+mod introduction;
 pub mod proxy_protocol;
+mod rates;
+mod room;
 pub mod tls;
 
 use admission::Admission;
 pub use admission::Peers;
+pub(super) use admission::Share;
+use arrivals::Arrivals;
+use ending::reset_on_close;
+use introduction::{Introduction, Way};
 use proxy_protocol::ProxyProtocol;
+pub use room::AtLimit;
+use room::Room;
 
-/// What becomes of connections beyond the limit on all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AtLimit {
-    /// They wait in the listener's backlog; when that is full, their kernels try again and
-    /// again to connect.
-    #[default]
-    Wait,
-    /// The server accepts and resets them at once, so that their peers can turn elsewhere.
-    Refuse,
-}
+/// The default limit on arriving connections, unless that on all connections is higher.
+const LEAST_ARRIVING: usize = 1024;
 
 /// Settings of a [`Gate`].
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) max_connections: usize,
+    /// `None` is as many as `max_connections`, and at least [`LEAST_ARRIVING`].
+    pub(super) max_arriving: Option<usize>,
     pub(super) at_limit: AtLimit,
     pub(super) peers: Peers,
-    pub(super) max_per_peer: Option<NonZeroU32>,
+    pub(super) share: Share,
     pub(super) max_rate_per_peer: Option<NonZeroU32>,
     pub(super) proxy: Option<ProxyProtocol>,
     pub(super) tls: Option<Arc<ServerConfig>>,
@@ -57,34 +62,39 @@ pub(super) struct Settings {
 
 /// Admits connections, and gives them to a [`Dispatcher`].
 pub(super) struct Gate {
-    permits: Arc<Semaphore>,
-    at_limit: AtLimit,
+    room: Room,
+    arrivals: Arc<Arrivals>,
     admission: Admission,
-    proxy: Option<ProxyProtocol>,
-    tls: Option<Arc<ServerConfig>>,
-    handshake_timeout: Duration,
-    /// Connections that wait for a header or a handshake of their peer.
-    arriving: Gauge,
+    introduction: Introduction,
     /// Connections that were admitted, in all.
     accepted: AtomicU64,
     observers: Arc<Observers>,
     tasks: Tasks,
 }
 
+/// A connection that was just accepted.
+type Accepted = (std::net::TcpStream, Visit);
+
 impl Gate {
     pub(super) fn new(settings: Settings, observers: Arc<Observers>, tasks: Tasks) -> Self {
+        let connections = settings.max_connections;
+        let arriving = settings.max_arriving;
+        let balancers = settings.proxy.iter().flat_map(ProxyProtocol::trusted);
         Gate {
-            permits: Arc::new(Semaphore::new(settings.max_connections)),
-            at_limit: settings.at_limit,
+            room: Room::new(connections, settings.at_limit, tasks.connections().clone()),
+            arrivals: Arrivals::new(arriving.unwrap_or(connections.max(LEAST_ARRIVING))),
             admission: Admission::new(
                 settings.peers,
-                settings.max_per_peer,
+                balancers.copied().collect(),
+                connections,
+                settings.share,
                 settings.max_rate_per_peer,
             ),
-            proxy: settings.proxy,
-            tls: settings.tls,
-            handshake_timeout: settings.handshake_timeout,
-            arriving: Gauge::default(),
+            introduction: Introduction {
+                proxy: settings.proxy,
+                tls: settings.tls,
+                handshake_timeout: settings.handshake_timeout,
+            },
             accepted: AtomicU64::new(0),
             observers,
             tasks,
@@ -95,9 +105,14 @@ impl Gate {
         self.admission.set_peers(peers);
     }
 
-    /// Returns how many connections wait for a header or a handshake of their peer.
+    /// Returns how many connections wait for their peer, or after that for a place.
     pub(super) fn arriving(&self) -> usize {
-        self.arriving.get()
+        self.arrivals.count()
+    }
+
+    /// Logs that a listener accepts no more.
+    pub(super) fn listener_failed(&self, error: &io::Error) {
+        self.observers.journal().listener_failed(error);
     }
 
     /// Returns how many connections were admitted, in all.
@@ -113,167 +128,163 @@ impl Gate {
         dispatcher: Dispatcher,
         retired: CancellationToken,
     ) {
+        let mut backoff = Backoff::default();
         loop {
             let accepted = tokio::select! {
-                accepted = self.accept(&listener) => accepted,
+                accepted = self.accept(&listener, &mut backoff) => accepted,
                 () = retired.cancelled() => return,
             };
-            let (stream, visit) = match accepted {
+            let (stream, mut visit) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::error!("a listener has failed, and accepts no more: {error}");
+                    self.listener_failed(&error);
                     return;
                 }
             };
-            if self.waits_for_peers() {
-                // In a task, because a slow peer must not hold up the others.
-                let (gate, dispatcher) = (self.clone(), dispatcher.clone());
-                let arriving = self.arriving.count_one();
-                self.tasks.spawn(async move {
-                    let _arriving = arriving;
-                    tokio::select! {
-                        () = gate.receive(stream, visit, &dispatcher) => {}
-                        () = gate.tasks.killed() => {}
-                    }
-                });
-            } else {
-                self.receive(stream, visit, &dispatcher).await;
+            if let Err(refusal) = self.screen(&mut visit) {
+                refuse(&stream, visit, refusal);
+                continue;
+            }
+            let (gate, dispatcher) = (self.clone(), dispatcher.clone());
+            let mut admitted = match self.introduction.is_needed() {
+                true => gate.receive(stream, visit, dispatcher).boxed(),
+                false => gate.admit(stream, visit, dispatcher).boxed(),
+            };
+            tokio::select! {
+                () = &mut admitted => {}
+                () = retired.cancelled() => {
+                    // It may wait for a place; whoever stops the server waits for this loop
+                    // without a limit, and for tasks within the grace time.
+                    self.tasks.spawn(admitted);
+                    return;
+                }
             }
         }
     }
 
-    /// Accepts the next connection; with [`AtLimit::Wait`], once there is a place for it.
-    async fn accept(&self, listener: &Acceptor) -> io::Result<(std::net::TcpStream, Visit)> {
-        let permit = match self.at_limit {
-            AtLimit::Refuse => None,
-            // The semaphore is never closed.
-            AtLimit::Wait => self.permits.clone().acquire_owned().await.ok(),
-        };
-        let (stream, peer) = listener
-            .accept(|error| {
-                let event = |observer: &dyn Observer| observer.accept_failed(error);
-                self.observers.notify(event);
-            })
-            .await?;
-        let mut visit = Visit::begin(peer, self.observers.clone());
-        visit.places.permit = permit;
-        Ok((stream, visit))
+    /// Accepts the next connection. With [`AtLimit::Wait`], that is once there is a place
+    /// for it, and the line of those who wait for a place has only listeners with a
+    /// connection: an idle one keeps no place from the others.
+    async fn accept(&self, listener: &Acceptor, backoff: &mut Backoff) -> io::Result<Accepted> {
+        loop {
+            listener.ready().await?;
+            let place = self.room.reserve().await;
+            match listener.accept() {
+                Ok(Some((stream, peer))) => {
+                    backoff.reset();
+                    let mut visit = Visit::begin(peer, self.observers.clone());
+                    // A connection that first has to introduce itself takes its place later.
+                    visit.places.permit = place.filter(|_| !self.introduction.is_needed());
+                    return Ok((stream, visit));
+                }
+                // Another listener on the same socket was faster.
+                Ok(None) => {}
+                Err(error) => {
+                    drop(place);
+                    if exhausted(&error) && self.arrivals.shed() {
+                        // Descriptors will be free after the shortest pause.
+                        backoff.reset();
+                    }
+                    let event = |observer: &dyn Observer| observer.accept_failed(&error);
+                    self.observers.notify(event);
+                    listener.wait_after(error, backoff).await?;
+                }
+            }
+        }
     }
 
-    /// Whether a peer has something to do before it is admitted.
-    fn waits_for_peers(&self) -> bool {
-        self.proxy.is_some() || self.tls.is_some()
+    /// Refuses what can be refused before the peer has sent anything: such connections do
+    /// not displace others.
+    fn screen(&self, visit: &mut Visit) -> Result<(), Refusal> {
+        self.introduction.check(visit.peer())?;
+        if !self.introduction.reads_header() {
+            // The peer is known.
+            visit.places.peer = self.admission.admit(visit.peer())?;
+            self.room.check()?;
+        }
+        Ok(())
     }
 
-    /// Admits a connection and gives it to an instance, or refuses it.
-    async fn receive(
-        &self,
+    /// Gives an accepted connection its place, and to an instance.
+    async fn admit(
+        self: Arc<Self>,
         stream: std::net::TcpStream,
         mut visit: Visit,
-        dispatcher: &Dispatcher,
+        dispatcher: Dispatcher,
     ) {
-        let stream = match self.admit(stream, &mut visit).await {
-            Ok(stream) => stream,
-            Err(refusal) => return visit.refuse(refusal),
+        if visit.places.permit.is_none() {
+            let place = tokio::select! {
+                place = self.room.take() => place,
+                () = self.tasks.killed() => Err(Refusal::Stopped),
+            };
+            match place {
+                Ok(place) => visit.places.permit = Some(place),
+                Err(refusal) => return refuse(&stream, visit, refusal),
+            }
+        }
+        let stream = Stream::Accepted(stream);
+        self.dispatch(stream, visit, &dispatcher).await;
+    }
+
+    /// Lets a connection introduce itself, in a task: a slow peer must not hold up the
+    /// others.
+    async fn receive(
+        self: Arc<Self>,
+        stream: std::net::TcpStream,
+        mut visit: Visit,
+        dispatcher: Dispatcher,
+    ) {
+        let arrival = tokio::select! {
+            arrival = self.arrivals.enter() => arrival,
+            () = self.tasks.killed() => return refuse(&stream, visit, Refusal::Stopped),
         };
-        if self.at_limit == AtLimit::Refuse && !dispatcher.has_place() {
+        let tasks = self.tasks.clone();
+        tasks.spawn(async move {
+            let way = Way {
+                arrival: &arrival,
+                admission: &self.admission,
+                room: &self.room,
+                tasks: &self.tasks,
+            };
+            let introduced = self.introduction.introduce(stream, &mut visit, way).await;
+            // The place among all connections replaces that among the arriving ones.
+            drop(arrival);
+            match introduced {
+                Ok(stream) => self.dispatch(stream, visit, &dispatcher).await,
+                Err(refusal) => visit.refuse(refusal),
+            }
+        });
+    }
+
+    async fn dispatch(&self, stream: Stream, visit: Visit, dispatcher: &Dispatcher) {
+        if self.room.refuses() && !dispatcher.has_place() {
             stream.reset_on_close();
             return visit.refuse(Refusal::Full);
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        self.observers.notify(|observer| observer.accepted());
+        visit.accepted();
         dispatcher.serve(stream, visit).await;
-    }
-
-    /// Does everything that comes before the service. A refused connection is reset; after
-    /// a failed handshake, it is closed behind a TLS alert.
-    async fn admit(
-        &self,
-        stream: std::net::TcpStream,
-        visit: &mut Visit,
-    ) -> Result<Stream, Refusal> {
-        if !self.waits_for_peers() {
-            self.take_places(visit)
-                .inspect_err(|_| reset_on_close(&stream))?;
-            return Ok(Stream::Accepted(stream));
-        }
-        let mut stream = TcpStream::from_std(stream).map_err(|error| {
-            tracing::error!(peer = %visit.peer(), "a connection cannot be watched: {error}");
-            Refusal::Full
-        })?;
-        let introduced = async {
-            self.read_header(&mut stream, visit).await?;
-            self.take_places(visit)
-        };
-        if let Err(refusal) = introduced.await {
-            reset_on_close(&stream);
-            return Err(refusal);
-        }
-        self.secure(stream, visit).await
-    }
-
-    /// Reads from a load balancer whom it forwards.
-    async fn read_header(&self, stream: &mut TcpStream, visit: &mut Visit) -> Result<(), Refusal> {
-        let Some(proxy) = &self.proxy else {
-            return Ok(());
-        };
-        let balancer = visit.peer();
-        if !proxy.trusts(balancer) {
-            return Err(Refusal::Untrusted);
-        }
-        let forwarded = proxy.read(stream).await.map_err(|error| {
-            tracing::debug!(%balancer, "{error}");
-            Refusal::ProxyHeader
-        })?;
-        if let Some(source) = forwarded.source {
-            visit.set_peer(source);
-        }
-        if let Some(session) = forwarded.tls {
-            visit.set_peer_session(session);
-        }
-        Ok(())
-    }
-
-    /// Takes the connection's places: one among those of its peer, and one among all.
-    fn take_places(&self, visit: &mut Visit) -> Result<(), Refusal> {
-        visit.places.peer = self.admission.admit(visit.peer())?;
-        if visit.places.permit.is_none() {
-            visit.places.permit = Some(self.permit()?);
-        }
-        Ok(())
-    }
-
-    fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let permit = self.permits.clone().try_acquire_owned();
-        permit.map_err(|_| Refusal::Full)
-    }
-
-    /// Does the TLS handshake, if the server has TLS.
-    async fn secure(&self, stream: TcpStream, visit: &mut Visit) -> Result<Stream, Refusal> {
-        let Some(config) = &self.tls else {
-            return Ok(Stream::Plain(stream));
-        };
-        let handshake = tls::handshake(config, stream, self.handshake_timeout);
-        let (stream, session) = handshake.await.map_err(|error| {
-            tracing::debug!(peer = %visit.peer(), "TLS handshake: {error}");
-            Refusal::Handshake
-        })?;
-        // A session that ends here replaces what the load balancer reported.
-        visit.set_peer_session(tls::peer_session(&session));
-        Ok(Stream::Tls(stream, Box::new(session)))
     }
 }
 
-/// Makes close(2) send RST, for a connection of which nothing has been read.
-fn reset_on_close(stream: &impl AsFd) {
-    // Fails only if the peer has already gone.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+/// Whether accepting fails until descriptors or memory are free (accept(2)).
+fn exhausted(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
+/// Resets a connection, and ends its visit.
+fn refuse(stream: &std::net::TcpStream, visit: Visit, refusal: Refusal) {
+    reset_on_close(stream);
+    visit.refuse(refusal);
 }
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
-            .field("at_limit", &self.at_limit)
+            .field("room", &self.room)
             .field("admission", &self.admission)
             .finish_non_exhaustive()
     }

@@ -12,6 +12,7 @@ use ppp::{v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
+use super::admission::canonical;
 use crate::tcp::{PeerTls, TlsEnd};
 
 /// The load balancers that send headers, and how long a header may take.
@@ -30,9 +31,13 @@ impl ProxyProtocol {
     #[must_use]
     pub fn from_trusted(trusted: impl IntoIterator<Item = IpNet>, timeout: Duration) -> Self {
         ProxyProtocol {
-            trusted: trusted.into_iter().collect(),
+            trusted: trusted.into_iter().map(canonical).collect(),
             timeout,
         }
+    }
+
+    pub(super) fn trusted(&self) -> &[IpNet] {
+        &self.trusted
     }
 
     pub(super) fn trusts(&self, peer: SocketAddr) -> bool {
@@ -55,8 +60,9 @@ impl ProxyProtocol {
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Forwarded {
-    /// The address of the peer that is forwarded. `None` means a connection of the
-    /// balancer's own, such as a health check.
+    /// The address of the peer that is forwarded, as IPv4 if the header has it as an
+    /// IPv4-mapped IPv6 address. `None` means a connection of the balancer's own, such as a
+    /// health check.
     pub source: Option<SocketAddr>,
     /// The TLS session that the balancer has with the peer.
     pub tls: Option<PeerTls>,
@@ -92,6 +98,14 @@ const LONGEST_V2: usize = 4096;
 /// # Errors
 /// If the stream ends or fails within the header, or begins with other bytes.
 pub async fn read_header<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Forwarded, HeaderError> {
+    let mut forwarded = parse_header(stream).await?;
+    if let Some(source) = &mut forwarded.source {
+        source.set_ip(source.ip().to_canonical());
+    }
+    Ok(forwarded)
+}
+
+async fn parse_header<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Forwarded, HeaderError> {
     // The signature is shorter than the shortest header of either version.
     let mut bytes = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut bytes).await?;
@@ -255,6 +269,16 @@ mod tests {
             source(&v2(1, 0x11, &with_noop)),
             Some("192.0.2.1:1000".parse().unwrap())
         );
+    }
+
+    #[test]
+    fn a_mapped_source_is_ipv4() {
+        let v1 = b"PROXY TCP6 ::ffff:10.0.0.1 ::ffff:10.0.0.2 1000 2000\r\n";
+        assert_eq!(source(v1), Some("10.0.0.1:1000".parse().unwrap()));
+        let mapped = [&[0; 10][..], &[0xff, 0xff, 10, 0, 0, 1]].concat();
+        let body = [&mapped[..], &mapped, &[3, 232, 7, 208]].concat();
+        let v2 = v2(1, 0x21, &body);
+        assert_eq!(source(&v2), Some("10.0.0.1:1000".parse().unwrap()));
     }
 
     #[test]

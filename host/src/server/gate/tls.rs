@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{
     ClientHello, NoClientAuth, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
@@ -14,10 +14,12 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{ProtocolVersion, RootCertStore, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::ending::reset_on_close;
+use crate::server::report::Refusal;
 use crate::tcp::{PeerTls, TlsEnd};
 
 /// Makes the TLS configuration of a server from files in PEM form: TLS 1.2 and 1.3 with the
@@ -44,6 +46,14 @@ pub struct TlsFiles {
 pub struct TlsError {
     path: PathBuf,
     reason: String,
+}
+
+impl TlsError {
+    /// Returns the file that the error is about.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl TlsFiles {
@@ -127,22 +137,43 @@ fn certificate(
     key_path: &Path,
 ) -> Result<Arc<CertifiedKey>, TlsError> {
     let chain = chain(chain_path)?;
-    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| failed(key_path, error))?;
+    let key = PrivateKeyDer::from_pem_file(key_path).map_err(|error| match error {
+        pem::Error::NoItemsFound => {
+            failed(key_path, "no private key in it; it has to be in PEM form")
+        }
+        error => unreadable(key_path, error),
+    })?;
     CertifiedKey::from_der(chain, key, provider)
         .map(Arc::new)
-        .map_err(|error| failed(key_path, error))
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                let chain = chain_path.display();
+                failed(
+                    key_path,
+                    format!("not the private key of the certificate in {chain}"),
+                )
+            }
+            error => failed(key_path, error),
+        })
 }
 
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| failed(path, error))?;
+        .map_err(|error| unreadable(path, error))?;
     match certificates.is_empty() {
         true => Err(failed(
             path,
             "no certificate in it; it has to be in PEM form",
         )),
         false => Ok(certificates),
+    }
+}
+
+fn unreadable(path: &Path, error: pem::Error) -> TlsError {
+    match error {
+        pem::Error::Io(error) => failed(path, error),
+        error => failed(path, error),
     }
 }
 
@@ -153,21 +184,37 @@ fn failed(path: &Path, reason: impl ToString) -> TlsError {
     }
 }
 
+/// The reason why a handshake failed.
+pub(super) struct Failed {
+    pub(super) refusal: Refusal,
+    pub(super) reason: String,
+}
+
 /// Does the server's side of a handshake.
 ///
 /// # Errors
-/// If the handshake fails, after an alert to the peer, or takes longer than `limit`.
+/// If the handshake fails, after an alert to the peer; or if it takes longer than `limit`
+/// or is `cut` short, and the connection is reset.
 pub(super) async fn handshake(
     config: &Arc<ServerConfig>,
     stream: TcpStream,
     limit: Duration,
-) -> Result<(TcpStream, ServerConnection), String> {
-    let handshake = TlsAcceptor::from(config.clone()).accept(stream);
-    match timeout(limit, handshake).await {
-        Ok(Ok(secure)) => Ok(secure.into_inner()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("not done in time".to_owned()),
+    cut: impl Future<Output = Refusal>,
+) -> Result<(TcpStream, ServerConnection), Failed> {
+    let mut handshake = TlsAcceptor::from(config.clone()).accept(stream);
+    let (refusal, reason) = tokio::select! {
+        done = &mut handshake => match done {
+            Ok(secure) => return Ok(secure.into_inner()),
+            Err(error) => (Refusal::Handshake, error.to_string()),
+        },
+        () = sleep(limit) => (Refusal::Handshake, "not done in time".to_owned()),
+        refusal = cut => (refusal, "cut short".to_owned()),
+    };
+    // After a failure the handshake has closed the stream.
+    if let Some(stream) = handshake.get_ref() {
+        reset_on_close(stream);
     }
+    Err(Failed { refusal, reason })
 }
 
 /// Returns the peer's part in a session: name, protocol, certificates.

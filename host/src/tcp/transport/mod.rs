@@ -1,10 +1,11 @@
 //! How bytes get from a connection to its socket: as they are, or through TLS.
 
+mod kernel;
 mod plain;
 mod tls;
 
 use std::io;
-use std::net::Shutdown;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::ErrorCode;
+use super::meter::Delivery;
 use super::state::State;
+use kernel::{outstanding, reset, shut_down};
 pub(super) use plain::Halves;
 pub(super) use tls::Secure;
 
@@ -54,11 +57,11 @@ impl Stream {
     }
 }
 
-/// The transport of an open connection.
-#[derive(Debug)]
+/// The transport of an open connection. Clones are the same transport.
+#[derive(Clone, Debug)]
 pub(super) enum Transport {
-    Plain(Halves),
-    Tls(Box<Secure>),
+    Plain(Arc<Halves>),
+    Tls(Arc<Secure>),
 }
 
 impl Transport {
@@ -67,10 +70,11 @@ impl Transport {
     /// # Errors
     /// If the runtime cannot register the stream.
     pub(super) fn open(stream: Stream) -> io::Result<Self> {
+        let plain = |stream| Transport::Plain(Arc::new(Halves::new(stream)));
         Ok(match stream {
-            Stream::Accepted(stream) => Transport::Plain(Halves::new(TcpStream::from_std(stream)?)),
-            Stream::Plain(stream) => Transport::Plain(Halves::new(stream)),
-            Stream::Tls(stream, session) => Transport::Tls(Box::new(Secure::new(stream, *session))),
+            Stream::Accepted(stream) => plain(TcpStream::from_std(stream)?),
+            Stream::Plain(stream) => plain(stream),
+            Stream::Tls(stream, session) => Transport::Tls(Arc::new(Secure::new(stream, *session))),
         })
     }
 
@@ -91,6 +95,9 @@ impl Transport {
     }
 
     /// Receives into `buffer`; 0 is EOF: the peer's FIN, or its `close_notify`.
+    ///
+    /// # Errors
+    /// If the connection has failed. The error is not recorded.
     pub(super) fn poll_receive(
         &self,
         cx: &mut Context<'_>,
@@ -102,18 +109,42 @@ impl Transport {
         }
     }
 
-    /// Waits until something can be sent, or sending has become impossible.
-    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Whether EOF is what the next [`poll_receive`](Self::poll_receive) returns.
+    ///
+    /// # Errors
+    /// If the connection has failed. The error is recorded in `state`.
+    pub(super) fn at_end(&self, state: &State) -> Result<bool, ErrorCode> {
         match self {
-            Transport::Plain(halves) => halves.stream().poll_write_ready(cx).map(|_| ()),
-            Transport::Tls(secure) => secure.poll_writable(cx),
+            Transport::Plain(halves) => halves.at_end(state),
+            Transport::Tls(secure) => secure.at_end(state),
         }
     }
 
-    /// Sends a part of `data`, at least one byte, and records an error in `state`.
+    /// Whether data has arrived that is not yet received.
+    pub(super) fn holds_unread(&self) -> bool {
+        let decrypted = match self {
+            Transport::Plain(_) => false,
+            Transport::Tls(secure) => secure.holds_decrypted(),
+        };
+        decrypted || rustix::io::ioctl_fionread(self.stream()).is_ok_and(|length| length > 0)
+    }
+
+    /// Waits until something can be sent, or sending has become impossible. Records an
+    /// error in `state`.
+    pub(super) fn poll_writable(&self, cx: &mut Context<'_>, state: &State) -> Poll<()> {
+        match self {
+            Transport::Plain(halves) => halves.stream().poll_write_ready(cx).map(|_| ()),
+            Transport::Tls(secure) => secure.poll_flush(cx, state).map(|_| ()),
+        }
+    }
+
+    /// Sends a part of `data`, at least one byte.
     ///
     /// After `Pending`, the next call has to be given the same data, unless
     /// [`abandon_send`](Self::abandon_send) comes first.
+    ///
+    /// # Errors
+    /// If the connection has failed. The error is recorded in `state`, as everywhere below.
     pub(super) fn poll_send(
         &self,
         cx: &mut Context<'_>,
@@ -122,14 +153,12 @@ impl Transport {
     ) -> Poll<Result<usize, ErrorCode>> {
         match self {
             Transport::Plain(halves) => halves.poll_send(cx, data, state),
-            Transport::Tls(secure) => secure
-                .poll_send(cx, data)
-                .map_err(|error| state.lock().fail(error)),
+            Transport::Tls(secure) => secure.poll_send(cx, data, state),
         }
     }
 
     /// Gives up a pending [`poll_send`](Self::poll_send), and returns how many bytes of
-    /// its data are sent all the same.
+    /// its data are sent all the same, by [`poll_flush`](Self::poll_flush).
     pub(super) fn abandon_send(&self) -> usize {
         match self {
             Transport::Plain(_) => 0,
@@ -137,11 +166,74 @@ impl Transport {
         }
     }
 
-    /// Joins the two directions again, to close the connection.
+    /// Whether [`poll_flush`](Self::poll_flush) has something to send.
+    pub(super) fn holds_unsent(&self) -> bool {
+        match self {
+            Transport::Plain(_) => false,
+            Transport::Tls(secure) => secure.holds_unsent(),
+        }
+    }
+
+    /// Sends what was not sent of the data that writers were told is sent.
+    pub(super) fn poll_flush(
+        &self,
+        cx: &mut Context<'_>,
+        state: &State,
+    ) -> Poll<Result<(), ErrorCode>> {
+        match self {
+            Transport::Plain(_) => Poll::Ready(Ok(())),
+            Transport::Tls(secure) => secure.poll_flush(cx, state),
+        }
+    }
+
+    /// Begins to end the sending direction, which [`poll_finish`](Self::poll_finish)
+    /// completes.
+    pub(super) fn begin_finish(&self) {
+        match self {
+            Transport::Plain(_) => {}
+            Transport::Tls(secure) => secure.close_notify(),
+        }
+    }
+
+    /// Sends what is left to send, queues FIN behind it, and records that in `state`.
+    pub(super) fn poll_finish(
+        &self,
+        cx: &mut Context<'_>,
+        state: &State,
+    ) -> Poll<Result<(), ErrorCode>> {
+        match self {
+            Transport::Plain(halves) => Poll::Ready(halves.finish(state)),
+            Transport::Tls(secure) => secure.poll_finish(cx, state),
+        }
+    }
+
+    /// How much of what was sent the peer's kernel has acknowledged; `None` if the system
+    /// does not say. `sent` is the number of bytes that writers were told are sent.
+    pub(super) fn delivery(&self, sent: u64) -> Option<Delivery> {
+        let sent = match self {
+            Transport::Plain(_) => sent,
+            Transport::Tls(secure) => secure.written(),
+        };
+        let outstanding = outstanding(self.stream())?;
+        Some(Delivery {
+            acknowledged: sent.saturating_sub(outstanding),
+            outstanding: outstanding > 0,
+        })
+    }
+
+    /// Discards what is not sent, and sends RST at once.
+    pub(super) fn reset(&self) {
+        reset(self.stream());
+    }
+
+    /// Joins the two directions again, to close the connection. `None` while there are other
+    /// clones.
     pub(super) fn into_whole(self) -> Option<Whole> {
         match self {
-            Transport::Plain(halves) => halves.into_stream().map(Whole::Plain),
-            Transport::Tls(secure) => Some(Whole::Tls(secure)),
+            Transport::Plain(halves) => Arc::into_inner(halves)?.into_stream().map(Whole::Plain),
+            Transport::Tls(secure) => {
+                Arc::into_inner(secure).map(|secure| Whole::Tls(secure.into()))
+            }
         }
     }
 }
@@ -166,7 +258,7 @@ impl Whole {
     ///
     /// # Errors
     /// If the peer is already gone.
-    pub(super) fn begin_finish(&self) -> io::Result<()> {
+    pub(super) fn begin_finish(&self) -> Result<(), ErrorCode> {
         match self {
             Whole::Plain(stream) => shut_down(stream),
             Whole::Tls(secure) => {
@@ -186,9 +278,4 @@ impl Whole {
             Whole::Tls(secure) => secure.finish().await,
         }
     }
-}
-
-/// Queues FIN behind everything written.
-pub(super) fn shut_down(stream: &TcpStream) -> io::Result<()> {
-    SockRef::from(stream).shutdown(Shutdown::Write)
 }

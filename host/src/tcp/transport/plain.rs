@@ -5,10 +5,12 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::shut_down;
 use crate::tcp::ErrorCode;
 use crate::tcp::state::State;
 
@@ -56,6 +58,22 @@ impl Halves {
         }
     }
 
+    /// Whether the peer's FIN has come, and nothing before it is left to be read.
+    ///
+    /// # Errors
+    /// If the connection has failed. The error is recorded in `state`, whose lock is held
+    /// meanwhile: looking may consume the socket's error.
+    pub(super) fn at_end(&self, state: &State) -> Result<bool, ErrorCode> {
+        let mut state = state.lock();
+        let peek = || Ok(recv(self.stream(), &mut [0; 1], RecvFlags::PEEK)?.0);
+        match self.stream().try_io(Interest::READABLE, peek) {
+            Ok(length) => Ok(length == 0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            Err(error) => Err(state.fail(error.into())),
+        }
+    }
+
     /// Sends under the lock of `state`: a write may consume the socket's error.
     pub(super) fn poll_send(
         &self,
@@ -75,6 +93,21 @@ impl Halves {
                 Err(error) => return Poll::Ready(Err(state.fail(error.into()))),
             }
         }
+    }
+
+    /// Queues FIN, and records that in `state`.
+    ///
+    /// # Errors
+    /// If the connection has failed.
+    pub(super) fn finish(&self, state: &State) -> Result<(), ErrorCode> {
+        // Shutting down may consume the socket's error, too.
+        let mut state = state.lock();
+        if let Some(failure) = state.failure() {
+            return Err(failure.clone());
+        }
+        shut_down(self.stream()).map_err(|error| state.fail(error))?;
+        state.finish();
+        Ok(())
     }
 
     /// Joins the halves again. Dropping the sending half alone would shut the stream

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -11,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::shut_down;
 use crate::tcp::ErrorCode;
+use crate::tcp::state::State;
 
 /// The error that a guest sees when its peer sends FIN without `close_notify`.
 const TRUNCATED: &str = "truncated: the peer sent FIN without TLS close_notify";
@@ -19,10 +21,16 @@ const TRUNCATED: &str = "truncated: the peer sent FIN without TLS close_notify";
 const MAX_CHUNK: usize = 64 * 1024;
 
 /// A stream and its TLS session.
+///
+/// Every system call that may consume the socket's error is made under the lock of the
+/// session, and so is the record of the error that it returned: whoever calls next finds
+/// the record. The lock of a [`State`] is taken within that of the session.
 #[derive(Debug)]
 pub(in crate::tcp) struct Secure {
     stream: TcpStream,
     session: Mutex<Session>,
+    /// The number of encrypted bytes that the kernel has accepted.
+    written: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -42,6 +50,7 @@ impl Secure {
         Secure {
             stream,
             session: Mutex::new(Session { tls, unreported: 0 }),
+            written: AtomicU64::new(0),
         }
     }
 
@@ -49,23 +58,27 @@ impl Secure {
         &self.stream
     }
 
+    /// The number of encrypted bytes that the kernel has accepted.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
     fn session(&self) -> MutexGuard<'_, Session> {
         // No code panics while it holds the lock.
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    // --- Receiving -------------------------------------------------------------
+
     /// Waits until there is something to receive: data, the end or an error.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut session = self.session();
-        loop {
-            match io::BufRead::fill_buf(&mut session.tls.reader()) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                _ => return Poll::Ready(()),
-            }
+        while session.decrypted().is_none() {
             if ready!(self.poll_read_records(cx, &mut session)).is_err() {
-                return Poll::Ready(());
+                break;
             }
         }
+        Poll::Ready(())
     }
 
     /// Receives into `buffer`; 0 is the peer's `close_notify`.
@@ -79,13 +92,34 @@ impl Secure {
             match session.tls.reader().read(buffer) {
                 Ok(length) => return Poll::Ready(Ok(length)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Poll::Ready(Err(ErrorCode::Other(Some(TRUNCATED.to_owned()))));
-                }
-                Err(error) => return Poll::Ready(Err(error.into())),
+                Err(error) => return Poll::Ready(Err(end_of_session(error))),
             }
             ready!(self.poll_read_records(cx, &mut session))?;
         }
+    }
+
+    /// Whether the peer's `close_notify` has come, and nothing before it is left to be read.
+    ///
+    /// # Errors
+    /// If the connection has failed. The error is recorded in `state`.
+    pub(super) fn at_end(&self, state: &State) -> Result<bool, ErrorCode> {
+        let mut session = self.session();
+        let mut look = || loop {
+            if let Some(decrypted) = session.decrypted() {
+                return decrypted.map(|length| length == 0);
+            }
+            match session.tls.read_tls(&mut Nonblocking(self)) {
+                Ok(_) => self.process(&mut session)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        look().map_err(|error| state.lock().fail(error))
+    }
+
+    /// Whether something is decrypted that nobody has received.
+    pub(super) fn holds_decrypted(&self) -> bool {
+        matches!(self.session().decrypted(), Some(Ok(length)) if length > 0)
     }
 
     /// Reads from the stream once, and decrypts what came.
@@ -96,25 +130,27 @@ impl Secure {
     ) -> Poll<Result<(), ErrorCode>> {
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
-            match session.tls.read_tls(&mut Nonblocking(&self.stream)) {
-                Ok(_) => break,
+            match session.tls.read_tls(&mut Nonblocking(self)) {
+                Ok(_) => return Poll::Ready(self.process(session)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
         }
-        if let Err(error) = session.tls.process_new_packets() {
-            // The alert tells the peer why; it is sent only if there is room for it.
-            let _ = session.tls.write_tls(&mut Nonblocking(&self.stream));
-            return Poll::Ready(Err(ErrorCode::Other(Some(format!("TLS: {error}")))));
-        }
-        Poll::Ready(Ok(()))
     }
 
-    /// Waits until something can be sent.
-    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut session = self.session();
-        self.poll_flush(cx, &mut session.tls).map(|_| ())
+    /// Decrypts what was read.
+    fn process(&self, session: &mut Session) -> Result<(), ErrorCode> {
+        match session.tls.process_new_packets() {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // The alert tells the peer why; it is sent only if there is room for it.
+                let _ = session.tls.write_tls(&mut Nonblocking(self));
+                Err(ErrorCode::Other(Some(format!("TLS: {error}"))))
+            }
+        }
     }
+
+    // --- Sending ---------------------------------------------------------------
 
     /// Encrypts a part of `data`, and waits until the kernel has accepted all of it. After
     /// `Pending`, the next call has to be given the same data.
@@ -122,16 +158,18 @@ impl Secure {
         &self,
         cx: &mut Context<'_>,
         data: &[u8],
+        state: &State,
     ) -> Poll<Result<usize, ErrorCode>> {
         let mut session = self.session();
-        loop {
-            ready!(self.poll_flush(cx, &mut session.tls))?;
+        let mut send = || loop {
+            ready!(self.poll_write_records(cx, &mut session))?;
             if session.unreported > 0 {
                 return Poll::Ready(Ok(std::mem::take(&mut session.unreported)));
             }
             let chunk = &data[..data.len().min(MAX_CHUNK)];
             session.unreported = session.tls.writer().write(chunk)?;
-        }
+        };
+        send().map_err(|error: ErrorCode| state.lock().fail(error))
     }
 
     /// Gives up a pending send, and returns how many bytes of its data are encrypted, and
@@ -140,13 +178,64 @@ impl Secure {
         std::mem::take(&mut self.session().unreported)
     }
 
-    fn poll_flush(
+    /// Whether something is encrypted that the kernel has not accepted.
+    pub(super) fn holds_unsent(&self) -> bool {
+        self.session().tls.wants_write()
+    }
+
+    /// Sends everything that is encrypted.
+    pub(super) fn poll_flush(
         &self,
         cx: &mut Context<'_>,
-        tls: &mut ServerConnection,
+        state: &State,
     ) -> Poll<Result<(), ErrorCode>> {
-        while tls.wants_write() {
-            match tls.write_tls(&mut Nonblocking(&self.stream)) {
+        let mut session = self.session();
+        self.poll_write_records(cx, &mut session)
+            .map_err(|error| state.lock().fail(error))
+    }
+
+    /// Queues `close_notify`, which [`poll_finish`](Self::poll_finish) sends. A second call
+    /// has no effect.
+    pub(super) fn close_notify(&self) {
+        self.session().tls.send_close_notify();
+    }
+
+    /// Sends everything that is encrypted, and FIN behind it, and records that in `state`.
+    pub(super) fn poll_finish(
+        &self,
+        cx: &mut Context<'_>,
+        state: &State,
+    ) -> Poll<Result<(), ErrorCode>> {
+        let mut session = self.session();
+        let flushed = ready!(self.poll_write_records(cx, &mut session));
+        let mut state = state.lock();
+        if let Some(failure) = state.failure() {
+            return Poll::Ready(Err(failure.clone()));
+        }
+        let sent = flushed.and_then(|()| shut_down(&self.stream));
+        match sent {
+            Ok(()) => state.finish(),
+            Err(error) => return Poll::Ready(Err(state.fail(error))),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends everything that is encrypted, and FIN behind it.
+    ///
+    /// # Errors
+    /// If the peer is already gone.
+    pub(super) async fn finish(&self) -> Result<(), ErrorCode> {
+        poll_fn(|cx| self.poll_write_records(cx, &mut self.session())).await?;
+        shut_down(&self.stream)
+    }
+
+    fn poll_write_records(
+        &self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+    ) -> Poll<Result<(), ErrorCode>> {
+        while session.tls.wants_write() {
+            match session.tls.write_tls(&mut Nonblocking(self)) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(self.stream.poll_write_ready(cx))?;
@@ -156,41 +245,53 @@ impl Secure {
         }
         Poll::Ready(Ok(()))
     }
+}
 
-    /// Queues `close_notify`, which [`finish`](Self::finish) sends.
-    pub(in crate::tcp) fn close_notify(&self) {
-        self.session().tls.send_close_notify();
+impl Session {
+    /// The length of what is decrypted and can be received: 0 is the peer's `close_notify`.
+    /// `None` if more records have to be read first.
+    fn decrypted(&mut self) -> Option<Result<usize, ErrorCode>> {
+        match io::BufRead::fill_buf(&mut self.tls.reader()) {
+            Ok(decrypted) => Some(Ok(decrypted.len())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => Some(Err(end_of_session(error))),
+        }
     }
+}
 
-    /// Sends everything that is encrypted, and FIN behind it.
-    ///
-    /// # Errors
-    /// If the kernel does not accept all of it.
-    pub(in crate::tcp) async fn finish(&self) -> Result<(), ErrorCode> {
-        poll_fn(|cx| self.poll_flush(cx, &mut self.session().tls)).await?;
-        // Fails only if the peer is already gone.
-        let _ = shut_down(&self.stream);
-        Ok(())
+/// Converts the error of reading what was decrypted.
+fn end_of_session(error: io::Error) -> ErrorCode {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => ErrorCode::Other(Some(TRUNCATED.to_owned())),
+        _ => error.into(),
     }
 }
 
 /// The stream as rustls reads and writes it: a call that would wait fails with
 /// `WouldBlock`.
-struct Nonblocking<'s>(&'s TcpStream);
+struct Nonblocking<'s>(&'s Secure);
 
 impl Read for Nonblocking<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        self.0.stream.try_read(buffer)
+    }
+}
+
+impl Nonblocking<'_> {
+    fn count(&self, written: io::Result<usize>) -> io::Result<usize> {
+        written.inspect(|&length| {
+            self.0.written.fetch_add(length as u64, Ordering::Relaxed);
+        })
     }
 }
 
 impl Write for Nonblocking<'_> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.try_write(data)
+        self.count(self.0.stream.try_write(data))
     }
 
     fn write_vectored(&mut self, data: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(data)
+        self.count(self.0.stream.try_write_vectored(data))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -4,7 +4,7 @@
 //! | order | action |
 //! |---|---|
 //! | `w` | write `hello` |
-//! | `W`, `B` | write 8 MiB, 64 MiB |
+//! | `k`, `W`, `B` | write 32 KiB, 8 MiB, 64 MiB |
 //! | `z` | write nothing |
 //! | `e` | end |
 //! | `d` | destroy |
@@ -12,6 +12,8 @@
 //! | `p`, `u` | pause, resume |
 //! | `t` | wait a moment |
 //! | `n` | wait for the peer's FIN |
+//!
+//! With the argument `--name-peer`, each line begins with the peer's port.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -27,17 +29,24 @@ const MOMENT: Duration = Duration::from_millis(250);
 service!(handle);
 
 async fn handle(connection: Connection) -> Result<(), String> {
-    let allow = env::args()
-        .iter()
-        .any(|argument| argument == "--allow-half-open");
-    let options = Options::default().allow_half_open(allow);
-    let cases = |_: &Socket| Cases::default();
+    let given = |name: &str| env::args().iter().any(|argument| argument == name);
+    let options = Options::default().allow_half_open(given("--allow-half-open"));
+    let name_peer = given("--name-peer");
+    let cases = |socket: &Socket| Cases {
+        prefix: match socket.peer_addr() {
+            Ok(peer) if name_peer => format!("{} ", peer.port()),
+            _ => String::new(),
+        },
+        ..Cases::default()
+    };
     connection.serve(options, cases).await;
     Ok(())
 }
 
 #[derive(Default)]
 struct Cases {
+    /// What each line begins with.
+    prefix: String,
     started: bool,
     ended: Rc<RefCell<Option<oneshot::Sender<()>>>>,
 }
@@ -45,7 +54,7 @@ struct Cases {
 impl Events for Cases {
     fn data(&mut self, socket: &Socket, chunk: Vec<u8>) {
         if self.started {
-            log!("data {}", chunk.len());
+            log!("{}data {}", self.prefix, chunk.len());
             return;
         }
         self.started = true;
@@ -65,7 +74,7 @@ impl Events for Cases {
     }
 
     fn end(&mut self, _: &Socket) {
-        log!("end");
+        log!("{}end", self.prefix);
         if let Some(sender) = self.ended.take() {
             // It fails if no task waits, which is fine.
             let _ = sender.send(());
@@ -73,11 +82,11 @@ impl Events for Cases {
     }
 
     fn error(&mut self, _: &Socket, error: &Error) {
-        log!("error {}", error.name());
+        log!("{}error {}", self.prefix, error.name());
     }
 
     fn close(&mut self, _: &Socket, had_error: bool) {
-        log!("close {had_error}");
+        log!("{}close {had_error}", self.prefix);
     }
 }
 
@@ -100,6 +109,7 @@ async fn obey_all(socket: Socket, orders: VecDeque<u8>, ended: oneshot::Receiver
 fn obey(socket: &Socket, order: u8) {
     match order {
         b'w' => _ = socket.write(b"hello"),
+        b'k' => _ = socket.write(vec![b'x'; 32 << 10]),
         b'W' => _ = socket.write(vec![b'x'; 8 << 20]),
         b'B' => _ = socket.write(vec![b'x'; 64 << 20]),
         b'z' => _ = socket.write(b""),

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `listen=ADDR`, `backlog=N` | listens; sets the backlog of later `listen`s |
 //! | `accept`, `accept-twice` | accepts; accepts twice at the same time |
+//! | `accept-cancelled` | accepts three times at the same time, and gives up the second call |
 //! | `connect=ADDR` | connects, replacing the current connection |
 //! | `read`, `read-all`, `ready`, `drop-read` | takes the receiving direction; reads to its end; waits with a read of length 0; drops it |
 //! | `write=TEXT`, `flood`, `finish`, `drop-write` | writes; writes until an error; ends the sending direction and awaits the result; drops both |
@@ -17,6 +18,7 @@
 //! | `random=SEED,COUNT` | makes COUNT random calls, on connections to itself |
 //! | `bytes=HEX` | makes the calls that the bytes encode |
 
+mod accepting;
 mod random;
 
 use std::net::SocketAddr;
@@ -26,7 +28,6 @@ use halfopen_guest::bindings::imports::halfopen::tcp::listeners::{ListenOptions,
 use halfopen_guest::bindings::imports::halfopen::tcp::options;
 use halfopen_guest::bindings::imports::halfopen::tcp::outbound;
 use halfopen_guest::bindings::imports::wit_stream;
-use halfopen_guest::futures::future::join;
 use halfopen_guest::wit_bindgen::rt::async_support::{
     FutureReader, StreamReader, StreamResult, StreamWriter,
 };
@@ -77,15 +78,8 @@ impl Hands {
                 let accepted = self.listener()?.accept().await;
                 self.hold(accepted)
             }
-            "accept-twice" => {
-                let listener = self.listener()?;
-                let (first, second) = join(listener.accept(), listener.accept()).await;
-                let peers = [first, second].map(|accepted| match accepted {
-                    Ok(connection) => peer(&connection),
-                    Err(error) => describe(error),
-                });
-                peers.join(" ")
-            }
+            "accept-twice" => accepting::twice(self.listener()?).await,
+            "accept-cancelled" => accepting::cancelled(self.listener()?).await?,
             "connect" => {
                 let connected = outbound::connect(address(value)?.into()).await;
                 self.hold(connected)

@@ -1,29 +1,55 @@
-//! Metrics in the text format of Prometheus (OpenMetrics 1.0).
+//! Metrics in the text formats of Prometheus.
 //!
 //! Observers count events as they happen. The state of a server, such as its open
 //! connections, is read when the metrics are encoded.
 
-use std::collections::BTreeMap;
+mod exposition;
+mod process;
+mod servers;
+
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use halfopen::{Observer, Report, ServerHandle, Snapshot};
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, text};
-use prometheus_client::metrics::MetricType;
+use halfopen::{Accepted, Observer, Outcome, Report, ServerHandle};
+use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use rustix::io::Errno;
+
+pub(crate) use exposition::Exposition;
+use process::{LogLines, Process};
+use servers::{Bytes, Servers};
+
+use crate::observe::stderr::Stderr;
 
 /// The buckets for durations of connections, in seconds: from a short request to a day.
 const DURATIONS: [f64; 10] = [
     0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0,
 ];
+
+/// The outcomes of a reload.
+const RELOADS: [&str; 2] = ["ok", "failed"];
+
+/// What makes accept(2) fail: the process or the system has no more descriptors, the kernel
+/// no more memory, or the connection had ended in the backlog.
+const ACCEPT_ERRORS: [&str; 4] = ["descriptors", "memory", "aborted", "other"];
+
+fn accept_error(error: &io::Error) -> &'static str {
+    let [descriptors, memory, aborted, other] = ACCEPT_ERRORS;
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE | Errno::NFILE) => descriptors,
+        Some(Errno::NOBUFS | Errno::NOMEM) => memory,
+        Some(Errno::CONNABORTED | Errno::CONNRESET | Errno::PROTO | Errno::TIMEDOUT) => aborted,
+        // How the library reports a connection that has no address any more.
+        None if error.kind() == io::ErrorKind::ConnectionAborted => aborted,
+        _ => other,
+    }
+}
 
 /// The metrics of the process.
 #[derive(Debug)]
@@ -52,7 +78,7 @@ struct Closed {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AcceptError {
     service: String,
-    error: String,
+    error: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,9 +87,10 @@ struct Reload {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Arc<Self> {
+    /// The metrics of this process, which has just started and logs to `stderr`.
+    pub(crate) fn new(stderr: &Stderr) -> Arc<Self> {
         let mut metrics = Metrics {
-            registry: Registry::with_prefix("halfopen"),
+            registry: Registry::default(),
             accepted: Family::default(),
             closed: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
@@ -72,7 +99,11 @@ impl Metrics {
             reloads: Family::default(),
             servers: Arc::default(),
         };
-        let registry = &mut metrics.registry;
+        metrics
+            .registry
+            .register_collector(Box::new(Process::new()));
+        let registry = metrics.registry.sub_registry_with_prefix("halfopen");
+        registry.register_collector(Box::new(LogLines(stderr.clone())));
         registry.register(
             "build",
             "The version of halfopen",
@@ -102,6 +133,9 @@ impl Metrics {
         );
         registry.register("reloads", "Reloads, by outcome", metrics.reloads.clone());
         registry.register_collector(Box::new(metrics.servers.clone()));
+        for outcome in RELOADS {
+            drop(metrics.reloads.get_or_create(&Reload { outcome }));
+        }
         Arc::new(metrics)
     }
 
@@ -117,23 +151,44 @@ impl Metrics {
     }
 
     /// Includes the state of a server in the metrics of a service, until it is dropped.
+    /// The counters of the service begin at zero: a rate over a counter that appears with
+    /// its first event misses that event.
     pub(crate) fn watch(&self, service: &str, server: &Arc<ServerHandle>) {
         self.servers
             .handles()
             .push((service.to_owned(), Arc::downgrade(server)));
+        let service = Service {
+            service: service.to_owned(),
+        };
+        drop(self.accepted.get_or_create(&service));
+        drop(self.traps.get_or_create(&service));
+        drop(self.durations.get_or_create(&service));
+        for outcome in Outcome::all() {
+            drop(self.closed.get_or_create(&Closed {
+                service: service.service.clone(),
+                ending: outcome.to_string(),
+            }));
+        }
+        for error in ACCEPT_ERRORS {
+            drop(self.accept_errors.get_or_create(&AcceptError {
+                service: service.service.clone(),
+                error,
+            }));
+        }
     }
 
     /// Counts a reload.
     pub(crate) fn reloaded(&self, succeeded: bool) {
-        let outcome = if succeeded { "ok" } else { "failed" };
+        let [ok, failed] = RELOADS;
+        let outcome = if succeeded { ok } else { failed };
         self.reloads.get_or_create(&Reload { outcome }).inc();
     }
 
     /// Encodes all metrics.
-    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
+    pub(crate) fn text(&self, exposition: Exposition) -> Result<String, fmt::Error> {
         let mut metrics = String::new();
         text::encode(&mut metrics, &self.registry)?;
-        Ok(metrics)
+        Ok(exposition.convert(metrics))
     }
 
     /// The numbers of connections that are open now, were accepted, and were refused.
@@ -152,7 +207,7 @@ struct Counting {
 }
 
 impl Observer for Counting {
-    fn accepted(&self) {
+    fn accepted(&self, _: &Accepted) {
         self.metrics.accepted.get_or_create(&self.service).inc();
         self.metrics
             .servers
@@ -191,132 +246,8 @@ impl Observer for Counting {
             .accept_errors
             .get_or_create(&AcceptError {
                 service: self.service.service.clone(),
-                error: error.kind().to_string(),
+                error: accept_error(error),
             })
             .inc();
     }
 }
-
-/// The servers, whose state is read when the metrics are encoded.
-#[derive(Debug, Default)]
-struct Servers {
-    /// Each with the name of its service.
-    handles: Mutex<Vec<(String, Weak<ServerHandle>)>>,
-    bytes: Mutex<BTreeMap<String, Arc<Bytes>>>,
-    accepted: AtomicU64,
-    refused: AtomicU64,
-}
-
-/// The bytes of a service's connections.
-#[derive(Debug, Default)]
-struct Bytes {
-    /// Bytes of connections that have ended.
-    received: AtomicU64,
-    sent: AtomicU64,
-    /// The totals that were reported last.
-    reported: Mutex<(u64, u64)>,
-}
-
-impl Servers {
-    fn handles(&self) -> MutexGuard<'_, Vec<(String, Weak<ServerHandle>)>> {
-        // No code panics while it holds the lock.
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::Relaxed)
-    }
-
-    fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
-    }
-
-    fn bytes(&self, service: &str) -> Arc<Bytes> {
-        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        bytes.entry(service.to_owned()).or_default().clone()
-    }
-
-    /// The state of each service, all its versions together.
-    fn snapshots(&self) -> BTreeMap<String, Snapshot> {
-        let mut handles = self.handles();
-        handles.retain(|(_, server)| server.strong_count() > 0);
-        let mut snapshots: BTreeMap<String, Snapshot> = BTreeMap::new();
-        for (service, server) in handles.iter() {
-            if let Some(server) = server.upgrade() {
-                *snapshots.entry(service.clone()).or_default() += server.snapshot();
-            }
-        }
-        snapshots
-    }
-}
-
-impl Bytes {
-    /// The bytes received and sent so far, on open connections as well. A connection that
-    /// closes right now may be missing in both parts of the sum; but a counter must never
-    /// decrease, so the total is at least the one reported before.
-    fn total(&self, now: &Snapshot) -> (u64, u64) {
-        let received = self.received.load(Ordering::Relaxed) + now.received;
-        let sent = self.sent.load(Ordering::Relaxed) + now.sent;
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        *reported = (reported.0.max(received), reported.1.max(sent));
-        *reported
-    }
-}
-
-impl Collector for Servers {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let snapshots = self.snapshots();
-        let mut connections = encoder.encode_descriptor(
-            "connections",
-            "Connections, by phase.",
-            None,
-            MetricType::Gauge,
-        )?;
-        for (service, now) in &snapshots {
-            for (phase, count) in [
-                ("arriving", now.arriving),
-                ("open", now.open),
-                ("half-open", now.half_open),
-                ("closing", now.closing),
-            ] {
-                connections
-                    .encode_family(&[("service", service.as_str()), ("phase", phase)])?
-                    .encode_gauge(&i64::try_from(count).unwrap_or(i64::MAX))?;
-            }
-        }
-        let mut instances = encoder.encode_descriptor(
-            "instances",
-            "Instances of components.",
-            None,
-            MetricType::Gauge,
-        )?;
-        for (service, now) in &snapshots {
-            instances
-                .encode_family(&[("service", service.as_str())])?
-                .encode_gauge(&i64::try_from(now.instances).unwrap_or(i64::MAX))?;
-        }
-        let totals: Vec<_> = snapshots
-            .iter()
-            .map(|(service, now)| (service.as_str(), self.bytes(service).total(now)))
-            .collect();
-        for (name, help, pick) in [
-            (
-                "received",
-                "Bytes received from peers.",
-                (|total| total.0) as fn((u64, u64)) -> u64,
-            ),
-            ("sent", "Bytes sent to peers.", |total| total.1),
-        ] {
-            let mut counter =
-                encoder.encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Counter)?;
-            for &(service, total) in &totals {
-                counter
-                    .encode_family(&[("service", service)])?
-                    .encode_counter(&pick(total), NO_EXEMPLAR)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-const NO_EXEMPLAR: Option<&Exemplar<[(String, String); 0], u64>> = None;

@@ -1,0 +1,236 @@
+//! Keeps services running over reloads: the current version of each accepts connections,
+//! and retired versions finish theirs.
+
+mod reload;
+mod stop;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::OptionFuture;
+use halfopen::{Output, Server, ServerHandle};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::args::ServeArgs;
+use crate::args::process::ProcessArgs;
+use crate::config::Plan;
+use crate::descriptors;
+use crate::observe::admin::Admin;
+use crate::observe::counts;
+use crate::observe::guest;
+use crate::observe::log::Log;
+use crate::observe::metrics::Metrics;
+use crate::observe::status::StatusLine;
+use crate::observe::traces::Traces;
+use crate::serve::sockets::{Sockets, addresses_of};
+use crate::serve::systemd;
+use crate::serve::watched::Watched;
+use crate::signals::{Request, Signals};
+
+/// The interval between checks of watched files.
+const WATCH: Duration = Duration::from_millis(500);
+/// How long to wait for output to be written: its reader may have stalled.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// Runs all services of the process, from start to stop.
+pub(crate) struct Supervisor {
+    args: ServeArgs,
+    /// The settings of the process at its start; a reload does not change them.
+    process: ProcessArgs,
+    signals: Signals,
+    log: Log,
+    status: StatusLine,
+    metrics: Arc<Metrics>,
+    traces: Option<Traces>,
+    admin: Admin,
+    stdout: Output,
+    stderr: Output,
+    current: Vec<Current>,
+    /// Versions that no longer accept, and have connections left. A task of `finishing`
+    /// holds each until its last connection has ended.
+    retired: Vec<Arc<ServerHandle>>,
+    finishing: JoinSet<()>,
+    /// Receives a message whenever a version has stopped accepting.
+    stopped: (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>),
+    /// The reload in progress.
+    loading: Option<JoinHandle<anyhow::Result<Loaded>>>,
+    /// A reload was requested during the one in progress.
+    reload_again: bool,
+    watched: Watched,
+}
+
+/// The version of a service that accepts connections.
+struct Current {
+    sockets: Sockets,
+    server: Arc<ServerHandle>,
+}
+
+/// All services, loaded and not yet started.
+struct Loaded {
+    plan: Plan,
+    servers: Vec<Server>,
+}
+
+impl Supervisor {
+    /// Loads all services, prints their addresses, and starts to accept.
+    pub(crate) async fn start(
+        args: ServeArgs,
+        plan: Plan,
+        log: Log,
+        status: StatusLine,
+    ) -> anyhow::Result<Self> {
+        // First, so that a signal during the start is not lost.
+        let signals = Signals::with_reload()?;
+        let metrics = Metrics::new(log.stderr());
+        let admin = Admin::new(metrics.clone());
+        let process = plan.process.clone();
+        let watched = Watched::new(plan.files().chain(&args.process.config));
+        let mut supervisor = Supervisor {
+            args,
+            process,
+            signals,
+            stdout: Output::new(status.above_stdout()),
+            stderr: guest::stderr(&log, &status),
+            log,
+            status,
+            metrics,
+            traces: Traces::from_env()?,
+            admin,
+            current: Vec::new(),
+            retired: Vec::new(),
+            finishing: JoinSet::new(),
+            stopped: mpsc::unbounded_channel(),
+            loading: None,
+            reload_again: false,
+            watched,
+        };
+        let inherited = systemd::sockets()?;
+        if let Some(raised) = descriptors::raise() {
+            supervisor.say(&raised);
+        }
+        let loaded = supervisor.load(plan).await??;
+        let sockets = supervisor.open(&loaded.plan, inherited)?;
+        let admin = match supervisor.process.admin {
+            Some(address) => Some(supervisor.admin.listen(address).await?),
+            None => None,
+        };
+        let addresses = addresses_of(&sockets)?;
+        // Before a service starts, because scripts read these lines first.
+        for address in &addresses {
+            supervisor.stdout.line(&address.to_string()).await;
+        }
+        // So that a person sees them first as well, if standard output can be written.
+        supervisor.stdout.flush(FLUSH).await;
+        if let ([service], Some(&address)) = (&*loaded.plan.services, addresses.first())
+            && service.args.component.is_none()
+        {
+            supervisor.say(&format!(
+                "serving the built-in echo; {}",
+                how_to_try(address)
+            ));
+        }
+        if let Some(address) = admin {
+            supervisor.say(&format!("metrics on http://{address}/metrics"));
+        }
+        supervisor.replace(loaded, sockets)?;
+        supervisor.admin.set_ready(true);
+        if supervisor.status.is_shown() {
+            let stderr = supervisor.log.stderr().clone();
+            counts::show(stderr, supervisor.metrics.clone());
+        }
+        systemd::ready();
+        Ok(supervisor)
+    }
+
+    /// Serves until a signal requests a stop, or all listeners have failed, which is a
+    /// failure. Returns once all connections have ended.
+    pub(crate) async fn run(&mut self) -> anyhow::Result<ExitCode> {
+        let mut watching = self.process.watch.then(|| ticks(WATCH));
+        let mut watchdog = systemd::watchdog().map(ticks);
+        let lost = loop {
+            tokio::select! {
+                request = self.signals.next() => match request {
+                    Request::Stop => break false,
+                    Request::Reload => self.reload(),
+                },
+                Some(_) = OptionFuture::from(watching.as_mut().map(|ticks| ticks.tick())) => {
+                    if self.watched.changed() {
+                        self.reload();
+                    }
+                }
+                Some(_) = OptionFuture::from(watchdog.as_mut().map(|ticks| ticks.tick())) => {
+                    systemd::alive();
+                }
+                Some(loaded) = OptionFuture::from(self.loading.as_mut()) => {
+                    self.loading = None;
+                    self.reloaded(loaded);
+                }
+                Some(_) = self.finishing.join_next() => {
+                    // A finished version's task has dropped its handle.
+                    self.retired.retain(|server| Arc::strong_count(server) > 1);
+                }
+                Some(()) = self.stopped.1.recv() => {
+                    if self.current.iter().all(|current| !current.server.is_accepting()) {
+                        break true;
+                    }
+                }
+            }
+        };
+        if lost {
+            self.say("every listener has failed, so the server stops; the log says why");
+        }
+        let ended = self.stop().await;
+        Ok(match lost {
+            true => ExitCode::FAILURE,
+            false => ended,
+        })
+    }
+
+    /// Waits until the services' output and the traces are written; for the output, only so
+    /// long.
+    pub(crate) async fn flush(self) {
+        tokio::join!(self.stdout.flush(FLUSH), self.stderr.flush(FLUSH));
+        if let Some(traces) = self.traces {
+            // The exporter blocks until its own thread has sent everything.
+            let _ = tokio::task::spawn_blocking(move || traces.finish()).await;
+        }
+    }
+
+    /// Prints a message to the operator. The log's filter does not apply to it.
+    fn say(&self, text: &str) {
+        self.log.say(text);
+    }
+
+    /// Watches for the moment at which a server stops accepting.
+    fn started(&self, server: ServerHandle) -> Arc<ServerHandle> {
+        let server = Arc::new(server);
+        let accepting = server.clone();
+        let stopped = self.stopped.0.clone();
+        tokio::spawn(async move {
+            accepting.stopped_accepting().await;
+            // The receiver is gone once the process stops.
+            let _ = stopped.send(());
+        });
+        server
+    }
+}
+
+/// Ticks every `period`. A delayed tick delays the following ones, so that they never come
+/// in a burst.
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+fn how_to_try(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        ip if ip.is_unspecified() => "localhost".to_owned(),
+        ip => ip.to_string(),
+    };
+    format!("try it: printf 'hi' | nc -N {ip} {}", address.port())
+}

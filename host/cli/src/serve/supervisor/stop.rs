@@ -1,0 +1,52 @@
+//! Stops all services.
+
+use std::process::ExitCode;
+
+use futures::future::join_all;
+
+use super::Supervisor;
+use crate::serve::systemd;
+
+impl Supervisor {
+    /// Stops accepting, and waits until all connections have ended.
+    pub(super) async fn stop(&mut self) -> ExitCode {
+        systemd::stopping();
+        self.admin.set_ready(false);
+        // Drops the sockets as well: as long as a descriptor is open, the kernel completes
+        // connections to it.
+        let current = std::mem::take(&mut self.current);
+        let servers: Vec<_> = current
+            .into_iter()
+            .map(|current| current.server)
+            .chain(self.retired.iter().cloned())
+            .collect();
+        for server in &servers {
+            server.stop();
+        }
+        let grace = servers.iter().map(|server| server.grace()).max();
+        let grace = grace.unwrap_or_default().as_secs_f64();
+        let open: usize = servers.iter().map(|server| server.connections()).sum();
+        self.say(&format!(
+            "stopping; {open} connections have {grace} s to finish; a second signal ends them at once"
+        ));
+        // All at the same time, so that the times do not add up.
+        let finished = join_all(servers.iter().map(|server| server.wait()));
+        let summaries = tokio::select! {
+            summaries = finished => summaries,
+            () = self.signals.stop() => {
+                self.log.stderr().clear_status();
+                self.say("stopped at once");
+                return ExitCode::FAILURE;
+            }
+        };
+        let accepted: u64 = summaries.iter().map(|summary| summary.accepted).sum();
+        let aborted: usize = summaries.iter().map(|summary| summary.aborted).sum();
+        self.log.stderr().clear_status();
+        if aborted > 0 {
+            self.say(&format!(
+                "{aborted} of {accepted} connections did not finish within {grace} s and were reset"
+            ));
+        }
+        ExitCode::SUCCESS
+    }
+}

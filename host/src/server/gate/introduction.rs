@@ -1,0 +1,156 @@
+//! What a peer has to do before its connection is admitted: the header of its load
+//! balancer, and the TLS handshake.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection};
+use tokio::net::TcpStream;
+
+use super::admission::Admission;
+use super::arrivals::Arrival;
+use super::ending::{close_with_fin, reset_on_close};
+use super::proxy_protocol::ProxyProtocol;
+use super::room::Room;
+use super::tls;
+use crate::noise::quietly;
+use crate::server::report::Refusal;
+use crate::server::tasks::Tasks;
+use crate::server::visit::Visit;
+use crate::tcp::Stream;
+
+/// What a server expects of its peers.
+pub(super) struct Introduction {
+    pub(super) proxy: Option<ProxyProtocol>,
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) handshake_timeout: Duration,
+}
+
+/// What a connection passes on its way in.
+pub(super) struct Way<'g> {
+    pub(super) arrival: &'g Arrival,
+    pub(super) admission: &'g Admission,
+    pub(super) room: &'g Room,
+    pub(super) tasks: &'g Tasks,
+}
+
+impl Introduction {
+    /// Returns whether a peer has something to do before it is admitted.
+    pub(super) fn is_needed(&self) -> bool {
+        self.reads_header() || self.tls.is_some()
+    }
+
+    /// Returns whether only a header tells who the peer is.
+    pub(super) fn reads_header(&self) -> bool {
+        self.proxy.is_some()
+    }
+
+    /// Refuses headers of strangers, who could name any peer.
+    pub(super) fn check(&self, from: SocketAddr) -> Result<(), Refusal> {
+        match &self.proxy {
+            Some(proxy) if !proxy.trusts(from) => Err(Refusal::Untrusted),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the peer to do its part, and then for a place, which the visit gets.
+    ///
+    /// # Errors
+    /// The reason why the connection is refused. It is reset then; after a failed
+    /// handshake, it is closed behind a TLS alert.
+    pub(super) async fn introduce(
+        &self,
+        stream: std::net::TcpStream,
+        visit: &mut Visit,
+        way: Way<'_>,
+    ) -> Result<Stream, Refusal> {
+        // Only a successful conversion returns a stream that can be told to close otherwise.
+        reset_on_close(&stream);
+        let mut stream = TcpStream::from_std(stream).map_err(|error| {
+            visit.journal().lost(visit.peer(), &error);
+            Refusal::Full
+        })?;
+        close_with_fin(&stream);
+        let mut cut = pin!(async {
+            tokio::select! {
+                () = way.arrival.displaced() => Refusal::Displaced,
+                () = way.tasks.killed() => Refusal::Stopped,
+            }
+        });
+        let identified = async {
+            if let Some(proxy) = &self.proxy {
+                read_header(proxy, &mut stream, visit).await?;
+                visit.places.peer = way.admission.admit(visit.peer())?;
+                way.room.check()?;
+            }
+            Ok(())
+        };
+        let identified = tokio::select! {
+            identified = identified => identified,
+            refusal = &mut cut => Err(refusal),
+        };
+        if let Err(refusal) = identified {
+            reset_on_close(&stream);
+            return Err(refusal);
+        }
+        let (stream, session) = self.secure(stream, visit, cut.as_mut()).await?;
+        way.arrival.introduced();
+        // One that was told to give way just before does: another one waits for that.
+        let place = tokio::select! {
+            place = way.room.take() => place,
+            refusal = cut => Err(refusal),
+        };
+        match place {
+            Ok(place) => visit.places.permit = Some(place),
+            Err(refusal) => {
+                reset_on_close(&stream);
+                return Err(refusal);
+            }
+        }
+        Ok(match session {
+            Some(session) => Stream::Tls(stream, session),
+            None => Stream::Plain(stream),
+        })
+    }
+
+    /// Does the TLS handshake, if the server has TLS.
+    async fn secure(
+        &self,
+        stream: TcpStream,
+        visit: &mut Visit,
+        cut: impl Future<Output = Refusal>,
+    ) -> Result<(TcpStream, Option<Box<ServerConnection>>), Refusal> {
+        let Some(config) = &self.tls else {
+            return Ok((stream, None));
+        };
+        let handshake = tls::handshake(config, stream, self.handshake_timeout, cut).await;
+        let (stream, session) = handshake.map_err(|failed| {
+            quietly(|| tracing::debug!(peer = %visit.peer(), "TLS handshake: {}", failed.reason));
+            failed.refusal
+        })?;
+        // A session that ends here replaces what the load balancer reported.
+        visit.set_peer_session(tls::peer_session(&session));
+        Ok((stream, Some(Box::new(session))))
+    }
+}
+
+/// Reads from a load balancer whom it forwards.
+async fn read_header(
+    proxy: &ProxyProtocol,
+    stream: &mut TcpStream,
+    visit: &mut Visit,
+) -> Result<(), Refusal> {
+    let forwarded = proxy.read(stream).await.map_err(|error| {
+        quietly(|| tracing::debug!(balancer = %visit.peer(), "{error}"));
+        Refusal::ProxyHeader
+    })?;
+    if let Some(source) = forwarded.source {
+        visit.set_peer(source);
+    }
+    if let Some(session) = forwarded.tls {
+        visit.set_peer_session(session);
+    }
+    Ok(())
+}

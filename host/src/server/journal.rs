@@ -1,0 +1,111 @@
+//! What a server logs of its connections.
+//!
+//! Peers and guests cause these lines, so each kind is limited by itself. A subscriber that
+//! panics harms nobody.
+
+use std::fmt::Display;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::report::Refusal;
+use crate::noise::Noise;
+
+/// How many bytes of a guest's text are logged.
+const LONGEST: usize = 1024;
+
+/// The log of one server.
+#[derive(Debug)]
+pub(super) struct Journal {
+    /// The service's name, if the embedder has given it one.
+    service: Option<String>,
+    refused: Mutex<Vec<(Refusal, Arc<Noise>)>>,
+    failed: Arc<Noise>,
+    trapped: Arc<Noise>,
+    lost: Arc<Noise>,
+    observers: Arc<Noise>,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Journal::of(None)
+    }
+}
+
+impl Journal {
+    /// Returns the log of a service.
+    pub(super) fn of(service: Option<String>) -> Self {
+        Journal {
+            service,
+            refused: Mutex::default(),
+            failed: Noise::new("the service failed"),
+            trapped: Noise::new("the service trapped"),
+            lost: Noise::new("a connection is lost"),
+            observers: Noise::new("an observer panicked"),
+        }
+    }
+
+    /// Logs that a connection was refused.
+    pub(super) fn refused(&self, peer: SocketAddr, refusal: Refusal) {
+        let service = self.service();
+        self.noise_of(refusal).log(|| {
+            let why = refusal.reason();
+            tracing::warn!(target: "halfopen::refused", service, %peer, "refused: {why}");
+        });
+    }
+
+    /// Logs that the service has returned an error.
+    pub(super) fn failed(&self, peer: SocketAddr, message: &str) {
+        let service = self.service();
+        self.failed.log(|| {
+            let message = message.trim_end();
+            let end = message.floor_char_boundary(LONGEST);
+            tracing::warn!(service, %peer, "the service failed: {}", &message[..end]);
+        });
+    }
+
+    /// Logs that an instance has trapped.
+    pub(super) fn trapped(&self, peer: SocketAddr, cause: impl Display, backtrace: impl Display) {
+        let service = self.service();
+        self.trapped.log(|| {
+            tracing::error!(service, %peer, %backtrace, "the service trapped: {cause}");
+        });
+    }
+
+    /// Logs that the host cannot serve a connection.
+    pub(super) fn lost(&self, peer: SocketAddr, error: &io::Error) {
+        let service = self.service();
+        let log = || tracing::error!(service, %peer, "a connection is lost: {error}");
+        self.lost.log(log);
+    }
+
+    /// Logs that an observer has panicked.
+    pub(super) fn observer_panicked(&self) {
+        let service = self.service();
+        let log = || tracing::error!(service, "an observer panicked; the server goes on");
+        self.observers.log(log);
+    }
+
+    /// Logs that a listener accepts no more.
+    pub(super) fn listener_failed(&self, error: &io::Error) {
+        let service = self.service();
+        tracing::error!(
+            service,
+            "a listener has failed, and accepts no more: {error}"
+        );
+    }
+
+    fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
+    fn noise_of(&self, refusal: Refusal) -> Arc<Noise> {
+        let mut kinds = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, noise)) = kinds.iter().find(|(kind, _)| *kind == refusal) {
+            return noise.clone();
+        }
+        let noise = Noise::new(refusal.reason());
+        kinds.push((refusal, noise.clone()));
+        noise
+    }
+}
