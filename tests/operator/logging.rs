@@ -33,7 +33,6 @@ fn what_guests_cause_is_logged_only_so_often() -> Result<()> {
             "the service failed",
         ),
         (b"t", &[], "the service trapped: ", "the service trapped"),
-        (b"c", &[], "denied: ", "denied addresses"),
     ] {
         let server = provoke(byte, flags, 300)?;
         server.logged(&format!("more like this suppressed: {kind}"))?;

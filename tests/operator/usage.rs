@@ -289,7 +289,7 @@ fn a_mistake_on_the_command_line_is_told_what_was_meant() -> Result<()> {
         ("srve x.wasm --listen 0", "did you mean `halfopen serve`?"),
         ("serve --idle-timeout -1", "a time is not negative"),
         (
-            "serve --max-connections-per-peer 0",
+            "serve --max-rate-per-peer 0",
             "a whole number of at least 1",
         ),
         (

@@ -72,12 +72,14 @@ impl Granted {
         store.epoch_deadline_callback(|mut store| {
             let state = store.data_mut();
             let moved = state.tcp.moved();
-            if state.compute.interrupted(moved)? == HELD {
+            let computed = state.compute.interrupted(moved)?;
+            if state.grants.shared {
+                // Many calls that are busy together do not hold up one another.
                 let peer = current_peer(&mut store);
-                store
-                    .data()
-                    .grants
-                    .log_held("computed without waiting", peer);
+                let state = store.data_mut();
+                if state.calls.interrupted(peer, computed) {
+                    state.grants.log_held("computed without waiting", peer);
+                }
             }
             Ok(UpdateDeadline::Yield(1))
         });
