@@ -15,6 +15,8 @@ const LINGER_TOTAL = 30_000;
 
 export class Connection {
   #socket;
+  /** The peer's address and port, which outlast a reset. */
+  #remote;
   /** Counts the handle, and each direction that was taken and has not ended (C2). */
   #holders = 1;
   #taken = { read: false, write: false };
@@ -24,6 +26,7 @@ export class Connection {
 
   constructor(socket) {
     this.#socket = socket;
+    this.#remote = [socket.remoteAddress, socket.remotePort];
     this.#failed = new Promise((resolve) => {
       socket.once('error', (error) => {
         const tag = CODES[error.code];
@@ -41,7 +44,7 @@ export class Connection {
   }
 
   remoteAddress() {
-    return address(this.#socket.remoteAddress, this.#socket.remotePort);
+    return address(...this.#remote);
   }
 
   read() {
@@ -181,8 +184,12 @@ export const tls = () => undefined;
 
 const invalidState = { tag: 'err', val: { tag: 'invalid-state' } };
 
-/** Makes an `ip-socket-address`. */
+/**
+ * Makes an `ip-socket-address`. Throws the error `invalid-state` if Node has no address: the
+ * connection is closed, or was reset before it was accepted.
+ */
 function address(host, port) {
+  if (host === undefined) throw invalidState.val;
   if (!host.includes(':')) {
     return { tag: 'ipv4', val: { port, address: host.split('.').map(Number) } };
   }
