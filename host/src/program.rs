@@ -119,7 +119,7 @@ impl ProgramBuilder {
     /// not provide; or if a granted directory cannot be read.
     pub fn build(self, program: impl Into<Source>) -> Result<Program, LoadError> {
         let grants = self.grants.resolve(DEFAULTS)?;
-        let loaded = self.loading.load(&program.into(), Kind::Program, 0)?;
+        let loaded = self.loading.open(&program.into())?.link(Kind::Program, 0)?;
         Ok(Program {
             version: Version::of(&loaded.interfaces),
             engine: loaded.engine,
@@ -193,8 +193,8 @@ impl Program {
     ///
     /// At shutdown, the program's listeners close: peers are refused, and calls of `accept`
     /// never return. The program runs on until its connections have ended, or until the grace
-    /// time is over: then they are reset. The program is not told; to it, nobody connects any
-    /// more. Without connections it ends at once.
+    /// time is over: then they are reset. The program is not notified; it only sees no further
+    /// connection. Without connections it ends at once.
     ///
     /// The host sees connections on the primitives, and those of `wasi:sockets` if
     /// [`ProgramBuilder::owns_process_sockets`] is set. Without it, a program on

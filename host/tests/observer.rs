@@ -1,4 +1,4 @@
-//! What an observer of a server is told.
+//! What a server reports to its observer.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail that way")]
 

@@ -185,8 +185,8 @@ fn silent_connections_leave_descriptors_for_others() -> Result<()> {
     for _ in 0..5 {
         greets(&authority, &server)?;
     }
-    // Peers cause this as often as they like, and the log says it 10 times a minute, and once
-    // more how often.
+    // Peers can cause this line at will: the log has at most 10 a minute, and lines that count
+    // the rest.
     let warned = || {
         server
             .errors()

@@ -4,36 +4,26 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 
 use anyhow::{Result, ensure};
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command, run};
 use rustix::process::Signal;
 
-use super::host::{BINARIES, folder, is_served, served};
-
-/// Runs `halfopen compile`.
-fn compile(component: &Path, output: &Path) -> Result<()> {
-    let mut compile = command(&BINARIES.halfopen, ["compile"]);
-    compile.arg(component).arg("-o").arg(output);
-    let compiled = run(compile)?;
-    ensure!(compiled.status.success(), "{compiled:?}");
-    Ok(())
-}
+use super::host::{BINARIES, folder, is_served, make, served};
 
 #[test]
 fn precompiled_code_that_is_served_may_be_written_over_and_truncated() -> Result<()> {
     let folder = folder()?;
     let code = folder.path().join("service.cwasm");
-    compile(&guest_path("echo"), &code)?;
+    make("compile", &guest_path("echo"), &code)?;
     let mut serve = command(&BINARIES.halfopen, ["serve", "--allow-precompiled"]);
     serve.args(["--listen", "127.0.0.1:0"]).arg(&code);
     serve.args(["--", "--quiet"]);
     let server = Server::start(serve, 1)?;
     let mut old = served(&server)?;
 
-    compile(&guest_path("digest"), &code)?;
+    make("compile", &guest_path("digest"), &code)?;
     is_served(&mut old)?;
     served(&server)?;
     // As `cp` and `scp` do, which write to the file that is there.

@@ -17,7 +17,7 @@ use halfopen_tests::server::Server;
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
-use super::host::{connect_from, is_refused, is_served, metric, serve, with_admin};
+use super::host::{connect_from, grew_within, is_refused, is_served, metric, serve, with_admin};
 
 const CONNECT: [&str; 2] = ["--allow-connect", "127.0.0.1:*"];
 
@@ -355,11 +355,7 @@ fn handles_count_as_memory() -> Result<()> {
         greedy.end()
     })?;
     ensure!(ended == (Vec::new(), End::Rst), "{ended:?}");
-    let (grown, most) = (
-        peak.saturating_sub(before),
-        MEBIBYTES * 1024 + memory::bound(1),
-    );
-    ensure!(grown <= most, "memory grew by {grown} of {most} KiB");
+    grew_within(before, peak, MEBIBYTES * 1024)?;
     // A reasonable number of them is allowed.
     let mut modest = ask(&server, "streams 500")?;
     ensure!(line(&mut modest)? == "made");

@@ -2,14 +2,15 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::Client;
+use halfopen_tests::memory;
 use halfopen_tests::patience::{PATIENCE, PATIENCE_SECONDS};
 use halfopen_tests::runner::{Binaries, guest_path};
-use halfopen_tests::server::{Server, command};
+use halfopen_tests::server::{Server, command, run};
 use socket2::{Domain, Socket, Type};
 
 pub(super) static BINARIES: LazyLock<Binaries> =
@@ -132,6 +133,23 @@ pub(super) fn metric(admin: &str, name: &str) -> Result<f64> {
 /// Makes a folder for the files of a test.
 pub(super) fn folder() -> Result<tempfile::TempDir> {
     Ok(tempfile::tempdir()?)
+}
+
+/// Runs `halfopen compile` or `halfopen compose`.
+pub(super) fn make(subcommand: &str, component: &Path, output: &Path) -> Result<()> {
+    let mut make = command(&BINARIES.halfopen, [subcommand]);
+    make.arg(component).arg("-o").arg(output);
+    let made = run(make)?;
+    ensure!(made.status.success(), "{made:?}");
+    Ok(())
+}
+
+/// Checks how much the server's memory grew by the work for one instance, in KiB, whose own
+/// memory is limited to `limit`.
+pub(super) fn grew_within(before: usize, peak: usize, limit: usize) -> Result<()> {
+    let (grown, most) = (peak.saturating_sub(before), limit + memory::bound(1));
+    ensure!(grown <= most, "memory grew by {grown} of {most} KiB");
+    Ok(())
 }
 
 /// Copies a component, so that the test can replace it.

@@ -9,7 +9,7 @@ use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command, run};
 use rustix::process::Signal;
 
-use super::host::{BINARIES, folder};
+use super::host::{BINARIES, folder, make};
 
 /// The warning about a service that is not run as it declares.
 const WARNING: &str = " declares the isolation `shared`";
@@ -133,10 +133,7 @@ fn without_a_declaration_nothing_is_shared_and_workers_need_the_flag() -> Result
 fn precompiled_code_declares_what_its_component_declares() -> Result<()> {
     let folder = folder()?;
     let native = folder.path().join("chat.cwasm");
-    let mut compile = command(&BINARIES.halfopen, ["compile"]);
-    compile.arg(guest_path("chat")).arg("-o").arg(&native);
-    let compiled = run(compile)?;
-    ensure!(compiled.status.success(), "{compiled:?}");
+    make("compile", &guest_path("chat"), &native)?;
     let server = serve(&native, &["--allow-precompiled"])?;
     shares(&server)?;
     warned(server, None)?;
@@ -150,10 +147,7 @@ fn precompiled_code_declares_what_its_component_declares() -> Result<()> {
 fn a_composed_service_shares_and_declares_it() -> Result<()> {
     let folder = folder()?;
     let composed = folder.path().join("composed.wasm");
-    let mut compose = command(&BINARIES.halfopen, ["compose"]);
-    compose.arg(guest_path("chat")).arg("-o").arg(&composed);
-    let done = run(compose)?;
-    ensure!(done.status.success(), "{done:?}");
+    make("compose", &guest_path("chat"), &composed)?;
     for (component, declared) in [
         (
             &guest_path("chat"),

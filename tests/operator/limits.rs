@@ -16,7 +16,7 @@ use halfopen_tests::server::Server;
 use rustix::process::Signal;
 
 use super::host::{
-    connect_from, echo, get, is_refused, is_served, metric, serve, served, with_admin,
+    connect_from, echo, get, grew_within, is_refused, is_served, metric, serve, served, with_admin,
 };
 
 /// A limit on time, in seconds.
@@ -243,11 +243,7 @@ fn a_guest_gets_no_more_memory_than_it_may() -> Result<()> {
         bad.end()
     })?;
     ensure!(ended == (Vec::new(), End::Rst), "{ended:?}");
-    let (grown, most) = (
-        peak.saturating_sub(before),
-        MEBIBYTES * 1024 + memory::bound(1),
-    );
-    ensure!(grown <= most, "memory grew by {grown} of {most} KiB");
+    grew_within(before, peak, MEBIBYTES * 1024)?;
     server.logged("the service trapped")?;
     is_served(&mut other)?;
     let traps = r#"halfopen_traps_total{service="hostile"}"#;

@@ -60,16 +60,6 @@ impl Interfaces {
         Validator::new_with_features(WasmFeatures::all())
             .validate_all(component)
             .map_err(invalid)?;
-        Interfaces::unchecked(component)
-    }
-
-    /// Reads the imports and exports of a binary component without validating it, which
-    /// takes long for a large one.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`], if the bytes are a core module, a WIT package, or so damaged that
-    /// their sections cannot be read.
-    pub fn unchecked(component: &[u8]) -> Result<Self, Error> {
         let mut interfaces = Interfaces::default();
         // The number of nested modules and components that enclose the payload: only the
         // outermost component's sections count.

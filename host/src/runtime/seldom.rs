@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// The least time between two lines: 10 s.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Says something at most every 10 seconds, and counts what it did not say.
+/// Limits a log line to one in 10 seconds, and counts the lines suppressed.
 #[derive(Debug, Default)]
 pub(crate) struct Seldom(Mutex<Said>);
 
@@ -17,7 +17,8 @@ struct Said {
 }
 
 impl Seldom {
-    /// Returns whether to say it now; if so, how often it was not said since the last time.
+    /// Returns how many lines were suppressed since the last one if the caller may log a line
+    /// now, and `None` if it may not.
     pub(crate) fn say(&self) -> Option<u64> {
         self.say_at(Instant::now())
     }

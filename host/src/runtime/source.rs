@@ -137,87 +137,83 @@ impl Default for Loading {
 }
 
 impl Loading {
-    /// Reads the isolation that a component declares, before its engine is made: the pool
-    /// of instances depends on it.
+    /// Reads and compiles a component, in the embedder's engine or in one that is made here.
     ///
     /// # Errors
-    /// If the component cannot be loaded, or declares what excludes each other.
-    pub(crate) fn declared(&self, source: &Source) -> Result<Option<Declared>, LoadError> {
+    /// If the component cannot be loaded.
+    pub(crate) fn open(self, source: &Source) -> Result<Opened, LoadError> {
         let bytes = source.bytes()?;
-        let interfaces = match Engine::detect_precompiled(&bytes) {
-            None => {
-                check_preamble(&bytes)?;
-                // To compile a damaged component fails too, with a better message.
-                Interfaces::unchecked(&bytes).unwrap_or_default()
-            }
-            // Precompiled code has no sections, so it takes an engine to read its type.
-            Some(_) => {
-                let options = EngineOptions {
-                    cache: false,
-                    ..EngineOptions::default()
-                };
-                let engine = match &self.engine {
-                    Some(engine) => engine.clone(),
-                    None => options.build()?,
-                };
-                let component = source.compile(&engine, &bytes, self.allow_precompiled)?;
-                interfaces(&engine, &component)
-            }
+        let options = EngineOptions {
+            cache: self.cache,
+            ..EngineOptions::default()
         };
-        interfaces.isolation().map_err(|error| match error {
+        let (engine, own) = match self.engine {
+            Some(engine) => (engine, None),
+            None => (options.build()?, Some(options)),
+        };
+        let component = source.compile(&engine, &bytes, self.allow_precompiled)?;
+        Ok(Opened {
+            interfaces: interfaces(&engine, &component),
+            binary: binary(bytes),
+            engine,
+            own,
+            component,
+        })
+    }
+}
+
+/// A component that is compiled, and not yet known to fit.
+pub(crate) struct Opened {
+    engine: Engine,
+    /// How `engine` was made, unless it is the embedder's.
+    own: Option<EngineOptions>,
+    component: Component,
+    interfaces: Interfaces,
+    /// What it was compiled from, unless it was precompiled code.
+    binary: Option<Vec<u8>>,
+}
+
+impl Opened {
+    /// Returns the isolation that the component declares.
+    ///
+    /// # Errors
+    /// If it declares what excludes each other.
+    pub(crate) fn declared(&self) -> Result<Option<Declared>, LoadError> {
+        self.interfaces.isolation().map_err(|error| match error {
             halfopen_compose::Error::Invalid(why) => LoadError::Invalid(why),
             other => LoadError::Invalid(other.to_string()),
         })
     }
 
-    /// Loads a component of the kind `expected`, with a pool for `pooled_instances` of it
+    /// Links a component of the kind `expected`, with a pool for `pooled_instances` of it
     /// unless that is 0 or the embedder has an engine.
     ///
     /// # Errors
-    /// If the component cannot be loaded, is of another kind, or needs what this host does
-    /// not provide.
-    pub(crate) fn load(
-        self,
-        source: &Source,
-        expected: Kind,
-        pooled_instances: u32,
-    ) -> Result<Loaded, LoadError> {
-        let bytes = source.bytes()?;
-        let (engine, component) = match self.engine {
-            Some(engine) => {
-                let component = source.compile(&engine, &bytes, self.allow_precompiled)?;
-                (engine, component)
-            }
-            None => {
-                let mut options = EngineOptions {
-                    cache: self.cache,
-                    ..EngineOptions::default()
-                };
-                let engine = options.build()?;
-                let component = source.compile(&engine, &bytes, self.allow_precompiled)?;
+    /// If the component is of another kind, or needs what this host does not provide.
+    pub(crate) fn link(self, expected: Kind, pooled_instances: u32) -> Result<Loaded, LoadError> {
+        check_kind(&self.interfaces, expected)?;
+        let (engine, component) = match self.own {
+            Some(mut options) if pooled_instances > 0 => {
                 options.pooled_instances = pooled_instances;
-                match pooled_instances {
-                    0 => (engine, component),
-                    _ => pooled(options, &component, binary(&bytes))?,
-                }
+                pooled(options, &self.component, self.binary.as_deref())?
             }
+            _ => (self.engine, self.component),
         };
         prepare(&component)?;
-        let interfaces = interfaces(&engine, &component);
-        check_kind(&interfaces, expected)?;
         let linker = linker(&engine).map_err(LoadError::Engine)?;
-        let pre = link(&linker, &component, &interfaces)?;
+        let pre = link(&linker, &component, &self.interfaces)?;
         Ok(Loaded {
             engine,
-            interfaces,
+            interfaces: self.interfaces,
             pre,
         })
     }
 }
 
 /// The bytes of a component, unless they are precompiled code.
-fn binary(bytes: &[u8]) -> Option<&[u8]> {
-    Engine::detect_precompiled(bytes).is_none().then_some(bytes)
+fn binary(bytes: Cow<'_, [u8]>) -> Option<Vec<u8>> {
+    let precompiled = Engine::detect_precompiled(&bytes).is_some();
+    (!precompiled).then(|| bytes.into_owned())
 }
 
 /// Moves a component to an engine with a pool that has room for its instances.

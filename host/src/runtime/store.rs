@@ -8,6 +8,7 @@ use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use crate::noise::quietly;
 use crate::tcp::{Denied, Policy, Registry, SocketPlace, TcpCtx, TcpCtxView, TcpView};
 
 use super::Granted;
@@ -97,12 +98,14 @@ impl Granted {
         };
         let peer = peer.map(tracing::field::display);
         let time = HELD.as_secs();
-        tracing::warn!(
-            peer,
-            more,
-            "the service has {how} for {time} s; meanwhile the other connections of its \
-             instance wait"
-        );
+        quietly(|| {
+            tracing::warn!(
+                peer,
+                more,
+                "the service has {how} for {time} s; meanwhile the other connections of its \
+                 instance wait"
+            );
+        });
     }
 
     /// Returns whether an instance serves several connections.

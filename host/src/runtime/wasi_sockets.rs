@@ -22,7 +22,7 @@ fn take_place(state: &mut State) -> Result<(), String> {
     let place = match state.tcp.quota().try_take() {
         Ok(place) => place,
         Err(_) => {
-            // Nobody says when a socket closes. Count those that are left.
+            // wasmtime-wasi does not report that a socket has closed: count the open ones.
             let open = state.table.iter_mut();
             let open = open.filter(|entry| entry.is::<TcpSocket>() || entry.is::<p2::TcpSocket>());
             let open = open.count();

@@ -307,8 +307,8 @@ impl ServerBuilder {
     /// If the component cannot be loaded, is not a service, or needs what this host does
     /// not provide; or if a granted directory cannot be read.
     pub fn build(self, service: impl Into<Source>) -> Result<Server, LoadError> {
-        let service = service.into();
-        let declared = self.loading.declared(&service)?;
+        let opened = self.loading.open(&service.into())?;
+        let declared = opened.declared()?;
         let isolation = self
             .isolation
             .or(declared.map(Isolation::from))
@@ -342,7 +342,7 @@ impl ServerBuilder {
         };
         let grants = self.grants.resolve(defaults)?;
         let pooled = u32::try_from(pooled).unwrap_or(u32::MAX);
-        let loaded = self.loading.load(&service, Kind::Service, pooled)?;
+        let loaded = opened.link(Kind::Service, pooled)?;
         let pre =
             HostWorldPre::new(loaded.pre).map_err(|error| LoadError::Invalid(one_line(&error)))?;
         let contradiction = Contradiction::find(grants.name(), declared, isolation, self.workers);

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::instances::Instances;
 use super::places::Gauge;
 use super::visit::Visit;
-use crate::tcp::Stream;
+use crate::tcp::{Stream, reset_on_close};
 
 /// How connections share instances of the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Dispatcher {
                 visit.places.load = Some(worker.load.count_one());
                 // Fails only when the server has been killed.
                 if let Err(SendError((stream, _))) = worker.queue.send((stream, visit)).await {
-                    stream.reset_on_close();
+                    reset_on_close(&stream);
                 }
             }
         }

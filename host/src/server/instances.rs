@@ -17,9 +17,10 @@ use super::observer::Observers;
 use super::places::Gauge;
 use super::tasks::Tasks;
 use super::visit::{Ended, Visit};
+use crate::noise::quietly;
 use crate::runtime::{Granted, Seldom, State, TooManyCalls, Trap};
 use crate::tcp::bindings::HostWorldPre;
-use crate::tcp::{Ending, Stream};
+use crate::tcp::{Ending, Stream, reset_on_close};
 
 /// Limits on instances, and on what they do after their connections.
 #[derive(Clone, Copy, Debug)]
@@ -235,10 +236,14 @@ impl Instances {
         match why {
             Outlasted::Time => {
                 let time = self.limits.background.unwrap_or_default().as_secs_f64();
-                tracing::warn!(%peer, more, "an instance still ran {time} s after its connection, and was ended");
+                quietly(
+                    || tracing::warn!(%peer, more, "an instance still ran {time} s after its connection, and was ended"),
+                );
             }
             Outlasted::Place => {
-                tracing::warn!(%peer, more, "an instance still ran after its connection, and was ended to make room for another");
+                quietly(
+                    || tracing::warn!(%peer, more, "an instance still ran after its connection, and was ended to make room for another"),
+                );
             }
         }
     }
@@ -258,7 +263,7 @@ impl Instances {
                 () = self.tasks.killed() => {
                     queue.close();
                     while let Ok((stream, _visit)) = queue.try_recv() {
-                        stream.reset_on_close();
+                        reset_on_close(&stream);
                     }
                     return;
                 }

@@ -66,8 +66,8 @@ impl Visit {
         self.observers.journal()
     }
 
-    /// Returns the end of the visit, to wait for. Only the last one that was asked for hears
-    /// of it.
+    /// Returns the end of the visit, to wait for. Only the value returned last resolves at the
+    /// end; one returned before resolves when it is replaced.
     pub(super) fn ended(&mut self) -> Ended {
         let (going_on, ended) = oneshot::channel();
         self.going_on = Some(going_on);

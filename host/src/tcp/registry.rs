@@ -19,7 +19,7 @@ pub(super) trait Member: fmt::Debug + Send + Sync {
     /// Adds the connection to `traffic`.
     fn count(&self, traffic: &mut Traffic);
 
-    /// Tells how active the connection is; `None` if it is not measured, or cannot be reset
+    /// Returns how active the connection is; `None` if it is not measured, or cannot be reset
     /// because it has failed or ended.
     fn activity(&self) -> Option<Activity>;
 

@@ -38,21 +38,11 @@ use std::time::Duration;
 
 /// A socket whose options are set.
 #[derive(Debug)]
-pub enum SockRef<'s> {
-    Scripted(&'s net::TcpStream),
-    /// A socket of the real kernel, which nothing here opens.
-    Real,
-}
+pub struct SockRef<'s>(&'s net::TcpStream);
 
 impl<'s> From<&'s net::TcpStream> for SockRef<'s> {
     fn from(stream: &'s net::TcpStream) -> Self {
-        SockRef::Scripted(stream)
-    }
-}
-
-impl From<&std::net::TcpStream> for SockRef<'_> {
-    fn from(_: &std::net::TcpStream) -> Self {
-        SockRef::Real
+        SockRef(stream)
     }
 }
 
@@ -60,10 +50,7 @@ impl SockRef<'_> {
     /// Ends the sending direction, like shutdown(2).
     pub fn shutdown(&self, how: Shutdown) -> std::io::Result<()> {
         assert_eq!(how, Shutdown::Write, "no other shutdown is scripted");
-        match self {
-            SockRef::Scripted(stream) => stream.kernel().shut_down(),
-            SockRef::Real => Err(std::io::ErrorKind::Unsupported.into()),
-        }
+        self.0.kernel().shut_down()
     }
 
     /// Has no effect: close(2) after connect(2) to AF_UNSPEC sends nothing more.

@@ -40,7 +40,7 @@ pub struct Machine<E> {
     receiving: Receiving,
     /// The number of written bytes that the kernel has not taken.
     unsent: usize,
-    /// The number of those that the last step has offered.
+    /// The number of unsent bytes that the last step has offered.
     in_flight: usize,
     /// Whether a write has returned [`Written::Wait`] and no drain event has followed.
     awaits_drain: bool,
@@ -80,7 +80,7 @@ enum Receiving {
     Over,
 }
 
-/// The last events, of those that come at the end.
+/// The last of the final events that was handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Reported {
     #[default]

@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 
 use super::admission::Admission;
 use super::arrivals::Arrival;
-use super::ending::{close_with_fin, reset_on_close};
 use super::proxy_protocol::ProxyProtocol;
 use super::room::Room;
 use super::tls;
@@ -19,7 +18,7 @@ use crate::noise::quietly;
 use crate::server::report::Refusal;
 use crate::server::tasks::Tasks;
 use crate::server::visit::Visit;
-use crate::tcp::Stream;
+use crate::tcp::{Stream, close_with_fin, reset_on_close};
 
 /// What a server expects of its peers.
 pub(super) struct Introduction {
@@ -42,7 +41,7 @@ impl Introduction {
         self.reads_header() || self.tls.is_some()
     }
 
-    /// Returns whether only a header tells who the peer is.
+    /// Returns whether the peer is known only from a PROXY protocol header.
     pub(super) fn reads_header(&self) -> bool {
         self.proxy.is_some()
     }
@@ -97,7 +96,7 @@ impl Introduction {
         }
         let (stream, session) = self.secure(stream, visit, cut.as_mut()).await?;
         way.arrival.introduced();
-        // One that was told to give way just before does: another one waits for that.
+        // A connection that was displaced just before gives way: a newcomer waits for its place.
         let place = tokio::select! {
             place = way.room.take() => place,
             refusal = cut => Err(refusal),

@@ -21,11 +21,10 @@ use super::observer::{Observer, Observers};
 use super::report::Refusal;
 use super::tasks::Tasks;
 use super::visit::Visit;
-use crate::tcp::{Acceptor, Backoff, Stream};
+use crate::tcp::{Acceptor, Backoff, Stream, reset_on_close};
 
 mod admission;
 mod arrivals;
-mod ending;
 mod introduction;
 pub mod proxy_protocol;
 mod rates;
@@ -36,7 +35,6 @@ use admission::Admission;
 pub use admission::Peers;
 pub(super) use admission::Share;
 use arrivals::Arrivals;
-use ending::reset_on_close;
 use introduction::{Introduction, Way};
 use proxy_protocol::ProxyProtocol;
 pub use room::AtLimit;
@@ -258,7 +256,7 @@ impl Gate {
 
     async fn dispatch(&self, stream: Stream, visit: Visit, dispatcher: &Dispatcher) {
         if self.room.refuses() && !dispatcher.has_place() {
-            stream.reset_on_close();
+            reset_on_close(&stream);
             return visit.refuse(Refusal::Full);
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);

@@ -18,9 +18,8 @@ use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::ending::reset_on_close;
 use crate::server::report::Refusal;
-use crate::tcp::{PeerTls, TlsEnd};
+use crate::tcp::{PeerTls, TlsEnd, reset_on_close};
 
 /// Makes the TLS configuration of a server from files in PEM form: TLS 1.2 and 1.3 with the
 /// cipher suites that rustls considers safe.

@@ -6,10 +6,8 @@ mod tls;
 
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use rustls::ServerConnection;
-use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::ErrorCode;
@@ -32,16 +30,6 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// Makes close(2) send RST, for a connection that ends before anyone has served it.
-    pub(crate) fn reset_on_close(&self) {
-        let socket = match self {
-            Stream::Accepted(stream) => SockRef::from(stream),
-            Stream::Plain(stream) | Stream::Tls(stream, _) => SockRef::from(stream),
-        };
-        // Fails only if the peer has already gone.
-        let _ = socket.set_linger(Some(Duration::ZERO));
-    }
-
     /// Moves the stream to the current runtime.
     ///
     /// # Errors
