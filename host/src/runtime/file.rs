@@ -45,7 +45,8 @@ fn try_read(path: &Path, meanwhile: impl FnOnce()) -> io::Result<Vec<u8>> {
             "it is larger than 1 GiB",
         ));
     }
-    let mut bytes = Vec::new();
+    // One byte more than is expected, so that the read that finds the end needs no new room.
+    let mut bytes = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0) + 1);
     Read::by_ref(&mut &file)
         .take(LARGEST)
         .read_to_end(&mut bytes)?;
