@@ -9,8 +9,10 @@ use wasmparser::{
 
 use crate::{Error, one_line};
 
-/// The interface that a service exports.
+/// The interface that a service in await style exports.
 pub const HANDLER: &str = "halfopen:tcp/handler@0.1.0";
+/// The interface that a service in callback style exports.
+pub const EVENTS: &str = "halfopen:tcp/events@0.1.0";
 
 /// The custom section of an encoded WIT package, which is a component by its binary format,
 /// and cannot be run.
@@ -19,7 +21,8 @@ const WIT_PACKAGE: &str = "wit-component-encoding";
 /// The kind of a component, which determines how it can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Exports `halfopen:tcp/handler`: a server accepts connections and calls it.
+    /// Exports `halfopen:tcp/events` or `halfopen:tcp/handler`: a server accepts connections
+    /// and calls it. [`Interfaces::style`] says which.
     Service,
     /// Exports `wasi:cli/run` and imports the primitives: it listens and connects itself.
     Program,
@@ -36,6 +39,25 @@ impl fmt::Display for Kind {
             Kind::Program => "program on the primitives",
             Kind::Command => "plain WASI command",
             Kind::Other => "component of another world",
+        })
+    }
+}
+
+/// How a host calls a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// `halfopen:tcp/events`: the host reads and writes, and calls a function for each event. No
+    /// function waits.
+    Callback,
+    /// `halfopen:tcp/handler`: the host calls one function for each connection, which waits.
+    Await,
+}
+
+impl fmt::Display for Style {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Style::Callback => "callback style",
+            Style::Await => "await style",
         })
     }
 }
@@ -60,6 +82,15 @@ impl Interfaces {
         Validator::new_with_features(WasmFeatures::all())
             .validate_all(component)
             .map_err(invalid)?;
+        Self::unvalidated(component)
+    }
+
+    /// Reads the imports and exports of a binary component, and does not look at its code.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], if that shows that the bytes are damaged, a core module or a WIT
+    /// package.
+    pub fn unvalidated(component: &[u8]) -> Result<Self, Error> {
         let mut interfaces = Interfaces::default();
         // The number of nested modules and components that enclose the payload: only the
         // outermost component's sections count.
@@ -108,11 +139,25 @@ impl Interfaces {
         Ok(())
     }
 
+    /// Returns how a host calls the service; `None` if the component is none. One that offers
+    /// both styles is called in callback style, which is faster.
+    #[must_use]
+    pub fn style(&self) -> Option<Style> {
+        let exports = |interface: &str| self.exports.iter().any(|name| name == interface);
+        if exports(EVENTS) {
+            Some(Style::Callback)
+        } else if exports(HANDLER) {
+            Some(Style::Await)
+        } else {
+            None
+        }
+    }
+
     /// Returns the kind of a component with these imports and exports.
     #[must_use]
     pub fn kind(&self) -> Kind {
         let exports = |prefix: &str| self.exports.iter().any(|name| name.starts_with(prefix));
-        if self.exports.iter().any(|name| name == HANDLER) {
+        if self.style().is_some() {
             Kind::Service
         } else if !exports("wasi:cli/run@0.3.0") && !exports("wasi:cli/run@0.2.") {
             Kind::Other

@@ -24,7 +24,7 @@ mod kind;
 #[cfg(feature = "compose")]
 pub use graph::{Parts, RUN, compose, compose_program, compose_service};
 pub use isolation::{Declared, ISOLATION_CONNECTION, ISOLATION_SHARED};
-pub use kind::{HANDLER, Interfaces, Kind};
+pub use kind::{EVENTS, HANDLER, Interfaces, Kind, Style};
 
 /// The reason why a component cannot be read or composed, as one line of text.
 #[derive(Debug, thiserror::Error)]

@@ -26,6 +26,10 @@ impl Calls {
         self.peers.insert(task, peer);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
     pub(crate) fn end(&mut self, task: GuestTaskId) {
         self.peers.remove(&task);
     }

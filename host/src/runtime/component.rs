@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-pub use halfopen_compose::{Declared, Interfaces, Kind};
+pub use halfopen_compose::{Declared, Interfaces, Kind, Style};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 pub use super::needs::Needs;
-use super::{LoadError, file};
+use super::source::is_callback_style;
+use super::{EngineOptions, LoadError, file};
 
 /// The first bytes of a binary component, and of a core module.
 const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
@@ -41,13 +42,29 @@ pub(super) fn check_preamble(bytes: &[u8]) -> Result<(), LoadError> {
 
 /// Compiles the component in a file to native code for this machine.
 ///
-/// The engine's configuration is part of the result: only an engine with the same
-/// configuration takes it, and only where precompiled code is allowed.
+/// The configuration of the engine is part of the result, and [`EngineOptions::concurrency`]
+/// has to suit the component: only an engine with the same configuration takes the code, and
+/// only where precompiled code is allowed. `None` makes the engine that a
+/// [`Server`](crate::Server) or [`Program`](crate::Program) would make.
+///
+/// [`EngineOptions::concurrency`]: crate::EngineOptions::concurrency
 ///
 /// # Errors
 /// If the file cannot be read, or holds no valid component.
-pub fn precompile(engine: &Engine, path: &Path) -> Result<Vec<u8>, LoadError> {
+pub fn precompile(engine: Option<&Engine>, path: &Path) -> Result<Vec<u8>, LoadError> {
     let bytes = read(path)?;
+    let own;
+    let engine = match engine {
+        Some(engine) => engine,
+        None => {
+            let options = EngineOptions {
+                concurrency: !is_callback_style(&bytes),
+                ..EngineOptions::default()
+            };
+            own = options.build()?;
+            &own
+        }
+    };
     engine
         .precompile_component(&bytes)
         .map_err(|error| LoadError::Invalid(one_line(&error)))
@@ -82,6 +99,7 @@ pub fn provides(import: &str) -> bool {
                     | "halfopen:tcp/peer"
                     | "halfopen:tcp/listeners"
                     | "halfopen:tcp/outbound"
+                    | "halfopen:tcp/sockets"
             )
         }
         ("wasi:io", ["0", "2", _]) => true,

@@ -23,6 +23,9 @@ pub struct EngineOptions {
     pub pooled_instances: u32,
     /// What each pooled instance takes.
     pub needs: Needs,
+    /// Whether functions of components may wait (default: on). Components in callback style
+    /// need no such functions, and run faster without; all others need them.
+    pub concurrency: bool,
 }
 
 impl Default for EngineOptions {
@@ -31,6 +34,7 @@ impl Default for EngineOptions {
             cache: true,
             pooled_instances: 0,
             needs: Needs::default(),
+            concurrency: true,
         }
     }
 }
@@ -65,7 +69,10 @@ impl EngineOptions {
 
     fn config(&self) -> wasmtime::Result<Config> {
         let mut config = Config::new();
-        config.wasm_component_model_async(true);
+        match self.concurrency {
+            true => config.wasm_component_model_async(true),
+            false => config.concurrency_support(false),
+        };
         config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
         config.epoch_interruption(true);
         if self.cache {

@@ -262,6 +262,7 @@ impl Grants {
         let log = advice.clone();
         let mut tcp = TcpCtx::builder()
             .policy(self.policy.clone())
+            .max_unsent(self.max_memory.unwrap_or(MAX_MEMORY))
             .on_denied(move |denied| log.log_denied(denied));
         if let Some(most) = self.max_sockets.or(defaults.max_sockets) {
             tcp = tcp.max_sockets(most);

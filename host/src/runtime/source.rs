@@ -7,7 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::component::{
-    Declared, Interfaces, Kind, Needs, check_preamble, interfaces, one_line, provides,
+    Declared, Interfaces, Kind, Needs, Style, check_preamble, interfaces, one_line, provides,
     provides_another_version, runs,
 };
 use super::engine::EngineOptions;
@@ -143,15 +143,28 @@ impl Loading {
     /// If the component cannot be loaded.
     pub(crate) fn open(self, source: &Source) -> Result<Opened, LoadError> {
         let bytes = source.bytes()?;
-        let options = EngineOptions {
-            cache: self.cache,
-            ..EngineOptions::default()
+        let compile = |engine: &Engine| source.compile(engine, &bytes, self.allow_precompiled);
+        let (engine, own, component) = match &self.engine {
+            Some(engine) => (engine.clone(), None, compile(engine)?),
+            None => {
+                let mut options = EngineOptions {
+                    cache: self.cache,
+                    concurrency: !is_callback_style(&bytes),
+                    ..EngineOptions::default()
+                };
+                let engine = options.build()?;
+                match compile(&engine) {
+                    // Precompiled code does not say its style. It fits one of two engines.
+                    Err(mismatch @ LoadError::PrecompiledMismatch(_)) => {
+                        options.concurrency = !options.concurrency;
+                        let other = options.build()?;
+                        let component = compile(&other).map_err(|_| mismatch)?;
+                        (other, Some(options), component)
+                    }
+                    compiled => (engine, Some(options), compiled?),
+                }
+            }
         };
-        let (engine, own) = match self.engine {
-            Some(engine) => (engine, None),
-            None => (options.build()?, Some(options)),
-        };
-        let component = source.compile(&engine, &bytes, self.allow_precompiled)?;
         Ok(Opened {
             interfaces: interfaces(&engine, &component),
             binary: binary(bytes),
@@ -160,6 +173,13 @@ impl Loading {
             component,
         })
     }
+}
+
+/// Returns whether a binary component is a service in callback style. What is damaged is none,
+/// and fails when it is compiled.
+pub(super) fn is_callback_style(component: &[u8]) -> bool {
+    Interfaces::unvalidated(component)
+        .is_ok_and(|interfaces| interfaces.style() == Some(Style::Callback))
 }
 
 /// A component that is compiled, and not yet known to fit.
@@ -200,7 +220,11 @@ impl Opened {
             _ => (self.engine, self.component),
         };
         prepare(&component)?;
-        let linker = linker(&engine).map_err(LoadError::Engine)?;
+        let style = match expected {
+            Kind::Service => self.interfaces.style(),
+            _ => None,
+        };
+        let linker = linker(&engine, style.unwrap_or(Style::Await)).map_err(LoadError::Engine)?;
         let pre = link(&linker, &component, &self.interfaces)?;
         Ok(Loaded {
             engine,

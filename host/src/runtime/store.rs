@@ -148,6 +148,13 @@ impl Granted {
 
 /// Returns the peer for which the guest works at the moment, as far as known.
 pub(super) fn current_peer(store: &mut StoreContextMut<'_, State>) -> Option<SocketAddr> {
+    if let Some(peer) = store.data().tcp.current_peer() {
+        return Some(peer);
+    }
+    // In callback style there are no calls, and no stack of them.
+    if store.data().calls.is_empty() {
+        return None;
+    }
     let tasks: Vec<_> = store.async_call_stack().ok()?.collect();
     store.data().calls.peer_of(&tasks)
 }

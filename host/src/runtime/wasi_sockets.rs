@@ -35,7 +35,7 @@ fn take_place(state: &mut State) -> Result<(), String> {
     Ok(())
 }
 
-/// Replaces the functions of WASI 0.3 and 0.2.
+/// Replaces the functions of WASI 0.3.
 pub(super) fn limit(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:sockets/types@0.3.0")?;
@@ -73,6 +73,13 @@ pub(super) fn limit(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             })
         },
     )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Replaces the function of WASI 0.2.
+pub(super) fn limit_p2(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
     let mut create = linker.instance("wasi:sockets/tcp-create-socket@0.2.12")?;
     create.func_wrap(
         "create-tcp-socket",

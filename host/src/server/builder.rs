@@ -17,11 +17,11 @@ use super::gate::{self, AtLimit, Gate, Peers, Share};
 use super::instances::{Instances, Limits};
 use super::journal::Journal;
 use super::observer::{Observer, Observers};
+use super::service::Service;
 use super::tasks::Tasks;
 use crate::runtime::component::Kind;
 use crate::runtime::{Defaults, Grants, HANDLES, LoadError, Loading, Source, Stdio, one_line};
 use crate::tcp::Timeouts;
-use crate::tcp::bindings::HostWorldPre;
 
 /// The grants of a service where [`Grants`] do not say.
 const DEFAULTS: Defaults = Defaults {
@@ -343,8 +343,8 @@ impl ServerBuilder {
         let grants = self.grants.resolve(defaults)?;
         let pooled = u32::try_from(pooled).unwrap_or(u32::MAX);
         let loaded = opened.link(Kind::Service, pooled)?;
-        let pre =
-            HostWorldPre::new(loaded.pre).map_err(|error| LoadError::Invalid(one_line(&error)))?;
+        let service = Service::new(loaded.pre, loaded.interfaces.style())
+            .map_err(|error| LoadError::Invalid(one_line(&error)))?;
         let contradiction = Contradiction::find(grants.name(), declared, isolation, self.workers);
         let mut observers = self.observers;
         observers.log_to(Journal::of(self.name));
@@ -356,7 +356,7 @@ impl ServerBuilder {
         };
         let instances = Instances::new(
             loaded.engine,
-            pre,
+            service,
             grants,
             limits,
             observers.clone(),

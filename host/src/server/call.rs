@@ -36,12 +36,17 @@ impl Handed {
         }
     }
 
+    /// Takes the connection out, for a driver.
+    pub(super) fn take(mut self) -> Connection {
+        self.0.take().expect("only `push` and `take` take it")
+    }
+
     /// Passes the connection to the guest's side of the store.
     ///
     /// # Errors
     /// If the store has no room for another resource. The connection is reset.
     fn push(mut self, state: &mut State) -> wasmtime::Result<Resource<Connection>> {
-        let connection = self.0.take().expect("only `push` takes it");
+        let connection = self.0.take().expect("only `push` and `take` take it");
         Ok(connection.push(&mut state.table)?)
     }
 }

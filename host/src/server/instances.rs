@@ -9,17 +9,19 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc};
+use tokio::task::unconstrained;
 use tokio::time::{sleep, timeout};
 use wasmtime::{Engine, Store};
 
 use super::call::{Handed, handle};
 use super::observer::Observers;
 use super::places::Gauge;
+use super::service::{Instance, Service};
 use super::tasks::Tasks;
 use super::visit::{Ended, Visit};
 use crate::noise::quietly;
 use crate::runtime::{Granted, Seldom, State, TooManyCalls, Trap};
-use crate::tcp::bindings::HostWorldPre;
+use crate::tcp::callbacks::Driver;
 use crate::tcp::{Ending, Stream, reset_on_close};
 
 /// Limits on instances, and on what they do after their connections.
@@ -46,7 +48,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// Makes instances of the service, and runs them.
 pub(super) struct Instances {
     engine: Engine,
-    pre: HostWorldPre<State>,
+    service: Service,
     grants: Arc<Granted>,
     limits: Limits,
     /// The places of instances that serve one connection each.
@@ -67,7 +69,7 @@ pub(super) struct Instances {
 impl Instances {
     pub(super) fn new(
         engine: Engine,
-        pre: HostWorldPre<State>,
+        service: Service,
         grants: Granted,
         limits: Limits,
         observers: Arc<Observers>,
@@ -75,7 +77,7 @@ impl Instances {
     ) -> Self {
         Instances {
             engine,
-            pre,
+            service,
             grants: Arc::new(grants),
             limits,
             places: Semaphore::new(limits.instances),
@@ -191,9 +193,11 @@ impl Instances {
         let turns = store.data().turns();
         let _counted = self.count.count_one();
         let served = async {
-            // Boxed, because the state is large and soon gone.
-            let instance = match Box::pin(self.pre.instantiate_async(&mut store)).await {
-                Ok(instance) => instance,
+            let instance = match self.service.instantiate(&mut store).await {
+                Ok(Instance::Await(instance)) => instance,
+                Ok(Instance::Callback(driver)) => {
+                    return call_back(driver, &mut store, connection).await;
+                }
                 Err(error) => {
                     connection.reset(Ending::Trapped);
                     return Err(error);
@@ -293,8 +297,11 @@ impl Instances {
         };
         let mut latest = first.1.peer();
         let _counted = self.count.count_one();
-        let instance = match self.pre.instantiate_async(&mut *store).await {
-            Ok(instance) => instance,
+        let instance = match self.service.instantiate(store).await {
+            Ok(Instance::Await(instance)) => instance,
+            Ok(Instance::Callback(driver)) => {
+                return unconstrained(self.call_back_many(driver, store, queue, first)).await;
+            }
             Err(error) => {
                 let (stream, visit) = first;
                 if let Ok(connection) = visit.open(stream, &store.data().tcp) {
@@ -363,6 +370,46 @@ impl Instances {
         }
     }
 
+    /// Serves the connections of a queue with one instance in callback style, until the queue
+    /// is closed and the last connection has ended.
+    ///
+    /// # Errors
+    /// If the instance traps.
+    async fn call_back_many(
+        &self,
+        mut driver: Driver,
+        store: &mut Store<State>,
+        queue: &mut mpsc::Receiver<(Stream, Visit)>,
+        first: (Stream, Visit),
+    ) -> Result<(), (SocketAddr, wasmtime::Error)> {
+        let mut latest = first.1.peer();
+        let mut next = Some(first);
+        let mut open = true;
+        while open || !driver.is_empty(store) {
+            if let Some((stream, visit)) = next.take() {
+                let peer = visit.peer();
+                latest = peer;
+                match visit.open(stream, &store.data().tcp) {
+                    Ok(connection) => drop(driver.add(store, connection)),
+                    Err(error) => self.observers.journal().lost(peer, &error),
+                }
+            }
+            tokio::select! {
+                received = queue.recv(), if open => {
+                    open = received.is_some();
+                    next = received;
+                }
+                () = driver.ready(store) => {
+                    if let Err(error) = driver.run(store).await {
+                        let peer = store.data().tcp.current_peer().unwrap_or(latest);
+                        return Err((peer, error));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Runs a call of a shared instance, and counts it in `overdue` from the moment at which
     /// it has gone on for too long after its connection. wasmtime cannot cancel one call.
     ///
@@ -396,6 +443,26 @@ impl Instances {
         let journal = self.observers.journal();
         journal.trapped(peer, cause, trap.backtrace);
     }
+}
+
+/// Serves one connection with an instance in callback style, until it has closed.
+///
+/// # Errors
+/// If the instance traps.
+async fn call_back(
+    mut driver: Driver,
+    store: &mut Store<State>,
+    connection: Handed,
+) -> wasmtime::Result<()> {
+    driver.add(store, connection.take());
+    let served = async {
+        while !driver.is_empty(store) {
+            driver.ready(store).await;
+            driver.run(store).await?;
+        }
+        Ok(())
+    };
+    unconstrained(served).await
 }
 
 impl fmt::Debug for Instances {

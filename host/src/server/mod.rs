@@ -25,6 +25,7 @@ mod journal;
 mod observer;
 mod places;
 mod report;
+mod service;
 mod tasks;
 mod visit;
 

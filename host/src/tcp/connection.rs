@@ -29,6 +29,12 @@ impl Connection {
         self.socket.clone()
     }
 
+    /// Takes the socket out, with both directions: dropping it closes the connection.
+    pub(super) fn into_socket(mut self) -> Arc<Socket> {
+        self.sending_taken = true;
+        self.socket.clone()
+    }
+
     /// Waits until the connection fails, before a guest has it. Never resolves if it does not.
     pub(crate) async fn failed(&self) {
         self.socket.failed(Wait::Received).await;

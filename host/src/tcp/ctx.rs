@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
 use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
+use super::callbacks::Sockets as Callbacks;
 use super::listener::no_delay;
 use super::{
     Attachment, Connection, Denied, Ending, Meter, Policy, Quota, Registry, Socket, SocketPlace,
@@ -34,6 +35,8 @@ pub struct TcpCtx {
     connect_timeout: Option<Duration>,
     /// Cancelled when the guest's listeners have to close.
     stopping: CancellationToken,
+    /// The connections of a service in callback style.
+    sockets: Callbacks,
 }
 
 /// Controls the connections and listeners of a store while its guest runs.
@@ -95,9 +98,19 @@ impl TcpCtx {
         self.connections.abort_all(&Ending::Trapped);
     }
 
-    /// How often data was transferred between the guest and its connections.
+    /// How often data was transferred between the guest and its connections, or an event was
+    /// delivered.
     pub(crate) fn moved(&self) -> u64 {
-        self.connections.moved()
+        self.connections.moved() + self.sockets.events()
+    }
+
+    /// The peer of the connection whose event a guest in callback style handles.
+    pub(crate) fn current_peer(&self) -> Option<SocketAddr> {
+        self.sockets.current_peer()
+    }
+
+    pub(super) fn sockets(&mut self) -> &mut Callbacks {
+        &mut self.sockets
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -194,6 +207,7 @@ pub struct TcpCtxBuilder {
     max_sockets: Option<usize>,
     all_sockets: Option<Sockets>,
     connect_timeout: Option<Duration>,
+    max_unsent: Option<usize>,
 }
 
 impl TcpCtxBuilder {
@@ -233,6 +247,16 @@ impl TcpCtxBuilder {
         self
     }
 
+    /// Limits the bytes that a guest in callback style has written and the operating system has
+    /// not taken, over all its connections (default: no limit). A write for which there is no
+    /// room resets its connection, which fails with
+    /// [`ErrorCode::OutOfMemory`](super::ErrorCode::OutOfMemory).
+    #[must_use]
+    pub fn max_unsent(mut self, bytes: usize) -> Self {
+        self.max_unsent = Some(bytes);
+        self
+    }
+
     /// Limits the sockets of all stores that are built with the same `sockets`.
     pub(crate) fn all_sockets(mut self, sockets: Sockets) -> Self {
         self.all_sockets = Some(sockets);
@@ -260,6 +284,7 @@ impl TcpCtxBuilder {
             },
             connect_timeout: self.connect_timeout,
             stopping: CancellationToken::new(),
+            sockets: Callbacks::new(self.max_unsent),
         }
     }
 }

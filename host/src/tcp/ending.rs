@@ -34,6 +34,9 @@ pub enum Ending {
     Limit(Limit),
     /// The connection was reset to make room for a new one: it was the least active.
     Displaced,
+    /// The connection was reset because what its service had written, and its peer did not
+    /// take, had no more room in the service's memory.
+    Unsent,
 }
 
 impl Ending {
@@ -41,6 +44,7 @@ impl Ending {
     pub(super) fn error(&self) -> ErrorCode {
         match self {
             Ending::Limit(_) => ErrorCode::Timeout,
+            Ending::Unsent => ErrorCode::OutOfMemory,
             _ => ErrorCode::ConnectionAborted,
         }
     }
@@ -59,6 +63,7 @@ impl fmt::Display for Ending {
             Ending::Stopped => f.write_str("stopped"),
             Ending::Limit(limit) => write!(f, "limit-{limit}"),
             Ending::Displaced => f.write_str("displaced"),
+            Ending::Unsent => f.write_str("limit-unsent"),
         }
     }
 }

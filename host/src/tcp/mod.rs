@@ -48,6 +48,7 @@
 mod activity;
 mod address;
 pub mod bindings;
+pub mod callbacks;
 mod closing;
 mod connection;
 mod ctx;

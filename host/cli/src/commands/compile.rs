@@ -3,16 +3,14 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use halfopen::EngineOptions;
 use halfopen::component::precompile;
 
 use crate::args::CompileArgs;
-use crate::errors::{explain, explain_about};
+use crate::errors::explain_about;
 use crate::files;
 
 pub(crate) fn compile(args: &CompileArgs) -> anyhow::Result<ExitCode> {
-    let engine = EngineOptions::default().build().map_err(explain)?;
-    let native = precompile(&engine, &args.component)
+    let native = precompile(None, &args.component)
         .map_err(|error| explain_about(Some(&args.component), error))
         .with_context(|| format!("cannot compile `{}`", args.component.display()))?;
     files::write(&args.output, &native)?;

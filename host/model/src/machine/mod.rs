@@ -166,10 +166,17 @@ impl<E> Default for Machine<E> {
 impl<E: Clone> Machine<E> {
     /// Accepts `length` bytes that the program writes, unless the direction has ended.
     pub fn write(&mut self, length: usize) -> Written {
+        self.write_through(length, 0)
+    }
+
+    /// Accepts `length` bytes that the program writes, of which the kernel has taken the first
+    /// `taken` already. That is possible while nothing else is unsent.
+    pub fn write_through(&mut self, length: usize, taken: usize) -> Written {
         if !self.can_write() {
             return Written::Ended;
         }
-        self.unsent += length;
+        debug_assert!(taken == 0 || self.unsent == 0, "{} unsent", self.unsent);
+        self.unsent += length - taken;
         if self.unsent <= HIGH_WATER {
             return Written::More;
         }

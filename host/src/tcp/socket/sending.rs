@@ -139,9 +139,11 @@ impl Socket {
         });
     }
 
+    /// Begins to half-close the connection.
+    ///
     /// # Errors
     /// If the connection has failed.
-    fn begin_finish(&self) -> Result<(), ErrorCode> {
+    pub(in crate::tcp) fn begin_finish(&self) -> Result<(), ErrorCode> {
         let shared = self.slot.share();
         let mut state = self.state.lock();
         if let Some(failure) = state.failure() {
@@ -157,7 +159,8 @@ impl Socket {
         Ok(())
     }
 
-    fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<Result<(), ErrorCode>> {
+    /// Completes [`begin_finish`](Self::begin_finish).
+    pub(in crate::tcp) fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<Result<(), ErrorCode>> {
         let finish =
             |live: &Live, cx: &mut Context<'_>| live.transport.poll_finish(cx, &self.state);
         let Poll::Ready(finished) = self.poll_live(cx, Wait::Finish, finish) else {

@@ -7,6 +7,8 @@ use std::io::{Error, ErrorKind};
 pub enum ErrorCode {
     /// A limit.
     Timeout,
+    /// No room for what is not sent.
+    OutOfMemory,
     /// The connection has ended.
     InvalidState,
     /// EPIPE.
