@@ -32,7 +32,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 22] = [
+pub const GUESTS: [Guest; 23] = [
     part("acceptor"),
     part("adapter"),
     example("chat"),
@@ -50,6 +50,7 @@ pub const GUESTS: [Guest; 22] = [
     test("greedy"),
     test("hostile"),
     test("keeper"),
+    test("parrot"),
     test("pinger"),
     test("raw"),
     test("solo"),

@@ -36,6 +36,47 @@ pub mod imports {
     });
 }
 
+/// What a component in callback style imports.
+pub mod sockets {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world sockets {
+                import halfopen:tcp/sockets@0.1.0;
+                import halfopen:tcp/socket-peer@0.1.0;
+                import halfopen:tcp/connecting@0.1.0;
+                import halfopen:tcp/piping@0.1.0;
+                import halfopen:tcp/timers@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/sockets",
+        with: {
+            "halfopen:tcp/types@0.1.0": crate::bindings::imports::halfopen::tcp::types,
+            "halfopen:tcp/connections@0.1.0": crate::bindings::imports::halfopen::tcp::connections,
+            "halfopen:tcp/peer@0.1.0": crate::bindings::imports::halfopen::tcp::peer,
+        },
+        generate_all,
+    });
+}
+
+/// What a component in callback style imports of WASI.
+pub mod wasi_0_2 {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world wasi {
+                import wasi:cli/environment@0.2.0;
+                import wasi:cli/stdout@0.2.0;
+                import wasi:cli/stderr@0.2.0;
+            }
+        ",
+        world: "halfopen:sdk/wasi",
+        generate_all,
+    });
+}
+
 pub mod service {
     wit_bindgen::generate!({
         path: "wit",
@@ -54,6 +95,48 @@ pub mod service {
         pub_export_macro: true,
         default_bindings_module: "::halfopen_guest::bindings::service",
         export_macro_name: "export_service",
+    });
+}
+
+pub mod callbacks {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world callbacks {
+                export halfopen:tcp/events@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/callbacks",
+        with: {
+            "halfopen:tcp/types@0.1.0": crate::bindings::imports::halfopen::tcp::types,
+            "halfopen:tcp/sockets@0.1.0": crate::bindings::sockets::halfopen::tcp::sockets,
+        },
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::callbacks",
+        export_macro_name: "export_callbacks",
+    });
+}
+
+/// The export of a component that uses timers in callback style.
+pub mod timers {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world timers {
+                export halfopen:tcp/timer-events@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/timers",
+        with: {
+            "halfopen:tcp/timers@0.1.0": crate::bindings::sockets::halfopen::tcp::timers,
+        },
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::timers",
+        export_macro_name: "export_timers",
     });
 }
 

@@ -35,6 +35,11 @@ pub trait Events {
         _ = socket;
     }
 
+    /// Called when the time of [`Socket::set_timeout`] is over. The connection goes on.
+    fn timeout(&mut self, socket: &Socket) {
+        _ = socket;
+    }
+
     /// Called when the connection has failed.
     fn error(&mut self, socket: &Socket, error: &Error) {
         _ = (socket, error);
@@ -99,9 +104,9 @@ impl Connection {
         core.change(|machine| machine.allow_half_open(options.allow_half_open));
         let mut chunks = Box::pin(core.receive());
         task::spawn(core.clone().send());
-        let socket = Socket { core };
+        let socket = Socket::new(core.clone());
         let mut events = open(&socket);
-        let core = &socket.core;
+        let core = &core;
         // While the socket is paused, one chunk waits here; nothing is lost (rule K7).
         let mut held = Vec::new();
         loop {

@@ -64,6 +64,8 @@ static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 pub mod bindings;
 
 mod address;
+#[doc(hidden)]
+pub mod callbacks;
 mod connection;
 mod core;
 pub mod env;
@@ -77,6 +79,7 @@ mod socket;
 pub mod start;
 mod task;
 pub mod time;
+mod wasi;
 
 pub use connection::{Connection, KeepAlive, ReadHalf, Tls, WriteHalf, splice};
 pub use error::{Error, ErrorCode};
@@ -131,28 +134,9 @@ macro_rules! log_error {
 /// ```
 #[macro_export]
 macro_rules! service {
-    ($handle:expr, isolation = shared $(,)?) => {
+    ($handle:expr, isolation = $isolation:tt $(,)?) => {
         $crate::service!($handle);
-
-        #[allow(unsafe_code)]
-        const _: () = {
-            $crate::bindings::shared::export_shared!(
-                Shared with_types_in $crate::bindings::shared
-            );
-        };
-    };
-    ($handle:expr, isolation = connection $(,)?) => {
-        $crate::service!($handle);
-
-        #[allow(unsafe_code)]
-        const _: () = {
-            $crate::bindings::connection::export_connection!(
-                Connection with_types_in $crate::bindings::connection
-            );
-        };
-    };
-    ($handle:expr, isolation = $other:tt $(,)?) => {
-        ::core::compile_error!("`isolation` is `shared` or `connection`");
+        $crate::isolation!($isolation);
     };
     ($handle:expr $(,)?) => {
         const _: () = {
@@ -176,6 +160,31 @@ macro_rules! service {
     };
 }
 
+/// Declares the isolation of a service.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! isolation {
+    (shared) => {
+        #[allow(unsafe_code)]
+        const _: () = {
+            $crate::bindings::shared::export_shared!(
+                Shared with_types_in $crate::bindings::shared
+            );
+        };
+    };
+    (connection) => {
+        #[allow(unsafe_code)]
+        const _: () = {
+            $crate::bindings::connection::export_connection!(
+                Connection with_types_in $crate::bindings::connection
+            );
+        };
+    };
+    ($other:tt) => {
+        ::core::compile_error!("`isolation` is `shared` or `connection`");
+    };
+}
+
 /// Makes the component a program whose main function is an
 /// `async fn() -> Result<(), E>`, where `E` implements `Display`.
 ///
@@ -186,7 +195,7 @@ macro_rules! program {
         const _: () = {
             struct Program;
 
-            impl $crate::bindings::program::exports::wasi::cli::run::Guest for Program {
+            impl $crate::bindings::program::exports::wasi::cli0_3_0::run::Guest for Program {
                 async fn run() -> ::core::result::Result<(), ()> {
                     $crate::start::program($main).await
                 }

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use halfopen_model::Written;
 
+use crate::bindings::sockets::halfopen::tcp::socket_peer;
 use crate::core::{Core, Machine};
 use crate::{Error, Tls};
 
@@ -14,7 +16,29 @@ use crate::{Error, Tls};
 /// the connection has ended.
 #[derive(Clone)]
 pub struct Socket {
-    pub(crate) core: Rc<Core>,
+    /// A pointer to functions, so that a component links those of its own style alone.
+    handle: Rc<dyn Handle>,
+}
+
+/// What carries out the calls of a socket: the host, or the SDK itself.
+pub(crate) trait Handle {
+    fn write(&self, data: Vec<u8>) -> bool;
+    fn end(&self);
+    fn destroy(&self);
+    fn reset(&self);
+    fn pause(&self, paused: bool);
+    fn allow_half_open(&self, allow: bool);
+    fn set_timeout(&self, time: Duration);
+    fn is_writable(&self) -> bool;
+    fn unsent(&self) -> usize;
+    fn local_addr(&self) -> Result<SocketAddr, Error>;
+    fn peer_addr(&self) -> Result<SocketAddr, Error>;
+    /// The number by which the host knows the socket, if it does.
+    fn number(&self) -> Option<u32>;
+    /// The peer's TLS session, where the SDK serves the events.
+    fn tls(&self) -> Option<Tls> {
+        None
+    }
 }
 
 impl std::fmt::Debug for Socket {
@@ -26,20 +50,33 @@ impl std::fmt::Debug for Socket {
     }
 }
 
+/// Two sockets are equal if they are the same connection.
+impl PartialEq for Socket {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.handle, &other.handle)
+    }
+}
+
+impl Eq for Socket {}
+
 impl Socket {
+    pub(crate) fn new(handle: Rc<impl Handle + 'static>) -> Self {
+        Socket { handle }
+    }
+
     /// Sends `data` behind the data written before. Returns false, and sends nothing, if
     /// the socket was ended or destroyed or has failed.
     ///
     /// While more than 64 KiB wait to be sent, [`Events::data`](crate::Events::data) is
     /// not called; [`Events::drain`](crate::Events::drain) follows once all of it is sent.
     pub fn write(&self, data: impl Into<Vec<u8>>) -> bool {
-        self.core.write(data.into()) != Written::Ended
+        self.handle.write(data.into())
     }
 
     /// Ends the sending direction: FIN is sent behind the written data. Data from the peer
     /// keeps arriving.
     pub fn end(&self) {
-        self.core.change(Machine::end);
+        self.handle.end();
     }
 
     /// Closes at once; only the `close` callback is still called.
@@ -47,35 +84,54 @@ impl Socket {
     /// If the host does not take all written data immediately, the peer gets a reset
     /// instead of FIN, so that it cannot mistake a part for the whole.
     pub fn destroy(&self) {
-        self.core.destroy();
+        self.handle.destroy();
     }
 
     /// Aborts the connection: the peer gets RST where the host can send one.
     pub fn reset(&self) {
-        self.core.reset();
+        self.handle.reset();
     }
 
     /// Holds back data, and an end behind it, until [`Socket::resume`]. The peer has to
     /// wait once the buffers on the way are full.
     pub fn pause(&self) {
-        self.core.change(|machine| machine.pause(true));
+        self.handle.pause(true);
     }
 
     /// Undoes [`Socket::pause`].
     pub fn resume(&self) {
-        self.core.change(|machine| machine.pause(false));
+        self.handle.pause(false);
+    }
+
+    /// Sets whether the sending direction stays open after the peer's FIN (default: false).
+    ///
+    /// If false, the socket ends once [`Events::end`](crate::Events::end) has returned: written
+    /// data is sent, and FIN after it. If true, only [`Socket::end`] and [`Socket::destroy`]
+    /// end it. Has no effect after that.
+    pub fn allow_half_open(&self, allow: bool) {
+        self.handle.allow_half_open(allow);
+    }
+
+    /// Calls [`Events::timeout`](crate::Events::timeout) once no data was received or sent for
+    /// this time, in milliseconds; zero never does (the default). The connection goes on.
+    ///
+    /// Only a host keeps this time: it has no effect on connections that
+    /// [`Connection::serve`](crate::Connection::serve) serves, which can wait with
+    /// [`time::sleep`](crate::time::sleep).
+    pub fn set_timeout(&self, time: Duration) {
+        self.handle.set_timeout(time);
     }
 
     /// Returns whether [`Socket::write`] accepts data.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.core.look(Machine::can_write)
+        self.handle.is_writable()
     }
 
     /// Returns the number of written bytes that the host has not taken yet.
     #[must_use]
     pub fn unsent(&self) -> usize {
-        self.core.look(Machine::unsent)
+        self.handle.unsent()
     }
 
     /// Returns the local address.
@@ -83,7 +139,7 @@ impl Socket {
     /// # Errors
     /// If the connection is closed.
     pub fn local_addr(&self) -> Result<SocketAddr, Error> {
-        self.core.local_addr()
+        self.handle.local_addr()
     }
 
     /// Returns the address of the peer. After a first successful call, the address stays
@@ -92,13 +148,72 @@ impl Socket {
     /// # Errors
     /// If the connection is closed, or the peer had gone before it was accepted.
     pub fn peer_addr(&self) -> Result<SocketAddr, Error> {
-        self.core.peer_addr()
+        self.handle.peer_addr()
     }
 
     /// Returns the peer's TLS session, if the connection is open and the host knows of
     /// one.
     #[must_use]
     pub fn tls(&self) -> Option<Tls> {
-        self.core.tls()
+        match self.handle.number() {
+            Some(number) => socket_peer::tls(number).map(Tls::from),
+            None => self.handle.tls(),
+        }
+    }
+
+    pub(crate) fn number(&self) -> Option<u32> {
+        self.handle.number()
+    }
+}
+
+impl Handle for Core {
+    fn write(&self, data: Vec<u8>) -> bool {
+        self.write(data) != Written::Ended
+    }
+
+    fn end(&self) {
+        self.change(Machine::end);
+    }
+
+    fn destroy(&self) {
+        self.destroy();
+    }
+
+    fn reset(&self) {
+        self.reset();
+    }
+
+    fn pause(&self, paused: bool) {
+        self.change(|machine| machine.pause(paused));
+    }
+
+    fn allow_half_open(&self, allow: bool) {
+        self.change(|machine| machine.allow_half_open(allow));
+    }
+
+    fn set_timeout(&self, _: Duration) {}
+
+    fn is_writable(&self) -> bool {
+        self.look(Machine::can_write)
+    }
+
+    fn unsent(&self) -> usize {
+        self.look(Machine::unsent)
+    }
+
+    fn local_addr(&self) -> Result<SocketAddr, Error> {
+        self.local_addr()
+    }
+
+    fn peer_addr(&self) -> Result<SocketAddr, Error> {
+        self.peer_addr()
+    }
+
+    fn number(&self) -> Option<u32> {
+        None
+    }
+
+    fn tls(&self) -> Option<Tls> {
+        self.tls()
     }
 }

@@ -6,7 +6,16 @@ use std::panic;
 use std::sync::Once;
 
 use crate::bindings::imports::halfopen::tcp::connections;
+use crate::bindings::imports::wasi::cli0_3_0::environment;
+use crate::wasi::Wasi;
 use crate::{Connection, print, task};
+
+/// The functions of WASI 0.3.
+static WASI: Wasi = Wasi {
+    arguments: environment::get_arguments,
+    variables: environment::get_environment,
+    print: print::queue,
+};
 
 /// Calls a service's handler for one connection.
 ///
@@ -59,5 +68,8 @@ where
 
 fn prepare() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| panic::set_hook(Box::new(print::panicked)));
+    ONCE.call_once(|| {
+        crate::wasi::set(&WASI);
+        panic::set_hook(Box::new(print::panicked));
+    });
 }

@@ -400,6 +400,7 @@ impl Instances {
                     next = received;
                 }
                 () = driver.ready(store) => {
+                    renew_deadline(store);
                     if let Err(error) = driver.run(store).await {
                         let peer = store.data().tcp.current_peer().unwrap_or(latest);
                         return Err((peer, error));
@@ -458,11 +459,18 @@ async fn call_back(
     let served = async {
         while !driver.is_empty(store) {
             driver.ready(store).await;
+            renew_deadline(store);
             driver.run(store).await?;
         }
         Ok(())
     };
     unconstrained(served).await
+}
+
+/// Lets the guest run for an epoch from now on. Otherwise one that has waited for longer than
+/// that would be interrupted as soon as it goes on.
+fn renew_deadline(store: &mut Store<State>) {
+    store.set_epoch_deadline(1);
 }
 
 impl fmt::Debug for Instances {

@@ -1,52 +1,59 @@
-//! An echo server in callback style: it sends back all data, prints each event, and ends
-//! its direction after a chunk that contains a `q`.
+//! An echo server: it sends back all data, prints each event, and ends its direction after a
+//! chunk that contains a `q`.
 //!
-//! Its output equals that of the same program for Node, character for character.
-
-mod arguments;
+//! Its output equals that of the same program for Node, character for character. With
+//! `--quiet` it prints nothing; with `--allow-half-open` its direction stays open after the
+//! peer's FIN, until it ends it itself.
 
 use halfopen_guest::print::Buffer;
-use halfopen_guest::{Connection, Error, Events, Options, Socket, env, log, service};
-
-use arguments::Arguments;
+use halfopen_guest::{Error, Events, Socket, callbacks, env, log, log_error};
 use memchr::memchr;
 
-service!(handle);
-
-async fn handle(connection: Connection) -> Result<(), String> {
-    let arguments = Arguments::parse(env::args())?;
-    let options = Options::default().allow_half_open(arguments.allow_half_open);
-    connection
-        .serve(options, |socket| Echo::new(socket, arguments))
-        .await;
-    Ok(())
-}
+callbacks!(Echo::new);
 
 struct Echo {
-    arguments: Arguments,
+    quiet: bool,
+    allow_half_open: bool,
 }
 
 impl Echo {
-    fn new(socket: &Socket, arguments: Arguments) -> Self {
-        if !arguments.quiet {
+    fn new(socket: &Socket) -> Self {
+        let mut echo = Echo {
+            quiet: false,
+            allow_half_open: false,
+        };
+        for argument in env::args() {
+            match argument.as_str() {
+                "--quiet" => echo.quiet = true,
+                "--allow-half-open" => echo.allow_half_open = true,
+                other => {
+                    log_error!(
+                        "unknown argument `{other}`; echo has `--allow-half-open` and `--quiet`"
+                    );
+                    socket.reset();
+                }
+            }
+        }
+        socket.allow_half_open(echo.allow_half_open);
+        if !echo.quiet {
             match socket.peer_addr() {
                 Ok(peer) => log!("new connection {} {}", peer.ip(), peer.port()),
                 Err(_) => log!("new connection undefined undefined"),
             }
         }
-        Echo { arguments }
+        echo
     }
 }
 
 impl Events for Echo {
     fn data(&mut self, socket: &Socket, chunk: Vec<u8>) {
-        if !self.arguments.quiet {
+        if !self.quiet {
             log!("data: {}", Buffer(&chunk));
         }
         let quit = memchr(b'q', &chunk).is_some();
         // After our own end, `write` returns false, and data is no longer sent back.
         if socket.write(chunk) && quit {
-            if !self.arguments.quiet {
+            if !self.quiet {
                 log!("closing.");
             }
             socket.end();
@@ -54,17 +61,17 @@ impl Events for Echo {
     }
 
     fn end(&mut self, socket: &Socket) {
-        if !self.arguments.quiet {
+        if !self.quiet {
             log!("EOF.");
         }
         // With half-open connections allowed, the socket does not end by itself.
-        if self.arguments.allow_half_open {
+        if self.allow_half_open {
             socket.end();
         }
     }
 
     fn error(&mut self, _: &Socket, error: &Error) {
-        if !self.arguments.quiet {
+        if !self.quiet {
             log!("error: {}", error.name());
         }
     }

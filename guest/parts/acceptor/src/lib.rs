@@ -17,7 +17,7 @@ use halfopen_parts::types::TcpSocket;
 
 use arguments::{Request, Settings};
 use bindings::halfopen::tcp::{bridge, handler};
-use bindings::wasi::cli::environment::get_arguments;
+use bindings::wasi::cli0_3_0::environment::get_arguments;
 use listening::Listener;
 use places::Places;
 use printing::{print, print_error};
@@ -49,7 +49,7 @@ const _: () = {
     bindings::export!(Acceptor with_types_in bindings);
 };
 
-impl bindings::exports::wasi::cli::run::Guest for Acceptor {
+impl bindings::exports::wasi::cli0_3_0::run::Guest for Acceptor {
     async fn run() -> Result<(), ()> {
         let served = match arguments::parse(get_arguments().into_iter().skip(1)) {
             Ok(Request::Help) => {

@@ -2,7 +2,7 @@
 
 use wit_bindgen::StreamWriter;
 
-use crate::bindings::wasi::cli::{stderr, stdout};
+use crate::bindings::wasi::cli0_3_0::{stderr, stdout};
 use crate::bindings::wit_stream;
 
 /// Prints on standard output, and waits until the host has taken the text.

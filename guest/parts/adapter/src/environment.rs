@@ -1,8 +1,8 @@
 //! The arguments of a composed service.
 
 use crate::Adapter;
-use crate::exports::wasi::cli::environment::Guest;
-use crate::wasi::cli::environment;
+use crate::exports::wasi::cli0_3_0::environment::Guest;
+use crate::wasi::cli0_3_0::environment;
 
 impl Guest for Adapter {
     fn get_environment() -> Vec<(String, String)> {

@@ -1,7 +1,8 @@
 //! Printing that never makes a connection wait.
 //!
-//! Lines are queued, and a task writes them to the host. The queue is bounded at 256 KiB:
-//! if the host is too slow, further lines are dropped, and their number is printed.
+//! In await style, lines are queued, and a task writes them to the host. The queue is bounded
+//! at 256 KiB: if the host is too slow, further lines are dropped, and their number is
+//! printed. In callback style each line is handed to the host at once.
 
 mod buffer;
 mod panicked;
@@ -16,10 +17,11 @@ use std::thread::LocalKey;
 
 use wit_bindgen::{FutureReader, StreamReader, StreamWriter};
 
-use crate::bindings::imports::wasi::cli::types::ErrorCode;
-use crate::bindings::imports::wasi::cli::{stderr, stdout};
+use crate::bindings::imports::wasi::cli0_3_0::types::ErrorCode;
+use crate::bindings::imports::wasi::cli0_3_0::{stderr, stdout};
 use crate::bindings::imports::wit_stream;
-use crate::task;
+use crate::wasi::Output;
+use crate::{task, wasi};
 
 pub use buffer::Buffer;
 pub(crate) use panicked::panicked;
@@ -59,13 +61,19 @@ thread_local! {
 
 /// Prints one line on standard output. [`log!`](crate::log) is the usual way to call it.
 pub fn line(text: fmt::Arguments<'_>) {
-    print(&OUT, format!("{text}\n"));
+    print(Output::Stdout, text);
 }
 
 /// Prints one line on standard error. [`log_error!`](crate::log_error) is the usual way to
 /// call it.
 pub fn error_line(text: fmt::Arguments<'_>) {
-    print(&ERR, format!("{text}\n"));
+    print(Output::Stderr, text);
+}
+
+fn print(output: Output, text: fmt::Arguments<'_>) {
+    if let Some(wasi) = wasi::get() {
+        (wasi.print)(output, format!("{text}\n"));
+    }
 }
 
 /// Waits until the host has taken all queued lines, and closes both printers: later lines
@@ -92,7 +100,12 @@ async fn close_one(printer: &'static LocalKey<RefCell<Printer>>) {
     }
 }
 
-fn print(printer: &'static LocalKey<RefCell<Printer>>, text: String) {
+/// Queues a line, which a task prints through WASI 0.3.
+pub(crate) fn queue(output: Output, text: String) {
+    let printer: &'static LocalKey<RefCell<Printer>> = match output {
+        Output::Stdout => &OUT,
+        Output::Stderr => &ERR,
+    };
     let start = printer.with_borrow_mut(|printer| {
         printer.queue.push(&text);
         printer.start()

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use super::{OUT, OpenStream};
-use crate::bindings::imports::wasi::cli::{stderr, stdout};
+use crate::bindings::imports::wasi::cli0_3_0::{stderr, stdout};
 use crate::bindings::imports::wit_stream;
 
 /// How often a panic yields to the host, so that the host takes the message.

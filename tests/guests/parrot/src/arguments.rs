@@ -17,7 +17,7 @@ impl Arguments {
                 "--quiet" => parsed.quiet = true,
                 other => {
                     return Err(format!(
-                        "unknown argument `{other}`; echo has `--allow-half-open` and `--quiet`"
+                        "unknown argument `{other}`; it has `--allow-half-open` and `--quiet`"
                     ));
                 }
             }
