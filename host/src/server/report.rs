@@ -98,6 +98,7 @@ impl Outcome {
             Ending::Trapped,
             Ending::Stopped,
             Ending::Displaced,
+            Ending::Unsent,
         ];
         let limits = [Limit::Age, Limit::Idle, Limit::HalfOpen, Limit::Write];
         let refusals = [
@@ -183,6 +184,7 @@ mod tests {
             | Ending::Trapped
             | Ending::Stopped
             | Ending::Displaced
+            | Ending::Unsent
             | Ending::Limit(Limit::Age | Limit::Idle | Limit::HalfOpen | Limit::Write) => {}
         }
         match Refusal::Denied {
