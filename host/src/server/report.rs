@@ -199,7 +199,7 @@ mod tests {
             | Refusal::Stopped => {}
         }
         // `Failed` has two texts.
-        8 + 4 + 9
+        9 + 4 + 9
     }
 
     #[test]
