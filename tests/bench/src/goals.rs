@@ -95,15 +95,24 @@ const GOALS: &[Goal] = &[
 ];
 
 /// Returns all goals: after those of the table, to be ahead of workerd in each of its figures.
+///
+/// Memory is compared with the workerd that holds no buffer, and on 1,000 connections: it uses
+/// two descriptors for each, and often may not have 20,000.
 fn all() -> Vec<Goal> {
     let mut goals = GOALS.to_vec();
     for goal in GOALS.iter().filter(|goal| goal.metric != IN_KERNEL) {
         let peer = match goal.server {
-            "shared-copy" | "connection-copy" => WORKERD,
             "shared-pass" => WORKERD_PIPE,
+            "shared-copy" | "connection-copy" if goal.metric == "memory each" => WORKERD_PIPE,
+            "shared-copy" | "connection-copy" => WORKERD,
             _ => continue,
         };
+        let load = match goal.load {
+            IDLE_10000 => IDLE_1000,
+            other => other,
+        };
         let ahead = Goal {
+            load,
             bound: Ahead(peer),
             ..*goal
         };

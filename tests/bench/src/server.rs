@@ -395,9 +395,12 @@ impl ProcessorTime {
     }
 
     /// Returns the kernel's share in percent. It is a count of timer ticks, exact to a few
-    /// percent within a second.
+    /// percent within a second, and 0 if no tick was counted.
     pub(crate) fn in_kernel(self) -> f64 {
-        self.kernel / self.total() * 100.0
+        match self.total() {
+            0.0 => 0.0,
+            total => self.kernel / total * 100.0,
+        }
     }
 }
 
@@ -447,5 +450,7 @@ mod tests {
         let used = after.since(before);
         assert_eq!(used.total(), 4.0);
         assert_eq!(used.in_kernel(), 75.0);
+        // A result with NaN could not be read again.
+        assert_eq!(before.since(before).in_kernel(), 0.0);
     }
 }
