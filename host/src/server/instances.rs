@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{spawn_blocking, unconstrained};
 use tokio::time::{sleep, timeout};
 use wasmtime::{Engine, Store};
@@ -51,7 +51,7 @@ pub(super) struct Instances {
     grants: Arc<Granted>,
     limits: Limits,
     /// The places of instances that serve one connection each.
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// Wakes the instance that has outlasted its connection for longest, when a connection
     /// waits for a place.
     wanted: Notify,
@@ -77,7 +77,7 @@ impl Instances {
             services,
             grants: Arc::new(grants),
             limits,
-            places: Semaphore::new(limits.instances),
+            places: Arc::new(Semaphore::new(limits.instances)),
             wanted: Notify::new(),
             outlasting: Gauge::default(),
             count: Gauge::default(),
@@ -129,14 +129,14 @@ impl Instances {
     }
 
     /// Waits until a connection has ended, and then for the time that its call may go on.
-    async fn overdue(&self, ended: Ended) {
+    async fn overdue(&self, mut ended: Ended) {
         ended.wait().await;
         self.background().await;
     }
 
     /// Waits until a connection has ended, and then for the time that its instance may go on:
     /// that is shorter when another connection needs the place.
-    async fn outlasted(&self, ended: Ended) -> Outlasted {
+    async fn outlasted(&self, ended: &mut Ended) -> Outlasted {
         ended.wait().await;
         let _counted = self.outlasting.count_one();
         tokio::select! {
@@ -158,12 +158,13 @@ impl Instances {
 
     /// Waits for a place for an instance. At the limit, ends the one that has outlasted its
     /// connection for longest.
-    async fn place(&self) -> Option<SemaphorePermit<'_>> {
-        if let Ok(place) = self.places.try_acquire() {
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let places = self.places.clone();
+        if let Ok(place) = places.clone().try_acquire_owned() {
             return Some(place);
         }
         // The same future throughout: it keeps its position in the line.
-        let mut place = pin!(self.places.acquire());
+        let mut place = pin!(places.acquire_owned());
         loop {
             self.wanted.notify_one();
             if let Ok(place) = timeout(ASK_AGAIN, &mut place).await {
@@ -183,36 +184,42 @@ impl Instances {
 
     /// Serves one connection with an instance of its own. The connection waits, as an open
     /// one that nobody reads, while there are as many instances as there may be.
-    pub(super) async fn serve_one(&self, stream: Stream, mut visit: Visit) {
+    pub(super) async fn serve_one(self: Arc<Self>, stream: Stream, mut visit: Visit) {
         let peer = visit.peer();
         let ended = visit.ended();
         // Declared before the store, and so given back after it is dropped.
-        let _place;
+        let place;
         let InEngine { engine, service } = self.services.current();
         let mut store = self.store(engine);
         let connection = match visit.open(stream, &store.data().tcp) {
             Ok(connection) => Handed::new(connection),
             Err(error) => return self.observers.journal().lost(peer, &error),
         };
-        _place = tokio::select! {
+        place = tokio::select! {
             place = self.place() => place,
             () = connection.failed() => return,
             () = self.tasks.killed() => return,
         };
         let turns = store.data().turns();
-        let _counted = self.count.count_one();
-        let mut outlasted = Box::pin(self.outlasted(ended));
+        let counted = self.count.count_one();
+        let mut ended = ended;
         let instance = tokio::select! {
             biased;
             instance = turns.run(service.instantiate(&mut store)) => instance,
-            why = &mut outlasted => return self.ended(store.data(), peer, why),
+            why = self.outlasted(&mut ended) => return self.ended(store.data(), peer, why),
             () = self.tasks.killed() => return,
         };
         let instance = match instance {
             Ok(Instance::Await(instance)) => instance,
             Ok(Instance::Callback(driver)) => {
-                // Boxed, so that what each event needs lies close together.
-                return Box::pin(self.call_back(driver, store, connection, peer, outlasted)).await;
+                // A task of its own: the connection may last for long, and this one is large.
+                let serve = self
+                    .clone()
+                    .call_back(driver, store, connection, peer, ended);
+                return self.tasks.spawn(async move {
+                    serve.await;
+                    drop((counted, place));
+                });
             }
             Err(error) => {
                 connection.reset(Ending::Trapped);
@@ -239,22 +246,24 @@ impl Instances {
         };
         let served = tokio::select! {
             served = turns.run(served) => served,
-            why = outlasted => return self.ended(store.data(), peer, why),
+            why = self.outlasted(&mut ended) => return self.ended(store.data(), peer, why),
             () = self.tasks.killed() => return,
         };
         if let Err(error) = served {
             self.trapped(&store, peer, &error);
         }
+        drop(store);
+        drop((counted, place));
     }
 
     /// Serves one connection with an instance in callback style, until it has closed.
     async fn call_back(
-        &self,
+        self: Arc<Self>,
         mut driver: Driver,
         mut store: Store<State>,
         connection: Handed,
         peer: SocketAddr,
-        outlasted: impl Future<Output = Outlasted>,
+        mut ended: Ended,
     ) {
         let turns = store.data().turns();
         driver.add(&mut store, connection.take());
@@ -269,7 +278,7 @@ impl Instances {
         let served = tokio::select! {
             biased;
             served = turns.count(unconstrained(served)) => served,
-            why = outlasted => return self.ended(store.data(), peer, why),
+            why = self.outlasted(&mut ended) => return self.ended(store.data(), peer, why),
             () = self.tasks.killed() => return,
         };
         if let Err(error) = served {

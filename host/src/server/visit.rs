@@ -36,13 +36,17 @@ pub(super) struct Visit {
 
 /// The end of a visit, as others wait for it.
 #[derive(Debug)]
-pub(super) struct Ended(oneshot::Receiver<()>);
+pub(super) struct Ended(Option<oneshot::Receiver<()>>);
 
 impl Ended {
-    /// Waits until the connection has closed for good, and its places are free.
-    pub(super) async fn wait(self) {
-        // Nothing is ever sent: the visit drops the sender.
-        let _ = self.0.await;
+    /// Waits until the connection has closed for good, and its places are free. May be called
+    /// again.
+    pub(super) async fn wait(&mut self) {
+        if let Some(going_on) = &mut self.0 {
+            // Nothing is ever sent: the visit drops the sender.
+            let _ = going_on.await;
+            self.0 = None;
+        }
     }
 }
 
@@ -71,7 +75,7 @@ impl Visit {
     pub(super) fn ended(&mut self) -> Ended {
         let (going_on, ended) = oneshot::channel();
         self.going_on = Some(going_on);
-        Ended(ended)
+        Ended(Some(ended))
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
