@@ -114,7 +114,10 @@ impl Driver {
     /// # Errors
     /// If the guest traps. Its connections have to be reset then, see
     /// [`TcpCtx::abort_all`](crate::tcp::TcpCtx::abort_all).
-    pub async fn run<T: TcpView + 'static>(&mut self, store: &mut Store<T>) -> wasmtime::Result<()> {
+    pub async fn run<T: TcpView + 'static>(
+        &mut self,
+        store: &mut Store<T>,
+    ) -> wasmtime::Result<()> {
         if self.sockets.is_empty() {
             sockets(store).ready.take(&mut self.sockets);
             self.sockets.reverse();

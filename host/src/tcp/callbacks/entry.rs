@@ -73,10 +73,6 @@ impl Entry {
         self.socket.as_ref()?.local()
     }
 
-    pub(super) fn socket(&self) -> Option<&Arc<Socket>> {
-        self.socket.as_ref()
-    }
-
     // --- What the service calls ------------------------------------------------
 
     /// Writes as much of `data` as the kernel takes at once, and keeps at most `room` bytes of
