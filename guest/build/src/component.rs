@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use halfopen_compose::{Interfaces, Parts, Style, compose};
+use halfopen_compose::{Parts, compose};
 use wit_component::ComponentEncoder;
 
 use crate::guests::{GUESTS, Set};
@@ -29,14 +29,14 @@ pub fn assemble(compiled: impl Fn(&str) -> Result<Vec<u8>>) -> Result<BTreeMap<S
     let parts = Parts {
         adapter: &components["adapter"],
         acceptor: &components["acceptor"],
+        state: &components["state"],
+        driver: &components["driver"],
     };
     let mut sets = BTreeMap::<Set, Files>::new();
     for guest in GUESTS {
         let component = &components[guest.name];
         let files = sets.entry(guest.set()).or_default();
-        if let Some(name) = guest.standalone()
-            && Interfaces::of(component)?.style() != Some(Style::Callback)
-        {
+        if let Some(name) = guest.standalone() {
             let standalone = compose(component, &parts)
                 .with_context(|| format!("cannot compose `{}`", guest.name))?;
             files.insert(name, standalone);

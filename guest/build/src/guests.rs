@@ -32,9 +32,11 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 23] = [
+pub const GUESTS: [Guest; 25] = [
     part("acceptor"),
     part("adapter"),
+    part("driver"),
+    part("state"),
     example("chat"),
     example("digest"),
     example("echo"),

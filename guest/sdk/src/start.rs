@@ -66,6 +66,11 @@ where
     .await
 }
 
+/// Runs a call, with the tasks that it spawns.
+pub async fn call<T: 'static>(main: impl Future<Output = T> + 'static) -> T {
+    task::call(main).await
+}
+
 fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

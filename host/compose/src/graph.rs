@@ -3,10 +3,13 @@
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
-use crate::{Error, Interfaces, Kind, one_line};
+use crate::{Error, Interfaces, Kind, Style, one_line};
 
 /// The interface that a composed component exports.
 pub const RUN: &str = "wasi:cli/run@0.3.0";
+
+/// How the names of all versions 0.2 of this interface begin.
+const ENVIRONMENT_0_2: &str = "wasi:cli/environment@0.2.";
 
 /// The parts that are composed with a component, as binary components.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +18,10 @@ pub struct Parts<'a> {
     pub adapter: &'a [u8],
     /// `guest/parts/acceptor`: listens, accepts, and calls the service.
     pub acceptor: &'a [u8],
+    /// `guest/parts/state`: implements the imports of a service in callback style.
+    pub state: &'a [u8],
+    /// `guest/parts/driver`: calls the exports of a service in callback style.
+    pub driver: &'a [u8],
 }
 
 /// Composes a service or a program into a plain WASI 0.3 command.
@@ -33,22 +40,34 @@ pub fn compose(component: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Composes a service with the adapter and the acceptor.
+/// Composes a service of either style with the adapter and the acceptor; one in callback
+/// style with state and driver as well.
 ///
 /// # Errors
 /// [`Error::Invalid`] if a component is damaged, and [`Error::Mismatch`] if the component is
-/// not a service or imports an interface of `halfopen:tcp` that the adapter does not have.
+/// not a service or imports an interface of `halfopen:tcp` that the parts do not have.
 pub fn compose_service(service: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
-    let declared = Interfaces::of(service)?.isolation()?;
+    let interfaces = Interfaces::of(service)?;
+    let declared = interfaces.isolation()?;
     let mut graph = Graph::default();
     let adapter = graph.instantiate("halfopen:adapter", parts.adapter, &[])?;
     // All exports, because the adapter also exports `wasi:cli/environment`: there the service
     // sees its own arguments, after `--`, without the acceptor's before it.
-    let service = graph.instantiate("halfopen:service", service, &[(adapter, All)])?;
+    let (service, handler) = if interfaces.style() == Some(Style::Callback) {
+        let state = graph.instantiate("halfopen:state", parts.state, &[])?;
+        let provided = [(state, All), (adapter, All)];
+        let service = graph.instantiate("halfopen:service", service, &provided)?;
+        let provided = [(state, All), (service, All), (adapter, Primitives)];
+        let driver = graph.instantiate("halfopen:driver", parts.driver, &provided)?;
+        (service, driver)
+    } else {
+        let service = graph.instantiate("halfopen:service", service, &[(adapter, All)])?;
+        (service, service)
+    };
     let acceptor = graph.instantiate(
         "halfopen:acceptor",
         parts.acceptor,
-        &[(service, All), (adapter, Primitives)],
+        &[(handler, All), (adapter, Primitives)],
     )?;
     // A command always has one instance. The declaration is for people, and for tools that
     // run several copies of the command.
@@ -109,7 +128,7 @@ impl Graph {
                 if plugged == Primitives && !import.starts_with("halfopen:tcp/") {
                     continue;
                 }
-                let Ok(export) = graph.alias_instance_export(source, &import) else {
+                let Ok(export) = graph.alias_instance_export(source, exported(&import)) else {
                     continue;
                 };
                 graph
@@ -150,6 +169,18 @@ impl Graph {
                 "it imports `{import}`, which the adapter does not provide"
             ))),
         }
+    }
+}
+
+/// Returns the name by which a part exports what a component imports.
+///
+/// The versions 0.2.0, 0.2.1 and so on of a WASI interface differ in what they have beside
+/// it. A component names the one that its language was built with; the adapter exports the
+/// first.
+fn exported(import: &str) -> &str {
+    match import.strip_prefix(ENVIRONMENT_0_2) {
+        Some(_) => "wasi:cli/environment@0.2.0",
+        None => import,
     }
 }
 

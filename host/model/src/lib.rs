@@ -8,9 +8,10 @@
 //! [`Machine`] adds the callback style to it: which calls of the program take effect, and
 //! which event comes next (rules K1 to K8).
 //!
-//! The crate also holds what hosts and guests share around it: the delays of accept loops
-//! ([`Backoff`]), the order of calls that wait for the same thing ([`Turns`]) and the
-//! conversion of addresses ([`address_conversions!`]).
+//! The crate also holds what hosts and guests share around it: the sockets of an instance by
+//! number ([`Table`]), the delays of accept loops ([`Backoff`]), the order of calls that wait
+//! for the same thing ([`Turns`]), how much to read at once ([`Room`]) and the conversion of
+//! addresses ([`address_conversions!`]).
 //!
 //! ```
 //! use halfopen_model::{Closing, Directions};
@@ -32,9 +33,13 @@ mod address;
 mod backoff;
 mod directions;
 mod machine;
+mod room;
+mod table;
 mod turns;
 
 pub use backoff::Backoff;
 pub use directions::{Closing, Directions};
 pub use machine::{Destroy, Event, HIGH_WATER, Machine, Step, Written};
+pub use room::Room;
+pub use table::Table;
 pub use turns::{Turn, Turns, Waiting};

@@ -13,6 +13,8 @@ use crate::files;
 const PARTS: Parts<'_> = Parts {
     adapter: include_bytes!("../../dist/adapter.wasm"),
     acceptor: include_bytes!("../../dist/acceptor.wasm"),
+    state: include_bytes!("../../dist/state.wasm"),
+    driver: include_bytes!("../../dist/driver.wasm"),
 };
 
 pub(crate) fn compose(args: &ComposeArgs) -> anyhow::Result<ExitCode> {

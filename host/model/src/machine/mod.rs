@@ -104,7 +104,8 @@ pub enum Written {
 /// The next step of the sending direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Offer all unsent bytes to the kernel, then call [`Machine::taken`].
+    /// Offer all unsent bytes to the kernel, or the first of them (see [`Machine::offered`]),
+    /// then call [`Machine::taken`].
     Send,
     /// Send FIN, then call [`Machine::finished`].
     Finish,
@@ -271,6 +272,12 @@ impl<E: Clone> Machine<E> {
             return Some(Step::Finish);
         }
         None
+    }
+
+    /// Records that only the first `length` unsent bytes are offered to the kernel in the step
+    /// [`Step::Send`] that was returned last. The rest is a step of its own.
+    pub fn offered(&mut self, length: usize) {
+        self.in_flight = self.in_flight.min(length);
     }
 
     /// Whether [`Machine::next_step`] would return a step that is not under way.

@@ -69,6 +69,22 @@ fn a_chunk_waits_while_more_than_the_bound_waits() {
 }
 
 #[test]
+fn what_was_not_offered_is_a_step_of_its_own() {
+    let mut machine = machine();
+    machine.write(5);
+    assert_eq!(machine.next_step(), Some(Step::Send));
+    machine.offered(2);
+    assert!(!machine.step_due(), "a step is under way");
+    machine.taken(2);
+    assert!(machine.step_due());
+    // Nothing is in flight, so that the rest can be offered one last time.
+    assert_eq!(machine.destroy(), Destroy::Close);
+    assert_eq!(machine.next_step(), Some(Step::Send));
+    machine.taken(3);
+    assert!(machine.settled());
+}
+
+#[test]
 fn no_drain_comes_after_the_end() {
     let mut machine = machine();
     assert_eq!(machine.write(HIGH_WATER + 1), Written::Wait);
@@ -187,8 +203,8 @@ enum Act {
     Reset,
     Pause(bool),
     HalfOpen(bool),
-    /// The next step of the sending direction.
-    Step,
+    /// The next step of the sending direction, which offers a part of the bytes, in 256ths.
+    Step(u8),
     /// The kernel takes a part of what was offered, in 256ths.
     Taken(u8),
     /// The kernel takes no more.
@@ -209,7 +225,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => Just(Act::Reset),
         3 => any::<bool>().prop_map(Act::Pause),
         1 => any::<bool>().prop_map(Act::HalfOpen),
-        8 => Just(Act::Step),
+        8 => any::<u8>().prop_map(Act::Step),
         8 => any::<u8>().prop_map(Act::Taken),
         1 => Just(Act::Full),
         8 => Just(Act::Receive),
@@ -242,12 +258,18 @@ impl Seen {
         self.events.iter().filter(|&event| event == wanted).count()
     }
 
-    fn step(&mut self, machine: &mut Machine<&'static str>) -> Result<(), TestCaseError> {
+    fn step(
+        &mut self,
+        machine: &mut Machine<&'static str>,
+        part: u8,
+    ) -> Result<(), TestCaseError> {
         match machine.next_step() {
             Some(Step::Send) => {
                 prop_assert!(machine.unsent() > 0);
                 prop_assert_eq!(self.sent + machine.unsent(), self.accepted);
-                self.offered = Some(machine.unsent());
+                let offered = (machine.unsent() * usize::from(part) / 255).max(1);
+                machine.offered(offered);
+                self.offered = Some(offered);
             }
             Some(Step::Finish) => {
                 prop_assert_eq!(self.sent, self.accepted, "FIN before the last byte");
@@ -334,14 +356,17 @@ proptest! {
                     let how = machine.destroy();
                     // Lost data means a reset.
                     if how == Destroy::Close { prop_assert!(seen.offered.is_none()); }
-                    if how == Destroy::Reset { prop_assert!(unsent > 0); seen.offered = None; }
+                    if how == Destroy::Reset {
+                        prop_assert!(unsent > 0 && seen.offered.is_some());
+                        seen.offered = None;
+                    }
                     seen.stopped = true;
                 }
                 Act::Reset => { machine.reset(); seen.stopped = true; seen.offered = None; }
                 Act::Pause(paused) => machine.pause(paused),
                 Act::HalfOpen(allow) => machine.allow_half_open(allow),
-                Act::Step => if seen.offered.is_none() && !seen.finished {
-                    seen.step(&mut machine)?;
+                Act::Step(part) => if seen.offered.is_none() && !seen.finished {
+                    seen.step(&mut machine, part)?;
                 },
                 Act::Taken(part) => if let Some(offered) = seen.offered.take() {
                     let taken = offered * usize::from(part) / 255;

@@ -12,7 +12,6 @@ mod driver;
 mod entry;
 mod host;
 mod ready;
-mod table;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,10 +20,9 @@ use std::task::{Context, Poll};
 pub(crate) use bindings::{Callbacks as Exports, CallbacksPre as ExportsPre};
 pub use driver::Driver;
 use entry::{Due, Entry};
-use halfopen_model::Written;
+use halfopen_model::{Table, Written};
 pub use host::add_to_linker;
 use ready::Ready;
-use table::Table;
 
 use super::Connection;
 

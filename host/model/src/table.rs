@@ -1,14 +1,24 @@
-//! What an instance knows by numbers that are never used again.
+//! Values by numbers that are never used again.
 
 use std::fmt;
 
 /// Values by number. A number stands for one value for ever: it is used again only after
-/// all others have been, some four thousand million later.
+/// all others have been, some four thousand million later (rule K10).
 ///
-/// Numbers ascend, and a value lies where the low bits of its number say. A number whose
-/// place is taken is left out, so finding a value takes one look, and no number says more
-/// than its place.
-pub(super) struct Table<T> {
+/// Numbers ascend from 1. A value lies where the low bits of its number say, and a number
+/// whose place is taken is left out, so finding a value takes one look.
+///
+/// ```
+/// use halfopen_model::Table;
+///
+/// let mut table = Table::default();
+/// let first = table.add(|number| format!("socket {number}"));
+/// assert_eq!(table.get(first).unwrap(), "socket 1");
+/// table.remove(first);
+/// assert_ne!(table.add(|_| String::new()), first);
+/// assert_eq!(table.get(first), None);
+/// ```
+pub struct Table<T> {
     /// As many as a power of two, or none.
     slots: Vec<Option<(u32, T)>>,
     length: usize,
@@ -26,18 +36,29 @@ impl<T> Default for Table<T> {
 }
 
 impl<T> Table<T> {
-    pub(super) fn len(&self) -> usize {
+    /// The number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.length
     }
 
-    pub(super) fn get(&self, number: u32) -> Option<&T> {
+    /// Whether there is no value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Returns the value of a number, if there is one.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<&T> {
         match self.slots.get(self.place(number))? {
             Some((found, value)) if *found == number => Some(value),
             _ => None,
         }
     }
 
-    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+    /// Returns the value of a number, to change it.
+    pub fn get_mut(&mut self, number: u32) -> Option<&mut T> {
         let place = self.place(number);
         match self.slots.get_mut(place)? {
             Some((found, value)) if *found == number => Some(value),
@@ -45,8 +66,8 @@ impl<T> Table<T> {
         }
     }
 
-    /// Adds a value, which is made of its number.
-    pub(super) fn add(&mut self, make: impl FnOnce(u32) -> T) -> u32 {
+    /// Adds a value, which is made of its number; returns the number.
+    pub fn add(&mut self, make: impl FnOnce(u32) -> T) -> u32 {
         if (self.length + 1) * 2 > self.slots.len() {
             self.grow();
         }
@@ -61,7 +82,8 @@ impl<T> Table<T> {
         }
     }
 
-    pub(super) fn remove(&mut self, number: u32) -> Option<T> {
+    /// Removes and returns the value of a number.
+    pub fn remove(&mut self, number: u32) -> Option<T> {
         let place = self.place(number);
         let (_, value) = self
             .slots
@@ -73,7 +95,7 @@ impl<T> Table<T> {
 
     /// Takes a value out whose number stays in use; [`give_back`](Self::give_back) has to put
     /// it back before anything else is done with the table.
-    pub(super) fn lend(&mut self, number: u32) -> Option<T> {
+    pub fn lend(&mut self, number: u32) -> Option<T> {
         let place = self.place(number);
         let lent = self
             .slots
@@ -82,7 +104,8 @@ impl<T> Table<T> {
         Some(lent.1)
     }
 
-    pub(super) fn give_back(&mut self, number: u32, value: T) {
+    /// Puts a value back that [`lend`](Self::lend) has returned.
+    pub fn give_back(&mut self, number: u32, value: T) {
         let place = self.place(number);
         self.slots[place] = Some((number, value));
     }

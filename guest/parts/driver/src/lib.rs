@@ -1,0 +1,55 @@
+//! The piece that turns a service in callback style into one in await style: it reads and
+//! writes, and calls the service's events.
+//!
+//! It carries out the orders of the state (`guest/parts/state`), and reports to it what the
+//! network says. All orders are carried out at one place, [`orders::carry_out`], which never
+//! waits: so the events come one at a time, whichever connection's task has brought them.
+
+mod orders;
+mod socket;
+
+use bindings::halfopen::tcp::{control, events};
+use halfopen_guest::bindings::imports::halfopen::tcp::connections::Connection;
+use halfopen_guest::bindings::service::exports::halfopen::tcp::handler;
+
+#[allow(
+    missing_docs,
+    unsafe_code,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    reason = "generated"
+)]
+mod bindings {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:parts;
+            world driver {
+                import halfopen:tcp/control@0.1.0;
+                import halfopen:tcp/events@0.1.0;
+            }
+        ",
+        world: "halfopen:parts/driver",
+        with: {
+            "halfopen:tcp/types@0.1.0": ::halfopen_guest::bindings::imports::halfopen::tcp::types,
+        },
+        generate_all,
+    });
+}
+
+struct Driver;
+
+impl handler::Guest for Driver {
+    async fn handle(connection: Connection) -> Result<(), String> {
+        halfopen_guest::start::call(socket::serve(connection)).await;
+        Ok(())
+    }
+}
+
+#[allow(unsafe_code, reason = "generated")]
+const _: () = {
+    halfopen_guest::bindings::service::export_service!(
+        Driver with_types_in halfopen_guest::bindings::service
+    );
+};
