@@ -106,13 +106,24 @@ impl Server {
         Ok(kibibytes.parse()?)
     }
 
-    /// Returns the number of open descriptors.
+    /// Returns the number of open descriptors, without those of the component's code and of the
+    /// pool of its instances, which a server makes while it already serves.
     ///
     /// # Errors
     ///
     /// If the process has ended.
     pub fn descriptors(&self) -> Result<usize> {
-        Ok(fs::read_dir(format!("/proc/{}/fd", self.id()))?.count())
+        let counts = |entry: &fs::DirEntry| match fs::read_link(entry.path()) {
+            Ok(file) => {
+                let file = file.to_string_lossy();
+                !file.ends_with("/pagemap") && !file.starts_with("/memfd:wasm-memory-image")
+            }
+            // Closed meanwhile.
+            Err(_) => false,
+        };
+        let open = fs::read_dir(format!("/proc/{}/fd", self.id()))?;
+        let open: Vec<_> = open.collect::<Result<_, _>>()?;
+        Ok(open.iter().filter(|entry| counts(entry)).count())
     }
 
     /// Waits until no more descriptors are open than there were before.
