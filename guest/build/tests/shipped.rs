@@ -130,6 +130,15 @@ fn no_component_imports_more_than_it_needs() {
         "wasi:clocks/types@0.3.0",
     ];
     const ENVIRONMENT: &str = "wasi:cli/environment@0.3.0";
+    /// What services in callback style import, and what they print with.
+    const SOCKETS_BY_NUMBER: [&str; 2] = ["halfopen:tcp/sockets@0.1.0", "halfopen:tcp/types@0.1.0"];
+    const PRINTING_0_2: [&str; 4] = [
+        "wasi:cli/stderr@0.2.0",
+        "wasi:cli/stdout@0.2.0",
+        "wasi:io/error@0.2.0",
+        "wasi:io/streams@0.2.0",
+    ];
+    const ENVIRONMENT_0_2: &str = "wasi:cli/environment@0.2.0";
     const LISTENERS: &str = "halfopen:tcp/listeners@0.1.0";
     const OUTBOUND: &str = "halfopen:tcp/outbound@0.1.0";
 
@@ -155,7 +164,15 @@ fn no_component_imports_more_than_it_needs() {
                 [&CONNECTIONS[..], &PRINTING, &CLOCK].concat()
             }
             "cases.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat(),
-            "broadcast.wasm" | "echo.wasm" => {
+            "driver.wasm" => [
+                &CONNECTIONS[..],
+                &SOCKETS_BY_NUMBER,
+                &["halfopen:tcp/control@0.1.0", "halfopen:tcp/events@0.1.0"],
+            ]
+            .concat(),
+            "state.wasm" => vec!["halfopen:tcp/types@0.1.0"],
+            "echo.wasm" => [&SOCKETS_BY_NUMBER[..], &PRINTING_0_2, &[ENVIRONMENT_0_2]].concat(),
+            "broadcast.wasm" | "parrot.wasm" => {
                 [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat()
             }
             "whoami.wasm" => [&CONNECTIONS[..], &PRINTING, &["halfopen:tcp/peer@0.1.0"]].concat(),
@@ -182,7 +199,11 @@ fn no_component_imports_more_than_it_needs() {
                     standalone.ends_with("-standalone.wasm"),
                     "{standalone} is not in this list"
                 );
-                [&CLOCK[..], &SOCKETS, &PRINTING, &[ENVIRONMENT]].concat()
+                let printing = match name.as_str() {
+                    "echo-standalone.wasm" => &PRINTING_0_2[..],
+                    _ => &[],
+                };
+                [&CLOCK[..], &SOCKETS, &PRINTING, &[ENVIRONMENT], printing].concat()
             }
         };
         for import in &component.imports {

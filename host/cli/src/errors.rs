@@ -49,7 +49,7 @@ pub(crate) fn explain_about(path: Option<&Path>, error: LoadError) -> anyhow::Er
 fn wanted(expected: Kind, found: Kind) -> &'static str {
     match (expected, found) {
         (Kind::Service, Kind::Program | Kind::Command) => {
-            "`serve` takes a service, which exports `halfopen:tcp/handler@0.1.0`; run a program with `halfopen run`"
+            "`serve` takes a service, which exports `halfopen:tcp/events@0.1.0` or `halfopen:tcp/handler@0.1.0`; run a program with `halfopen run`"
         }
         (Kind::Service, _) => {
             "`serve` takes a service, which exports `halfopen:tcp/events@0.1.0` or `halfopen:tcp/handler@0.1.0`"

@@ -72,7 +72,7 @@ fn a_component_that_cannot_be_served_is_refused_with_the_reason() {
         serve(&shipped("echo-standalone.wasm")),
         &[
             "`serve` takes a service",
-            "`halfopen:tcp/handler@0.1.0`",
+            "`halfopen:tcp/events@0.1.0` or `halfopen:tcp/handler@0.1.0`",
             "exports `wasi:cli/run@0.3.0`",
         ],
     );
@@ -81,7 +81,7 @@ fn a_component_that_cannot_be_served_is_refused_with_the_reason() {
         &[
             "`run` takes a program",
             "halfopen serve",
-            "exports `halfopen:tcp/handler@0.1.0`",
+            "exports `halfopen:tcp/events@0.1.0`",
         ],
     );
 }
@@ -218,14 +218,24 @@ fn inspect_shows_the_kind_and_the_grants_of_a_component() {
         assert!(output.status.success());
         text(&output.stdout)
     };
-    let echo = inspect("echo.wasm", &[]);
-    for part in [
-        "service",
-        "halfopen:tcp/handler@0.1.0",
-        "halfopen serve",
-        "bytes",
+    for (name, style, world, export, import) in [
+        ("echo", "callback style", "callbacks", "events", "sockets"),
+        ("digest", "await style", "service", "handler", "connections"),
     ] {
-        assert!(echo.contains(part), "{echo}");
+        let report = inspect(&format!("{name}.wasm"), &[]);
+        for part in [
+            &format!("{name}.wasm: service in {style}, "),
+            &format!("\n  halfopen:tcp/{world}@0.1.0\n"),
+            &format!("\n  halfopen:tcp/{export}@0.1.0\n"),
+            &format!("\n  halfopen:tcp/{import}@0.1.0 "),
+            "its own connections",
+            "halfopen serve",
+            "halfopen compose",
+            " bytes",
+        ] {
+            assert!(report.contains(part), "{part:?} is not in\n{report}");
+        }
+        assert!(!report.contains("MISSING"), "{report}");
     }
     let standalone = inspect("echo-standalone.wasm", &["--allow-listen", "127.0.0.1:80"]);
     for part in [

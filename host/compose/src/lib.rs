@@ -1,16 +1,20 @@
 //! Composes halfopen's services and programs into plain WASI 0.3 commands, and tells the
 //! kinds of components apart.
 //!
-//! A service has no `run` and needs connections; a program needs the primitives. Two parts
+//! A service has no `run` and needs connections; a program needs the primitives. Four parts
 //! supply what is missing: the adapter (`guest/parts/adapter`) implements the primitives on
 //! `wasi:sockets`, and the acceptor (`guest/parts/acceptor`) exports `run`, listens, accepts
-//! and calls the service.
+//! and calls the service. A service in callback style has its sockets from the state
+//! (`guest/parts/state`), which knows what every call means; the driver
+//! (`guest/parts/driver`) asks the state what to do, reads and writes, and calls the events.
 //!
 //! ```text
-//! service:  acceptor ∘ service ∘ adapter     both use one instance of the adapter
-//! program:             program ∘ adapter
+//! await style:     acceptor ∘ service ∘ adapter
+//! callback style:  acceptor ∘ driver ∘ service ∘ state ∘ adapter
+//! program:         program ∘ adapter
 //! ```
 //!
+//! Each provides what those before it import, and is one instance that all of them use.
 //! The result imports interfaces of WASI alone, so that any WASI 0.3 host can run it.
 //!
 //! Without the feature `compose` (enabled by default), the crate only reads the kind of a
@@ -38,7 +42,7 @@ pub enum Error {
     NothingToDo(Kind, &'static str),
     /// The component is neither a service nor a program.
     #[error(
-        "neither a service (exports `halfopen:tcp/handler@0.1.0`) nor a program on the primitives (exports `wasi:cli/run@0.3.0`, imports `halfopen:tcp`): it exports {0}"
+        "neither a service (exports `halfopen:tcp/events@0.1.0` or `halfopen:tcp/handler@0.1.0`) nor a program on the primitives (exports `wasi:cli/run@0.3.0`, imports `halfopen:tcp`): it exports {0}"
     )]
     OtherWorld(String),
     /// An import of one component does not match an export of another.

@@ -5,7 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use halfopen_compose::{Error, Interfaces, Kind, Parts, compose, compose_program, compose_service};
+use halfopen_compose::{
+    Error, Interfaces, Kind, Parts, Style, compose, compose_program, compose_service,
+};
 
 fn shipped(name: &str) -> Vec<u8> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -13,12 +15,34 @@ fn shipped(name: &str) -> Vec<u8> {
 }
 
 fn composed(name: &str) -> Result<Vec<u8>, Error> {
-    let (adapter, acceptor) = (shipped("adapter.wasm"), shipped("acceptor.wasm"));
-    let parts = Parts {
-        adapter: &adapter,
-        acceptor: &acceptor,
-    };
-    compose(&shipped(name), &parts)
+    compose(&shipped(name), &shipped_parts().parts())
+}
+
+struct OwnedParts {
+    adapter: Vec<u8>,
+    acceptor: Vec<u8>,
+    state: Vec<u8>,
+    driver: Vec<u8>,
+}
+
+impl OwnedParts {
+    fn parts(&self) -> Parts<'_> {
+        Parts {
+            adapter: &self.adapter,
+            acceptor: &self.acceptor,
+            state: &self.state,
+            driver: &self.driver,
+        }
+    }
+}
+
+fn shipped_parts() -> OwnedParts {
+    OwnedParts {
+        adapter: shipped("adapter.wasm"),
+        acceptor: shipped("acceptor.wasm"),
+        state: shipped("state.wasm"),
+        driver: shipped("driver.wasm"),
+    }
 }
 
 fn kind(bytes: &[u8]) -> Kind {
@@ -35,7 +59,12 @@ fn the_shipped_components_have_their_kinds() {
 
 #[test]
 fn services_and_programs_become_commands_that_import_only_wasi() {
-    for name in ["echo.wasm", "digest.wasm", "lines.wasm", "primitives.wasm"] {
+    for (name, style) in [
+        ("echo.wasm", Some(Style::Callback)),
+        ("digest.wasm", Some(Style::Await)),
+        ("primitives.wasm", None),
+    ] {
+        assert_eq!(Interfaces::of(&shipped(name)).unwrap().style(), style);
         let whole = composed(name).unwrap();
         assert_eq!(kind(&whole), Kind::Command, "{name}");
         for import in Interfaces::of(&whole).unwrap().imports {
@@ -48,10 +77,38 @@ fn services_and_programs_become_commands_that_import_only_wasi() {
 
 #[test]
 fn composing_a_service_gives_the_shipped_bytes() {
-    assert_eq!(
-        composed("echo.wasm").unwrap(),
-        shipped("echo-standalone.wasm")
-    );
+    for name in ["echo", "digest"] {
+        let whole = composed(&format!("{name}.wasm")).unwrap();
+        assert!(
+            whole == shipped(&format!("{name}-standalone.wasm")),
+            "{name}"
+        );
+    }
+}
+
+/// A language's tools name the version of WASI that they were made for. Whichever it is, the
+/// service gets the adapter's environment, without the arguments of the acceptor.
+#[test]
+fn the_environment_is_the_adapters_in_every_version_of_wasi_0_2() {
+    let echo = shipped("echo.wasm");
+    let first = b"wasi:cli/environment@0.2.0";
+    let at: Vec<usize> = (0..echo.len() - first.len())
+        .filter(|&at| echo[at..].starts_with(first))
+        .collect();
+    assert!(!at.is_empty());
+    for patch in [b'0', b'6'] {
+        let mut service = echo.clone();
+        for at in &at {
+            service[at + first.len() - 1] = patch;
+        }
+        let whole = compose(&service, &shipped_parts().parts()).unwrap();
+        let imports = Interfaces::of(&whole).unwrap().imports;
+        let environment: Vec<_> = imports
+            .iter()
+            .filter(|import| import.starts_with("wasi:cli/environment@"))
+            .collect();
+        assert_eq!(environment, ["wasi:cli/environment@0.3.0"]);
+    }
 }
 
 #[test]
@@ -65,18 +122,26 @@ fn a_component_that_cannot_be_composed_is_refused_with_the_reason() {
     let garbage = Interfaces::of(b"garbage").unwrap_err();
     assert!(matches!(garbage, Error::Invalid(_)), "{garbage}");
     assert_eq!(garbage.to_string().lines().count(), 1);
-    // Adapter and acceptor exchanged.
-    let (adapter, acceptor) = (shipped("adapter.wasm"), shipped("acceptor.wasm"));
-    let parts = Parts {
-        adapter: &acceptor,
-        acceptor: &adapter,
+    // Adapter and acceptor exchanged, and state and driver.
+    let parts = shipped_parts();
+    let exchanged = Parts {
+        adapter: &parts.acceptor,
+        acceptor: &parts.adapter,
+        ..parts.parts()
     };
+    for service in ["digest.wasm", "echo.wasm"] {
+        let mismatch = compose_service(&shipped(service), &exchanged);
+        assert!(matches!(mismatch, Err(Error::Mismatch(_))), "{service}");
+    }
+    let exchanged = Parts {
+        state: &parts.driver,
+        driver: &parts.state,
+        ..parts.parts()
+    };
+    let mismatch = compose_service(&shipped("echo.wasm"), &exchanged);
+    assert!(matches!(mismatch, Err(Error::Mismatch(_))));
     assert!(matches!(
-        compose_service(&shipped("echo.wasm"), &parts),
-        Err(Error::Mismatch(_))
-    ));
-    assert!(matches!(
-        compose_program(&shipped("primitives.wasm"), &acceptor),
+        compose_program(&shipped("primitives.wasm"), &parts.acceptor),
         Err(Error::Mismatch(_))
     ));
 }

@@ -27,7 +27,7 @@ const ECHO: &[u8] = include_bytes!("../../dist/echo.wasm");
 pub(crate) struct ServiceArgs {
     /// The service [default: the built-in echo]
     ///
-    /// A component that exports `halfopen:tcp/handler`.
+    /// A component that exports `halfopen:tcp/events` or `halfopen:tcp/handler`.
     pub(crate) component: Option<PathBuf>,
     /// Listens on this address [default: 127.0.0.1:1234]
     ///

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use halfopen::component::{Declared, Interfaces, Kind, provides, read, runs};
+use halfopen::component::{Declared, Interfaces, Kind, Style, provides, read, runs};
 
 use crate::args::InspectArgs;
 use crate::errors::explain_about;
@@ -35,8 +35,13 @@ fn report(
     let kind = interfaces.kind();
     let both = kind == Kind::Service && runs(interfaces);
     let also = if both { " and program" } else { "" };
-    let mut text = format!("{path}: {kind}{also}, {size} bytes\n");
+    let style = interfaces.style();
+    let mut text = match style {
+        Some(style) => format!("{path}: {kind} in {style}{also}, {size} bytes\n"),
+        None => format!("{path}: {kind}, {size} bytes\n"),
+    };
     let world = match kind {
+        Kind::Service if style == Some(Style::Callback) => "halfopen:tcp/callbacks@0.1.0",
         Kind::Service => "halfopen:tcp/service@0.1.0",
         Kind::Program => "halfopen:tcp/program@0.1.0",
         Kind::Command => "wasi:cli/command",
@@ -75,10 +80,16 @@ fn granted(import: &str, kind: Kind, args: &InspectArgs) -> String {
     }
     let name = import.split_once('@').map_or(import, |(name, _)| name);
     match name {
-        "halfopen:tcp/connections" | "halfopen:tcp/options" => "its own connections".to_owned(),
-        "halfopen:tcp/peer" => "facts about its peers, from TLS or a load balancer".to_owned(),
+        "halfopen:tcp/connections"
+        | "halfopen:tcp/options"
+        | "halfopen:tcp/sockets"
+        | "halfopen:tcp/piping" => "its own connections".to_owned(),
+        "halfopen:tcp/peer" | "halfopen:tcp/socket-peer" => {
+            "facts about its peers, from TLS or a load balancer".to_owned()
+        }
         "halfopen:tcp/listeners"
         | "halfopen:tcp/outbound"
+        | "halfopen:tcp/connecting"
         | "wasi:sockets/types"
         | "wasi:sockets/tcp"
         | "wasi:sockets/tcp-create-socket"
@@ -142,7 +153,7 @@ fn ways(path: &str, kind: Kind, both: bool) -> Vec<String> {
         Kind::Program => vec![run, compose],
         Kind::Command => vec![run, format!("wasmtime run -S inherit-network {path}")],
         Kind::Other => vec![
-            "not with halfopen, which runs services (`halfopen:tcp/handler`) and programs (`wasi:cli/run`)"
+            "not with halfopen, which runs services (`halfopen:tcp/events`, `halfopen:tcp/handler`) and programs (`wasi:cli/run`)"
                 .to_owned(),
         ],
     }

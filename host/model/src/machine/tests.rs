@@ -258,11 +258,7 @@ impl Seen {
         self.events.iter().filter(|&event| event == wanted).count()
     }
 
-    fn step(
-        &mut self,
-        machine: &mut Machine<&'static str>,
-        part: u8,
-    ) -> Result<(), TestCaseError> {
+    fn step(&mut self, machine: &mut Machine<&'static str>, part: u8) -> Result<(), TestCaseError> {
         match machine.next_step() {
             Some(Step::Send) => {
                 prop_assert!(machine.unsent() > 0);
