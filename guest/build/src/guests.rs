@@ -32,7 +32,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 23] = [
+pub const GUESTS: [Guest; 24] = [
     part("acceptor"),
     part("adapter"),
     example("chat"),
@@ -56,6 +56,7 @@ pub const GUESTS: [Guest; 23] = [
     test("solo"),
     test("strain"),
     test("tap"),
+    test("wheel"),
 ];
 
 const fn part(name: &'static str) -> Guest {

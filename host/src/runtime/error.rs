@@ -72,7 +72,9 @@ pub enum LoadError {
 /// What a builder takes, for people.
 fn wanted(expected: Kind) -> &'static str {
     match expected {
-        Kind::Service => "a service, which exports `halfopen:tcp/events@0.1.0` or `halfopen:tcp/handler@0.1.0`",
+        Kind::Service => {
+            "a service, which exports `halfopen:tcp/events@0.1.0` or `halfopen:tcp/handler@0.1.0`"
+        }
         _ => "a program, which exports `wasi:cli/run` of WASI 0.3.0 or 0.2",
     }
 }

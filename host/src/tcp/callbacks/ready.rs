@@ -51,11 +51,6 @@ impl Ready {
         mem::swap(&mut *self.sockets(), empty);
     }
 
-    /// Wakes the driver, whatever is in the list.
-    pub(super) fn wake(&self) {
-        self.driver.wake();
-    }
-
     fn sockets(&self) -> MutexGuard<'_, Vec<u32>> {
         // No code panics while it holds the lock.
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
