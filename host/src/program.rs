@@ -119,7 +119,7 @@ impl ProgramBuilder {
     /// not provide; or if a granted directory cannot be read.
     pub fn build(self, program: impl Into<Source>) -> Result<Program, LoadError> {
         let grants = self.grants.resolve(DEFAULTS)?;
-        let loaded = self.loading.open(&program.into())?.link(Kind::Program, 0)?;
+        let loaded = self.loading.open(&program.into())?.link(Kind::Program)?;
         Ok(Program {
             version: Version::of(&loaded.interfaces),
             engine: loaded.engine,

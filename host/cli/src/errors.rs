@@ -51,7 +51,9 @@ fn wanted(expected: Kind, found: Kind) -> &'static str {
         (Kind::Service, Kind::Program | Kind::Command) => {
             "`serve` takes a service, which exports `halfopen:tcp/handler@0.1.0`; run a program with `halfopen run`"
         }
-        (Kind::Service, _) => "`serve` takes a service, which exports `halfopen:tcp/events@0.1.0` or `halfopen:tcp/handler@0.1.0`",
+        (Kind::Service, _) => {
+            "`serve` takes a service, which exports `halfopen:tcp/events@0.1.0` or `halfopen:tcp/handler@0.1.0`"
+        }
         (_, Kind::Service) => {
             "`run` takes a program, which exports `wasi:cli/run`; run a service with `halfopen serve`, or make a program of it with `halfopen compose`"
         }

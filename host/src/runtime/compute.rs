@@ -17,14 +17,26 @@ use tokio::task::yield_now;
 
 use super::EPOCH;
 use super::problem::ComputedTooLong;
-use super::ticker::Running;
+use super::ticker::runs;
 
 /// Counts the turns of a store's guest, which end when the guest waits or is interrupted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Turns(Arc<AtomicU64>);
 
 impl Turns {
-    /// Runs the future that runs a guest, and counts each poll of it as a turn.
+    /// Runs the future that runs a guest in callback style, and counts each poll of it as a
+    /// turn.
+    pub(crate) async fn count<F: Future>(&self, running: F) -> F::Output {
+        let mut running = pin!(running);
+        poll_fn(|cx| {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            runs();
+            running.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Runs the future that runs a guest in await style, and counts each poll of it as a turn.
     ///
     /// A wake during a turn leads to the next turn at once, except where the task's budget
     /// is used up: then other tasks, and the events of the kernel, come first.
@@ -35,7 +47,7 @@ impl Turns {
         poll_fn(|cx| {
             self.0.fetch_add(1, Ordering::Relaxed);
             turn.begin(cx.waker());
-            let _running = Running::begin();
+            runs();
             let polled = running.as_mut().poll(&mut Context::from_waker(&waker));
             let again = turn.end();
             if again && polled.is_pending() {

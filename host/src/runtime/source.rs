@@ -124,6 +124,36 @@ pub(crate) struct Loaded {
     pub(crate) engine: Engine,
     pub(crate) interfaces: Interfaces,
     pub(crate) pre: InstancePre<State>,
+    /// What makes a pool for the instances; nothing in the embedder's engine.
+    pub(crate) pooling: Option<Pooling>,
+}
+
+/// What makes a pool for the instances of a component.
+///
+/// A pool takes some milliseconds, and instances run without as well. So a server makes it
+/// while it already serves.
+pub(crate) struct Pooling {
+    options: EngineOptions,
+    component: Component,
+    binary: Option<Vec<u8>>,
+    interfaces: Interfaces,
+    style: Style,
+}
+
+impl Pooling {
+    /// Makes an engine with a pool for this many instances, and the component in it.
+    ///
+    /// # Errors
+    /// If wasmtime does not take back what it has compiled.
+    pub(crate) fn make(
+        mut self,
+        instances: u32,
+    ) -> Result<(Engine, InstancePre<State>), LoadError> {
+        self.options.pooled_instances = instances;
+        let (engine, component) = pooled(self.options, &self.component, self.binary.as_deref())?;
+        let pre = instantiable(&engine, &component, &self.interfaces, self.style)?;
+        Ok((engine, pre))
+    }
 }
 
 impl Default for Loading {
@@ -198,33 +228,44 @@ impl Opened {
         })
     }
 
-    /// Links a component of the kind `expected`, with a pool for `pooled_instances` of it
-    /// unless that is 0 or the embedder has an engine.
+    /// Links a component of the kind `expected`.
     ///
     /// # Errors
     /// If the component is of another kind, or needs what this host does not provide.
-    pub(crate) fn link(self, expected: Kind, pooled_instances: u32) -> Result<Loaded, LoadError> {
+    pub(crate) fn link(self, expected: Kind) -> Result<Loaded, LoadError> {
         check_kind(&self.interfaces, expected)?;
-        let (engine, component) = match self.own {
-            Some(mut options) if pooled_instances > 0 => {
-                options.pooled_instances = pooled_instances;
-                pooled(options, &self.component, self.binary.as_deref())?
-            }
-            _ => (self.engine, self.component),
-        };
-        prepare(&component)?;
         let style = match expected {
             Kind::Service => self.interfaces.style(),
             _ => None,
         };
-        let linker = linker(&engine, style.unwrap_or(Style::Await)).map_err(LoadError::Engine)?;
-        let pre = link(&linker, &component, &self.interfaces)?;
+        let style = style.unwrap_or(Style::Await);
+        let pre = instantiable(&self.engine, &self.component, &self.interfaces, style)?;
+        let pooling = self.own.map(|options| Pooling {
+            options,
+            component: self.component,
+            binary: self.binary,
+            interfaces: self.interfaces.clone(),
+            style,
+        });
         Ok(Loaded {
-            engine,
+            engine: self.engine,
             interfaces: self.interfaces,
             pre,
+            pooling,
         })
     }
+}
+
+/// Prepares the instances of a component.
+fn instantiable(
+    engine: &Engine,
+    component: &Component,
+    interfaces: &Interfaces,
+    style: Style,
+) -> Result<InstancePre<State>, LoadError> {
+    prepare(component)?;
+    let linker = linker(engine, style).map_err(LoadError::Engine)?;
+    link(&linker, component, interfaces)
 }
 
 /// The bytes of a component, unless they are precompiled code.

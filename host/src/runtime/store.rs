@@ -15,6 +15,7 @@ use super::Granted;
 use super::calls::{Calls, HELD};
 use super::compute::{Compute, Turns};
 use super::memory::Memory;
+use super::ticker::runs;
 
 /// The part of an instance's memory that its handles may take, one in this many: a quarter, or
 /// half where many connections have their handles in one instance.
@@ -72,6 +73,7 @@ impl Granted {
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| {
             let state = store.data_mut();
+            runs();
             let moved = state.tcp.moved();
             let computed = state.compute.interrupted(moved)?;
             if state.grants.shared {

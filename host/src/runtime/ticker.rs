@@ -1,6 +1,6 @@
 //! The thread that increments the epochs of engines, while a guest runs.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -19,8 +19,9 @@ static TICKER: OnceLock<Ticker> = OnceLock::new();
 
 struct Ticker {
     engines: Mutex<Vec<EngineWeak>>,
-    /// How many guests run: not how many exist.
-    running: AtomicUsize,
+    /// Whether a guest ran since the last epoch. Guests write it only where it changes: threads
+    /// that run guests all the time do not take it from one another.
+    ran: AtomicBool,
     /// Whether the thread sleeps until a guest runs.
     sleeps: AtomicBool,
     thread: Thread,
@@ -31,36 +32,26 @@ struct Ticker {
 pub(super) fn tick(engine: &Engine) {
     let ticker = TICKER.get_or_init(|| Ticker {
         engines: Mutex::default(),
-        running: AtomicUsize::new(0),
+        ran: AtomicBool::new(false),
         sleeps: AtomicBool::new(false),
         thread: thread::spawn(|| TICKER.wait().run()).thread().clone(),
     });
     ticker.engines().push(engine.weak());
 }
 
-/// A guest runs, until this is dropped.
-pub(super) struct Running(Option<&'static Ticker>);
-
-impl Running {
-    pub(super) fn begin() -> Self {
-        let ticker = TICKER.get();
-        if let Some(ticker) = ticker {
-            // In one order with what `run` does: either the thread sees that a guest runs, or
-            // it is seen here that the thread sleeps.
-            ticker.running.fetch_add(1, Ordering::SeqCst);
-            if ticker.sleeps.load(Ordering::SeqCst) && ticker.sleeps.swap(false, Ordering::SeqCst) {
-                ticker.thread.unpark();
-            }
-        }
-        Running(ticker)
+/// Reports that a guest runs. One that goes on is interrupted at the next epoch, and has to
+/// report that again.
+pub(super) fn runs() {
+    let Some(ticker) = TICKER.get() else {
+        return;
+    };
+    // In one order with what `run` does: either the thread sees that a guest ran, or it is seen
+    // here that the thread sleeps.
+    if !ticker.ran.load(Ordering::SeqCst) {
+        ticker.ran.store(true, Ordering::SeqCst);
     }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(ticker) = self.0 {
-            ticker.running.fetch_sub(1, Ordering::SeqCst);
-        }
+    if ticker.sleeps.load(Ordering::SeqCst) && ticker.sleeps.swap(false, Ordering::SeqCst) {
+        ticker.thread.unpark();
     }
 }
 
@@ -68,7 +59,7 @@ impl Ticker {
     fn run(&self) {
         loop {
             self.sleeps.store(true, Ordering::SeqCst);
-            if self.running.load(Ordering::SeqCst) == 0 {
+            if !self.ran.swap(false, Ordering::SeqCst) {
                 thread::park();
             }
             self.sleeps.store(false, Ordering::SeqCst);
@@ -103,11 +94,10 @@ mod tests {
             store.set_epoch_deadline(1);
             let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
             let endless = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
-            let _running = Running::begin();
+            runs();
             let trap = endless.call(&mut store, ()).unwrap_err();
             assert_eq!(trap.downcast_ref(), Some(&wasmtime::Trap::Interrupt));
             // Time in which the thread goes to sleep, most times; it must wake up either way.
-            drop(_running);
             thread::sleep(Duration::from_millis(50));
         }
     }

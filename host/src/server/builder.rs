@@ -17,7 +17,7 @@ use super::gate::{self, AtLimit, Gate, Peers, Share};
 use super::instances::{Instances, Limits};
 use super::journal::Journal;
 use super::observer::{Observer, Observers};
-use super::service::Service;
+use super::service::Services;
 use super::tasks::Tasks;
 use crate::runtime::component::Kind;
 use crate::runtime::{Defaults, Grants, HANDLES, LoadError, Loading, Source, Stdio, one_line};
@@ -342,8 +342,10 @@ impl ServerBuilder {
         };
         let grants = self.grants.resolve(defaults)?;
         let pooled = u32::try_from(pooled).unwrap_or(u32::MAX);
-        let loaded = opened.link(Kind::Service, pooled)?;
-        let service = Service::new(loaded.pre, loaded.interfaces.style())
+        let loaded = opened.link(Kind::Service)?;
+        let style = loaded.interfaces.style();
+        let pooling = loaded.pooling.filter(|_| pooled > 0);
+        let services = Services::new(loaded.engine, loaded.pre, style)
             .map_err(|error| LoadError::Invalid(one_line(&error)))?;
         let contradiction = Contradiction::find(grants.name(), declared, isolation, self.workers);
         let mut observers = self.observers;
@@ -354,17 +356,11 @@ impl ServerBuilder {
             instances: max_instances,
             background: self.background,
         };
-        let instances = Instances::new(
-            loaded.engine,
-            service,
-            grants,
-            limits,
-            observers.clone(),
-            tasks.clone(),
-        );
+        let instances = Instances::new(services, grants, limits, observers.clone(), tasks.clone());
         Ok(Server {
             gate: Arc::new(Gate::new(self.gate, observers, tasks.clone())),
             instances: Arc::new(instances),
+            pooling: pooling.map(|pooling| (pooling, pooled)),
             contradiction,
             isolation,
             workers: self.workers,

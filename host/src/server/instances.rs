@@ -9,18 +9,18 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc};
-use tokio::task::unconstrained;
+use tokio::task::{spawn_blocking, unconstrained};
 use tokio::time::{sleep, timeout};
 use wasmtime::{Engine, Store};
 
 use super::call::{Handed, handle};
 use super::observer::Observers;
 use super::places::Gauge;
-use super::service::{Instance, Service};
+use super::service::{InEngine, Instance, Service, Services};
 use super::tasks::Tasks;
 use super::visit::{Ended, Visit};
 use crate::noise::quietly;
-use crate::runtime::{Granted, Seldom, State, TooManyCalls, Trap};
+use crate::runtime::{Granted, Pooling, Seldom, State, TooManyCalls, Trap};
 use crate::tcp::callbacks::Driver;
 use crate::tcp::{Ending, Stream, reset_on_close};
 
@@ -47,8 +47,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Makes instances of the service, and runs them.
 pub(super) struct Instances {
-    engine: Engine,
-    service: Service,
+    services: Services,
     grants: Arc<Granted>,
     limits: Limits,
     /// The places of instances that serve one connection each.
@@ -68,16 +67,14 @@ pub(super) struct Instances {
 
 impl Instances {
     pub(super) fn new(
-        engine: Engine,
-        service: Service,
+        services: Services,
         grants: Granted,
         limits: Limits,
         observers: Arc<Observers>,
         tasks: Tasks,
     ) -> Self {
         Instances {
-            engine,
-            service,
+            services,
             grants: Arc::new(grants),
             limits,
             places: Semaphore::new(limits.instances),
@@ -115,9 +112,20 @@ impl Instances {
         self.grants.flush_inherited(limit).await;
     }
 
-    fn store(&self) -> Store<State> {
+    fn store(&self, engine: &Engine) -> Store<State> {
         let connections = self.tasks.connections();
-        self.grants.store(&self.engine, Some(connections))
+        self.grants.store(engine, Some(connections))
+    }
+
+    /// Makes a pool for this many instances, in a thread of its own. Until it exists, instances
+    /// get their memory one by one.
+    pub(super) fn pool(self: &Arc<Self>, pooling: Pooling, instances: u32) {
+        let all = self.clone();
+        self.tasks.spawn(async move {
+            let make = move || all.services.pool(pooling, instances);
+            // Fails only when the runtime shuts down.
+            let _ = spawn_blocking(make).await;
+        });
     }
 
     /// Waits until a connection has ended, and then for the time that its call may go on.
@@ -180,7 +188,8 @@ impl Instances {
         let ended = visit.ended();
         // Declared before the store, and so given back after it is dropped.
         let _place;
-        let mut store = self.store();
+        let InEngine { engine, service } = self.services.current();
+        let mut store = self.store(engine);
         let connection = match visit.open(stream, &store.data().tcp) {
             Ok(connection) => Handed::new(connection),
             Err(error) => return self.observers.journal().lost(peer, &error),
@@ -192,17 +201,25 @@ impl Instances {
         };
         let turns = store.data().turns();
         let _counted = self.count.count_one();
+        let mut outlasted = Box::pin(self.outlasted(ended));
+        let instance = tokio::select! {
+            biased;
+            instance = turns.run(service.instantiate(&mut store)) => instance,
+            why = &mut outlasted => return self.ended(store.data(), peer, why),
+            () = self.tasks.killed() => return,
+        };
+        let instance = match instance {
+            Ok(Instance::Await(instance)) => instance,
+            Ok(Instance::Callback(driver)) => {
+                // Boxed, so that what each event needs lies close together.
+                return Box::pin(self.call_back(driver, store, connection, peer, outlasted)).await;
+            }
+            Err(error) => {
+                connection.reset(Ending::Trapped);
+                return self.trapped(&store, peer, &error);
+            }
+        };
         let served = async {
-            let instance = match self.service.instantiate(&mut store).await {
-                Ok(Instance::Await(instance)) => instance,
-                Ok(Instance::Callback(driver)) => {
-                    return call_back(driver, &mut store, connection).await;
-                }
-                Err(error) => {
-                    connection.reset(Ending::Trapped);
-                    return Err(error);
-                }
-            };
             store
                 .run_concurrent(async |accessor| {
                     handle(
@@ -222,7 +239,37 @@ impl Instances {
         };
         let served = tokio::select! {
             served = turns.run(served) => served,
-            why = self.outlasted(ended) => return self.ended(store.data(), peer, why),
+            why = outlasted => return self.ended(store.data(), peer, why),
+            () = self.tasks.killed() => return,
+        };
+        if let Err(error) = served {
+            self.trapped(&store, peer, &error);
+        }
+    }
+
+    /// Serves one connection with an instance in callback style, until it has closed.
+    async fn call_back(
+        &self,
+        mut driver: Driver,
+        mut store: Store<State>,
+        connection: Handed,
+        peer: SocketAddr,
+        outlasted: impl Future<Output = Outlasted>,
+    ) {
+        let turns = store.data().turns();
+        driver.add(&mut store, connection.take());
+        let served = async {
+            while !driver.is_empty(&mut store) {
+                driver.ready(&mut store).await;
+                renew_deadline(&mut store);
+                driver.run(&mut store).await?;
+            }
+            Ok(())
+        };
+        let served = tokio::select! {
+            biased;
+            served = turns.count(unconstrained(served)) => served,
+            why = outlasted => return self.ended(store.data(), peer, why),
             () = self.tasks.killed() => return,
         };
         if let Err(error) = served {
@@ -260,10 +307,19 @@ impl Instances {
         load: Gauge,
     ) {
         loop {
-            let mut store = self.store();
+            let InEngine { engine, service } = self.services.current();
+            let mut store = self.store(engine);
             let turns = store.data().turns();
+            let serve = self.serve_until_trap(service, &mut store, &mut queue, &load);
+            let served = async {
+                match service {
+                    Service::Callback(_) => turns.count(serve).await,
+                    Service::Await(_) => turns.run(serve).await,
+                }
+            };
             let served = tokio::select! {
-                served = turns.run(self.serve_until_trap(&mut store, &mut queue, &load)) => served,
+                biased;
+                served = served => served,
                 () = self.tasks.killed() => {
                     queue.close();
                     while let Ok((stream, _visit)) = queue.try_recv() {
@@ -286,6 +342,7 @@ impl Instances {
     /// If the instance traps. The peer is that of the call that trapped, as far as known.
     async fn serve_until_trap(
         &self,
+        service: &Service,
         store: &mut Store<State>,
         queue: &mut mpsc::Receiver<(Stream, Visit)>,
         load: &Gauge,
@@ -297,7 +354,7 @@ impl Instances {
         };
         let mut latest = first.1.peer();
         let _counted = self.count.count_one();
-        let instance = match self.service.instantiate(store).await {
+        let instance = match service.instantiate(store).await {
             Ok(Instance::Await(instance)) => instance,
             Ok(Instance::Callback(driver)) => {
                 return unconstrained(self.call_back_many(driver, store, queue, first)).await;
@@ -444,27 +501,6 @@ impl Instances {
         let journal = self.observers.journal();
         journal.trapped(peer, cause, trap.backtrace);
     }
-}
-
-/// Serves one connection with an instance in callback style, until it has closed.
-///
-/// # Errors
-/// If the instance traps.
-async fn call_back(
-    mut driver: Driver,
-    store: &mut Store<State>,
-    connection: Handed,
-) -> wasmtime::Result<()> {
-    driver.add(store, connection.take());
-    let served = async {
-        while !driver.is_empty(store) {
-            driver.ready(store).await;
-            renew_deadline(store);
-            driver.run(store).await?;
-        }
-        Ok(())
-    };
-    unconstrained(served).await
 }
 
 /// Lets the guest run for an epoch from now on. Otherwise one that has waited for longer than

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use crate::runtime::Pooling;
 use crate::tcp::{Acceptor, Timeouts};
 
 mod builder;
@@ -60,6 +61,8 @@ use tasks::Tasks;
 pub struct Server {
     gate: Arc<Gate>,
     instances: Arc<Instances>,
+    /// What makes a pool, and for how many instances.
+    pooling: Option<(Pooling, u32)>,
     isolation: Isolation,
     contradiction: Option<Contradiction>,
     workers: Option<NonZeroUsize>,
@@ -117,6 +120,9 @@ impl Server {
     pub fn start(self, listeners: impl IntoIterator<Item = TcpListener>) -> ServerHandle {
         if let Some(contradiction) = &self.contradiction {
             tracing::warn!("{contradiction}");
+        }
+        if let Some((pooling, instances)) = self.pooling {
+            self.instances.pool(pooling, instances);
         }
         let retired = CancellationToken::new();
         let dispatcher = Dispatcher::start(&self.instances, self.isolation, self.workers);

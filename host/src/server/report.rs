@@ -98,6 +98,7 @@ impl Outcome {
             Ending::Trapped,
             Ending::Stopped,
             Ending::Displaced,
+            Ending::Unsent,
         ];
         let limits = [Limit::Age, Limit::Idle, Limit::HalfOpen, Limit::Write];
         let refusals = [
@@ -183,6 +184,7 @@ mod tests {
             | Ending::Trapped
             | Ending::Stopped
             | Ending::Displaced
+            | Ending::Unsent
             | Ending::Limit(Limit::Age | Limit::Idle | Limit::HalfOpen | Limit::Write) => {}
         }
         match Refusal::Denied {
@@ -197,7 +199,7 @@ mod tests {
             | Refusal::Stopped => {}
         }
         // `Failed` has two texts.
-        8 + 4 + 9
+        9 + 4 + 9
     }
 
     #[test]

@@ -1,12 +1,65 @@
 //! A service that is ready to be instantiated, in either style.
 
-use halfopen_compose::Style;
-use wasmtime::Store;
-use wasmtime::component::InstancePre;
+use std::sync::OnceLock;
 
-use crate::runtime::State;
+use wasmtime::component::InstancePre;
+use wasmtime::{Engine, Store};
+
+use crate::runtime::component::Style;
+use crate::runtime::{LoadError, Pooling, State};
 use crate::tcp::bindings::{HostWorld, HostWorldPre};
 use crate::tcp::callbacks::{Driver, ExportsPre};
+
+/// A service in the engine that it began in, and in another one with a pool, once that exists.
+pub(super) struct Services {
+    first: InEngine,
+    pooled: OnceLock<InEngine>,
+}
+
+/// A service in an engine.
+pub(super) struct InEngine {
+    pub(super) engine: Engine,
+    pub(super) service: Service,
+}
+
+impl Services {
+    /// Finds the exports that the style calls.
+    ///
+    /// # Errors
+    /// If one of them is missing, or has another type.
+    pub(super) fn new(
+        engine: Engine,
+        pre: InstancePre<State>,
+        style: Option<Style>,
+    ) -> wasmtime::Result<Self> {
+        let service = Service::new(pre, style)?;
+        Ok(Services {
+            first: InEngine { engine, service },
+            pooled: OnceLock::new(),
+        })
+    }
+
+    /// Returns the service for the next instance.
+    pub(super) fn current(&self) -> &InEngine {
+        self.pooled.get().unwrap_or(&self.first)
+    }
+
+    /// Makes a pool for this many instances, which then start in it. Takes some milliseconds.
+    pub(super) fn pool(&self, pooling: Pooling, instances: u32) {
+        let style = match self.first.service {
+            Service::Callback(_) => Style::Callback,
+            Service::Await(_) => Style::Await,
+        };
+        let made = pooling.make(instances).and_then(|(engine, pre)| {
+            let service = Service::new(pre, Some(style)).map_err(LoadError::Engine)?;
+            Ok(InEngine { engine, service })
+        });
+        match made {
+            Ok(pooled) => _ = self.pooled.set(pooled),
+            Err(error) => tracing::warn!("no pool of instances: {error}; allocating on demand"),
+        }
+    }
+}
 
 /// A service that is ready to be instantiated.
 pub(super) enum Service {
@@ -26,7 +79,7 @@ impl Service {
     ///
     /// # Errors
     /// If one of them is missing, or has another type.
-    pub(super) fn new(pre: InstancePre<State>, style: Option<Style>) -> wasmtime::Result<Self> {
+    fn new(pre: InstancePre<State>, style: Option<Style>) -> wasmtime::Result<Self> {
         Ok(match style {
             Some(Style::Callback) => Service::Callback(ExportsPre::new(pre)?),
             _ => Service::Await(HostWorldPre::new(pre)?),

@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::server::{Kind, Places, Server};
+use crate::report::median;
+use crate::server::{Kind, Places, ProcessorTime, Server};
 
 /// One load.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +63,16 @@ const THROUGHPUT: Metric = Metric {
 const EACH: Metric = less("memory each", "KiB");
 /// The server's processor time for each round trip, connection or megabyte.
 const CPU: Metric = less("processor", "µs each");
+/// How much of that time the kernel has.
+const IN_KERNEL: Metric = Metric {
+    name: "in the kernel",
+    unit: "%",
+    more_is_better: true,
+};
 const TIME: Metric = less("time", "ms");
+
+/// How often a process starts with a warm cache in each round; the median counts.
+const WARM_STARTS: usize = 5;
 
 const fn less(name: &'static str, unit: &'static str) -> Metric {
     Metric {
@@ -103,6 +113,18 @@ impl Load {
         }
     }
 
+    /// Returns the figures that the load measures.
+    pub(crate) fn metrics(&self) -> &'static [Metric] {
+        match self {
+            Load::RoundTrips { .. } => &[RATE, P50, P99, CPU, IN_KERNEL, MEMORY],
+            Load::Bulk { .. } => &[THROUGHPUT, CPU, MEMORY],
+            Load::Skewed { .. } => &[BUSY, SELDOM],
+            Load::Churn => &[RATE, P99, CPU, MEMORY],
+            Load::Idle { .. } => &[EACH, P50, P99],
+            Load::Start { .. } => &[TIME],
+        }
+    }
+
     /// Measures a server of this kind for `time`, after a warm-up.
     pub(crate) fn measure(&self, kind: &Kind, places: &Places, time: Duration) -> Result<Figures> {
         if let Load::Start { warm } = *self {
@@ -118,7 +140,13 @@ impl Load {
             .block_on(async { tokio::time::timeout(longest, self.load(&server, time)).await });
         // The rest of the load ends with the runtime.
         runtime.shutdown_timeout(Duration::from_secs(5));
-        figures.with_context(|| format!("not finished after {} s", longest.as_secs()))?
+        let figures =
+            figures.with_context(|| format!("not finished after {} s", longest.as_secs()))??;
+        debug_assert!(
+            figures.iter().map(|figure| &figure.0).eq(self.metrics()),
+            "{self:?} measures other figures than it says"
+        );
+        Ok(figures)
     }
 
     async fn load(&self, server: &Server, time: Duration) -> Result<Figures> {
@@ -162,12 +190,12 @@ impl Span {
     }
 }
 
-/// Returns the processor time that the server uses within the span, in seconds.
-async fn used_within(server: &Server, span: Span) -> Result<f64> {
+/// Returns the processor time that the server uses within the span.
+async fn used_within(server: &Server, span: Span) -> Result<ProcessorTime> {
     tokio::time::sleep_until(span.from.into()).await;
     let before = server.processor_time()?;
     tokio::time::sleep_until(span.to.into()).await;
-    Ok(server.processor_time()? - before)
+    Ok(server.processor_time()?.since(before))
 }
 
 /// Makes a histogram of nanoseconds, exact to three digits.
@@ -196,7 +224,6 @@ async fn round_trips(
         all.add(latencies??)?;
     }
     let rate = all.len() as f64 / span.seconds();
-    let processor = used / all.len() as f64 * 1e6;
     // While a client waits for an answer it sends no requests. The requests that it would
     // have sent are added, one for each usual interval, so that a stall counts in full
     // (coordinated omission).
@@ -206,7 +233,8 @@ async fn round_trips(
         (RATE, rate),
         (P50, corrected.value_at_quantile(0.5) as f64 / 1e3),
         (P99, corrected.value_at_quantile(0.99) as f64 / 1e3),
-        (CPU, processor),
+        (CPU, used.total() / all.len() as f64 * 1e6),
+        (IN_KERNEL, used.in_kernel()),
         (MEMORY, server.memory()? as f64),
     ])
 }
@@ -292,7 +320,7 @@ async fn bulk(server: &Server, connections: usize, time: Duration) -> Result<Fig
     let (from, before) = (Instant::now(), received.load(Ordering::Relaxed));
     let idle = server.processor_time()?;
     tokio::time::sleep(time).await;
-    let used = server.processor_time()? - idle;
+    let used = server.processor_time()?.since(idle);
     let bytes = received.load(Ordering::Relaxed) - before;
     let throughput = bytes as f64 / 1e6 / from.elapsed().as_secs_f64();
     let memory = server.memory()? as f64;
@@ -302,7 +330,7 @@ async fn bulk(server: &Server, connections: usize, time: Duration) -> Result<Fig
     }
     Ok(vec![
         (THROUGHPUT, throughput),
-        (CPU, used / (bytes as f64 / 1e6) * 1e6),
+        (CPU, used.total() / (bytes as f64 / 1e6) * 1e6),
         (MEMORY, memory),
     ])
 }
@@ -350,7 +378,7 @@ async fn churn(server: &Server, time: Duration) -> Result<Figures> {
     Ok(vec![
         (RATE, all.len() as f64 / span.seconds()),
         (P99, all.value_at_quantile(0.99) as f64 / 1e3),
-        (CPU, used / all.len() as f64 * 1e6),
+        (CPU, used.total() / all.len() as f64 * 1e6),
         (MEMORY, server.memory()? as f64),
     ])
 }
@@ -398,8 +426,13 @@ fn start(kind: &Kind, places: &Places, warm: bool) -> Result<Figures> {
         stream.read_exact(&mut [0])?;
         Ok(from.elapsed().as_secs_f64() * 1e3)
     };
-    let first = once();
-    let time = if warm { once() } else { first };
+    let time = once().and_then(|first| {
+        if !warm {
+            return Ok(first);
+        }
+        let times: Result<Vec<f64>> = (0..WARM_STARTS).map(|_| once()).collect();
+        Ok(median(times?.into_iter()))
+    });
     match std::fs::remove_dir_all(&cache) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("cannot remove {}", cache.display()));

@@ -1,11 +1,14 @@
-//! Measures halfopen next to an echo on tokio, an echo on bare epoll, and Node. The servers
-//! are measured in turns, and every figure is also given as a ratio to one of the same run.
+//! Measures halfopen next to an echo on tokio, an echo on bare epoll, Node and workerd. The
+//! servers are measured in turns, and every figure is also given as a ratio to one of the same
+//! run.
 
 #![allow(clippy::print_stdout, reason = "tables go to standard output")]
 
+mod goals;
 mod load;
 mod native;
 mod plot;
+mod published;
 mod report;
 mod server;
 
@@ -25,7 +28,7 @@ use server::{KINDS, Kind, Places};
 #[command(
     name = "halfopen-bench",
     version,
-    about = "Measures halfopen next to native servers and Node"
+    about = "Measures halfopen next to native servers, Node and workerd"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -75,6 +78,10 @@ struct RunArgs {
     /// Measure only this server. May be given several times.
     #[arg(long)]
     server: Vec<String>,
+    /// Measure this component as `shared-copy` and `connection-copy` (default:
+    /// guest/dist/echo.wasm).
+    #[arg(long, value_name = "FILE")]
+    echo: Option<PathBuf>,
     /// Measure with increasing numbers of connections and of processors.
     #[arg(long)]
     scaling: bool,
@@ -88,7 +95,7 @@ fn main() -> Result<()> {
         Command::Run(args) => run(&args),
         Command::Show { file } => {
             let run = Run::read(&file)?;
-            println!("{}\n{}", run.table(), run.goals());
+            println!("{}\n{}\n{}", run.table(), run.goals(), run.published());
             Ok(())
         }
         Command::Compare { first, second } => {
@@ -154,8 +161,10 @@ const SHORT_LOADS: &[Load] = &[
 const SHORT_SERVERS: &[&str] = &[
     "tokio",
     "node",
+    "workerd",
     "shared-pass",
     "shared-copy",
+    "shared-await",
     "connection-copy",
     "wasmtime-copy",
 ];
@@ -202,7 +211,7 @@ const SCALING_LOADS: &[Load] = &[
 
 fn run(args: &RunArgs) -> Result<()> {
     let processors = Processors::divide()?;
-    let places = Places::find(processors.servers.as_deref())?;
+    let places = Places::find(processors.servers.as_deref(), args.echo.as_deref())?;
     let loads = match (args.scaling, args.short) {
         (true, _) => SCALING_LOADS,
         (_, true) => SHORT_LOADS,
@@ -215,7 +224,7 @@ fn run(args: &RunArgs) -> Result<()> {
         })
         .collect();
     ensure!(!loads.is_empty(), "no load has this text in its name");
-    let kinds = chosen(args)?;
+    let kinds = chosen(args, &places)?;
     let rounds = args.rounds.unwrap_or(if args.short { 3 } else { 5 });
     let seconds = args.seconds.unwrap_or(if args.short { 0.5 } else { 1.5 });
     let time = Duration::try_from_secs_f64(seconds).context("--seconds")?;
@@ -244,13 +253,13 @@ fn run(args: &RunArgs) -> Result<()> {
     let run = Run {
         date: date(),
         machine: machine(&processors)?,
-        versions: versions(),
+        versions: versions(&places),
         command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         rows,
     };
     println!("{}", run.table());
     if !args.scaling {
-        println!("{}", run.goals());
+        println!("{}\n{}", run.goals(), run.published());
     }
     if let Some(path) = &args.output {
         run.write(path)?;
@@ -298,7 +307,7 @@ fn measure(
 }
 
 /// Returns the servers to measure.
-fn chosen(args: &RunArgs) -> Result<Vec<&'static Kind>> {
+fn chosen(args: &RunArgs, places: &Places) -> Result<Vec<&'static Kind>> {
     for name in &args.server {
         let names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
         ensure!(
@@ -313,15 +322,12 @@ fn chosen(args: &RunArgs) -> Result<Vec<&'static Kind>> {
         (_, _, true) => SHORT_SERVERS.contains(&kind.name),
         _ => true,
     };
-    let (there, missing): (Vec<&Kind>, Vec<&Kind>) = KINDS
-        .iter()
-        .filter(wanted)
-        .partition(|kind| kind.is_there());
-    for kind in missing {
-        eprintln!(
-            "!!! SKIPPED: {} ({}): `node` is not installed",
-            kind.name, kind.what
-        );
+    let mut there = Vec::new();
+    for kind in KINDS.iter().filter(wanted) {
+        match kind.lacks(places) {
+            Some(what) => eprintln!("!!! SKIPPED: {} ({}): {what}", kind.name, kind.what),
+            None => there.push(kind),
+        }
     }
     Ok(there)
 }
@@ -408,7 +414,7 @@ fn machine(processors: &Processors) -> Result<String> {
     Ok(format!("{count} × {model}, Linux {kernel}, {division}"))
 }
 
-fn versions() -> BTreeMap<String, String> {
+fn versions(places: &Places) -> BTreeMap<String, String> {
     let mut versions = BTreeMap::new();
     let beside = |name: &str| -> Option<PathBuf> {
         Some(std::env::current_exe().ok()?.parent()?.join(name))
@@ -417,6 +423,7 @@ fn versions() -> BTreeMap<String, String> {
         ("halfopen", beside("halfopen")),
         ("wasmtime", beside("wasmtime")),
         ("node", Some(PathBuf::from("node"))),
+        ("workerd", Some(places.workerd_binary())),
     ] {
         if let Some(version) = program.and_then(|program| report::version_of(&program)) {
             versions.insert(name.to_owned(), version);

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::server::{NODE, TOKIO};
+use crate::server::{NODE, TOKIO, WORKERD};
 
 /// The result of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,68 +33,10 @@ pub(crate) struct Row {
     pub(crate) rounds: Vec<f64>,
 }
 
-/// A goal for a server under a load, as ratios to tokio and to Node.
-struct Goal {
-    load: &'static str,
-    metric: &'static str,
-    server: &'static str,
-    tokio: Option<f64>,
-    node: Option<f64>,
-}
-
-const fn goal(
-    load: &'static str,
-    metric: &'static str,
-    server: &'static str,
-    tokio: f64,
-    node: f64,
-) -> Goal {
-    Goal {
-        load,
-        metric,
-        server,
-        tokio: if tokio > 0.0 { Some(tokio) } else { None },
-        node: if node > 0.0 { Some(node) } else { None },
+impl Row {
+    pub(crate) fn median(&self) -> f64 {
+        median(self.rounds.iter().copied())
     }
-}
-
-const GOALS: &[Goal] = &[
-    goal("round trips, 64 × 64 B", "rate", "shared-pass", 0.95, 1.8),
-    goal("round trips, 1000 × 64 B", "rate", "shared-pass", 0.95, 1.8),
-    goal("round trips, 64 × 64 B", "rate", "shared-copy", 0.75, 1.4),
-    goal("round trips, 1000 × 64 B", "rate", "shared-copy", 0.75, 1.4),
-    goal(
-        "round trips, 64 × 64 B",
-        "rate",
-        "connection-copy",
-        0.70,
-        1.3,
-    ),
-    goal(
-        "round trips, 1000 × 64 B",
-        "rate",
-        "connection-copy",
-        0.70,
-        1.3,
-    ),
-    goal("bulk, 1", "throughput", "shared-pass", 1.0, 1.5),
-    goal("bulk, 8", "throughput", "shared-pass", 1.0, 1.5),
-    goal("bulk, 1", "throughput", "shared-copy", 0.9, 1.3),
-    goal("bulk, 8", "throughput", "shared-copy", 0.9, 1.3),
-    goal("churn", "rate", "shared-copy", 0.9, 1.5),
-    goal("churn", "rate", "connection-copy", 0.6, 1.2),
-    goal("round trips, 64 × 64 B", "p99", "shared-pass", 1.3, 0.7),
-    goal("round trips, 64 × 64 B", "p99", "shared-copy", 1.3, 0.7),
-    goal("idle, 10000", "memory each", "shared-pass", 1.0, 1.0),
-    goal("start, warm", "time", "shared-copy", 4.0, 0.2),
-];
-
-/// The goal for the memory of an idle connection with an instance of its own, in KiB.
-const OWN_INSTANCE: f64 = 48.0;
-
-/// Returns the word for whether a goal is met.
-fn outcome(met: bool) -> &'static str {
-    if met { "met" } else { "**not met**" }
 }
 
 impl Run {
@@ -110,83 +52,44 @@ impl Run {
             .with_context(|| format!("cannot write `{}`", path.display()))
     }
 
-    fn find(&self, load: &str, metric: &str, server: &str) -> Option<&Row> {
+    pub(crate) fn find(&self, load: &str, metric: &str, server: &str) -> Option<&Row> {
         self.rows
             .iter()
             .find(|row| row.load == load && row.metric == metric && row.server == server)
     }
 
+    /// Returns a figure under a load of any server.
+    pub(crate) fn any(&self, load: &str, metric: &str) -> Option<&Row> {
+        self.rows
+            .iter()
+            .find(|row| row.load == load && row.metric == metric)
+    }
+
     /// Returns the median of the rounds' ratios.
-    fn ratio(&self, row: &Row, to: &str) -> Option<f64> {
+    pub(crate) fn ratio(&self, row: &Row, to: &str) -> Option<f64> {
         let other = self.find(&row.load, &row.metric, to)?;
         let ratios = row.rounds.iter().zip(&other.rounds);
         Some(median(ratios.map(|(one, other)| one / other)))
     }
 
-    /// Returns a table of all figures: the median of the rounds, and the ratios to tokio and
-    /// Node.
+    /// Returns a table of all figures: the median of the rounds, and the ratios to tokio, Node
+    /// and workerd.
     pub(crate) fn table(&self) -> String {
         let mut text = String::from(
-            "| load | figure | server | median | to tokio | to node |\n|---|---|---|--:|--:|--:|\n",
+            "| load | figure | server | median | to tokio | to node | to workerd |\n|---|---|---|--:|--:|--:|--:|\n",
         );
         for row in &self.rows {
             let _ = writeln!(
                 text,
-                "| {} | {} ({}) | {} | {} | {} | {} |",
+                "| {} | {} ({}) | {} | {} | {} | {} | {} |",
                 row.load,
                 row.metric,
                 row.unit,
                 row.server,
-                digits(median(row.rounds.iter().copied())),
+                digits(row.median()),
                 ratio(self.ratio(row, TOKIO)),
                 ratio(self.ratio(row, NODE)),
-            );
-        }
-        text
-    }
-
-    /// Returns a table of the goals for the loads that were measured, and what was reached.
-    pub(crate) fn goals(&self) -> String {
-        let mut text = String::from(
-            "| load | figure | server | to tokio | goal | | to node | goal | | tokio to node |\n|---|---|---|--:|--:|---|--:|--:|---|--:|\n",
-        );
-        for goal in GOALS {
-            let Some(row) = self.find(goal.load, goal.metric, goal.server) else {
-                continue;
-            };
-            let reached = |ratio: Option<f64>, goal: Option<f64>| match (ratio, goal) {
-                (Some(ratio), Some(goal)) if row.more_is_better => outcome(ratio >= goal),
-                (Some(ratio), Some(goal)) => outcome(ratio <= goal),
-                _ => "",
-            };
-            let (tokio, node) = (self.ratio(row, TOKIO), self.ratio(row, NODE));
-            // Shows how far native code is from Node under the same load.
-            let native = self.find(goal.load, goal.metric, TOKIO);
-            let native = native.and_then(|native| self.ratio(native, NODE));
-            let sign = if row.more_is_better { "≥" } else { "≤" };
-            let bound =
-                |goal: Option<f64>| goal.map_or(String::new(), |goal| format!("{sign} {goal}"));
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-                goal.load,
-                goal.metric,
-                goal.server,
-                ratio(tokio),
-                bound(goal.tokio),
-                reached(tokio, goal.tokio),
-                ratio(node),
-                bound(goal.node),
-                reached(node, goal.node),
-                ratio(native),
-            );
-        }
-        if let Some(row) = self.find("idle, 1000", "memory each", "connection-copy") {
-            let each = median(row.rounds.iter().copied());
-            let _ = writeln!(
-                text,
-                "| idle, 1000 | memory each | connection-copy | {each:.1} KiB | ≤ {OWN_INSTANCE} KiB | {} | | | | |",
-                outcome(each <= OWN_INSTANCE),
+                ratio(self.ratio(row, WORKERD)),
             );
         }
         text
@@ -199,8 +102,7 @@ impl Run {
         );
         for row in &self.rows {
             if let Some(theirs) = other.find(&row.load, &row.metric, &row.server) {
-                let first = median(row.rounds.iter().copied());
-                let second = median(theirs.rounds.iter().copied());
+                let (first, second) = (row.median(), theirs.median());
                 let _ = writeln!(
                     text,
                     "| {} | {} ({}) | {} | {} | {} | {} |",
@@ -229,7 +131,7 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Formats a figure with three significant digits.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
         medium if medium >= 10.0 => format!("{value:.1}"),
@@ -248,8 +150,35 @@ pub(crate) fn version_of(program: &Path) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    pub(crate) fn row(
+        load: &str,
+        metric: &str,
+        more_is_better: bool,
+        server: &str,
+        rounds: &[f64],
+    ) -> Row {
+        Row {
+            load: load.to_owned(),
+            metric: metric.to_owned(),
+            unit: String::new(),
+            more_is_better,
+            server: server.to_owned(),
+            rounds: rounds.to_vec(),
+        }
+    }
+
+    pub(crate) fn run(rows: Vec<Row>) -> Run {
+        Run {
+            date: String::new(),
+            machine: String::new(),
+            versions: BTreeMap::new(),
+            command: String::new(),
+            rows,
+        }
+    }
 
     #[test]
     fn the_median_is_in_the_middle() {
@@ -260,26 +189,11 @@ mod tests {
 
     #[test]
     fn a_ratio_is_taken_round_by_round() {
-        let row = |server: &str, rounds: &[f64]| Row {
-            load: "churn".to_owned(),
-            metric: "rate".to_owned(),
-            unit: "1/s".to_owned(),
-            more_is_better: true,
-            server: server.to_owned(),
-            rounds: rounds.to_vec(),
-        };
-        let run = Run {
-            date: String::new(),
-            machine: String::new(),
-            versions: BTreeMap::new(),
-            command: String::new(),
-            rows: vec![
-                row("shared-copy", &[10.0, 30.0, 20.0]),
-                row(TOKIO, &[10.0, 20.0, 10.0]),
-            ],
-        };
+        let run = run(vec![
+            row("churn", "rate", true, "shared-copy", &[10.0, 30.0, 20.0]),
+            row("churn", "rate", true, TOKIO, &[10.0, 20.0, 10.0]),
+        ]);
         assert_eq!(run.ratio(&run.rows[0], TOKIO), Some(1.5));
         assert_eq!(run.ratio(&run.rows[0], NODE), None);
-        assert!(run.goals().contains("met"), "{}", run.goals());
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 
 /// A kind of server.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +20,12 @@ pub(crate) struct Kind {
 
 /// The native server that all others are compared with.
 pub(crate) const TOKIO: &str = "tokio";
-/// The other server that all others are compared with.
+/// A server in JavaScript that all others are compared with.
 pub(crate) const NODE: &str = "node";
+/// Another such server, in a sandbox.
+pub(crate) const WORKERD: &str = "workerd";
+/// The same, where the bytes never enter JavaScript.
+pub(crate) const WORKERD_PIPE: &str = "workerd-pipe";
 
 /// All kinds of servers.
 pub(crate) const KINDS: &[Kind] = &[
@@ -45,24 +50,44 @@ pub(crate) const KINDS: &[Kind] = &[
         command: |places| places.node(&["--pipe"]),
     },
     Kind {
+        name: WORKERD,
+        what: "workerd, write() of each chunk in JavaScript",
+        command: |places| places.workerd("write"),
+    },
+    Kind {
+        name: WORKERD_PIPE,
+        what: "workerd, pipeTo()",
+        command: |places| places.workerd("pipe"),
+    },
+    Kind {
         name: "shared-pass",
         what: "halfopen serve, one instance, the stream passed through",
-        command: |places| places.serve("shared", "pass", &[]),
+        command: |places| places.pass("shared"),
     },
     Kind {
         name: "shared-copy",
-        what: "halfopen serve, an instance per processor, copied through guest memory",
-        command: |places| places.serve("shared", "echo", &["--quiet"]),
+        what: "halfopen serve, callback style, an instance per processor",
+        command: |places| places.copy("shared", &places.echo),
+    },
+    Kind {
+        name: "shared-await",
+        what: "halfopen serve, await style, an instance per processor, copied through guest memory",
+        command: |places| places.copy("shared", &places.parrot()),
     },
     Kind {
         name: "connection-pass",
         what: "halfopen serve, an instance per connection, the stream passed through",
-        command: |places| places.serve("connection", "pass", &[]),
+        command: |places| places.pass("connection"),
     },
     Kind {
         name: "connection-copy",
-        what: "halfopen serve, an instance per connection, copied through guest memory",
-        command: |places| places.serve("connection", "echo", &["--quiet"]),
+        what: "halfopen serve, callback style, an instance per connection",
+        command: |places| places.copy("connection", &places.echo),
+    },
+    Kind {
+        name: "connection-await",
+        what: "halfopen serve, await style, an instance per connection, copied through guest memory",
+        command: |places| places.copy("connection", &places.parrot()),
     },
     Kind {
         name: "run-pass",
@@ -100,12 +125,16 @@ pub(crate) struct Places {
     workers: usize,
     /// A folder for compiled code, in place of the user's cache.
     cache: Option<PathBuf>,
+    /// The echo in callback style.
+    echo: PathBuf,
 }
 
 impl Places {
     /// Finds the binaries next to this program, and the components in the project that it was
     /// built from.
-    pub(crate) fn find(cpus: Option<&[usize]>) -> Result<Self> {
+    ///
+    /// `echo` is measured in place of the echo that ships, if there is one.
+    pub(crate) fn find(cpus: Option<&[usize]>, echo: Option<&Path>) -> Result<Self> {
         let binaries = std::env::current_exe()?
             .parent()
             .context("this program lies in no folder")?
@@ -122,12 +151,14 @@ impl Places {
             Some(cpus) => cpus.len(),
             None => std::thread::available_parallelism()?.get(),
         };
+        let echo = echo.map_or_else(|| root.join("guest/dist/echo.wasm"), Path::to_owned);
         let places = Places {
             binaries,
             root,
             cpus: None,
             workers,
             cache: None,
+            echo,
         };
         Ok(places.on(cpus, workers))
     }
@@ -189,16 +220,55 @@ impl Places {
         command
     }
 
-    fn serve(&self, isolation: &str, guest: &str, arguments: &[&str]) -> Command {
+    /// The binary of workerd for this machine. The package's own command is a script that
+    /// starts it as another process, which would be the wrong one to measure.
+    pub(crate) fn workerd_binary(&self) -> PathBuf {
+        let machine = match std::env::consts::ARCH {
+            "aarch64" => "arm64",
+            _ => "64",
+        };
+        let modules = self.root.join("tests/bench/workerd/node_modules");
+        modules.join(format!("@cloudflare/workerd-linux-{machine}/bin/workerd"))
+    }
+
+    fn workerd(&self, configuration: &str) -> Command {
+        let mut command = self.command(self.workerd_binary());
+        // It listens on a free port, and reports the port on standard output.
+        command
+            .args(["serve", "--control-fd", "1"])
+            .arg(self.root.join("tests/bench/workerd/config.capnp"))
+            .arg(configuration);
+        command
+    }
+
+    /// The echo in await style.
+    fn parrot(&self) -> PathBuf {
+        self.root.join("tests/guests/dist/parrot.wasm")
+    }
+
+    fn serve(&self, isolation: &str, arguments: &[&str]) -> Command {
         let mut command = self.command(self.binaries.join("halfopen"));
         command.args(["serve", "--isolation", isolation, "--listen", "127.0.0.1:0"]);
+        command.args(["--max-connections", "16000"]).args(arguments);
+        command
+    }
+
+    fn pass(&self, isolation: &str) -> Command {
+        let mut command = self.serve(isolation, &[]);
+        command.arg(self.guest("pass"));
+        command
+    }
+
+    fn copy(&self, isolation: &str, guest: &Path) -> Command {
         // A guest that touches every byte is limited by its thread, so it gets one for each
         // processor.
-        if isolation == "shared" && guest != "pass" {
-            command.args(["--workers", &self.workers.to_string()]);
-        }
-        command.args(["--max-connections", "16000"]);
-        command.arg(self.guest(guest)).arg("--").args(arguments);
+        let workers = self.workers.to_string();
+        let arguments: &[&str] = match isolation {
+            "shared" => &["--workers", &workers],
+            _ => &[],
+        };
+        let mut command = self.serve(isolation, arguments);
+        command.arg(guest).args(["--", "--quiet"]);
         command
     }
 
@@ -231,9 +301,25 @@ pub(crate) struct Server {
 }
 
 impl Kind {
-    /// Whether this kind of server can be started here.
-    pub(crate) fn is_there(&self) -> bool {
-        !self.name.starts_with(NODE) || Command::new("node").arg("--version").output().is_ok()
+    /// Says what this kind of server lacks here, and how to get it.
+    pub(crate) fn lacks(&self, places: &Places) -> Option<String> {
+        let missing = |path: &Path, how: &str| {
+            (!path.exists()).then(|| format!("`{}` is missing: run `{how}`", path.display()))
+        };
+        match self.name {
+            name if name.starts_with(NODE) => {
+                match Command::new("node").arg("--version").output() {
+                    Ok(_) => None,
+                    Err(_) => Some("`node` is not installed: install Node".to_owned()),
+                }
+            }
+            name if name.starts_with(WORKERD) => missing(
+                &places.workerd_binary(),
+                "npm ci --ignore-scripts --prefix tests/bench/workerd",
+            ),
+            name if name.ends_with("-await") => missing(&places.parrot(), "cargo guests"),
+            _ => None,
+        }
     }
 
     /// Whether this kind of server takes this many connections at the same time.
@@ -255,9 +341,7 @@ impl Kind {
             .take()
             .context("standard output is not piped")?;
         BufReader::new(stdout).read_line(&mut line)?;
-        let address = line
-            .trim()
-            .parse()
+        let address = address_in(&line)
             .with_context(|| format!("{} did not print its address: {line}", self.name))?;
         Ok(Server { child, address })
     }
@@ -276,16 +360,60 @@ impl Server {
             .context("no Pss in smaps_rollup")
     }
 
-    /// Returns the processor time that the server has used, in seconds: utime and stime in
+    /// Returns the processor time that the server has used: utime and stime in
     /// proc_pid_stat(5), whose unit is a hundredth of a second on all Linux systems.
-    pub(crate) fn processor_time(&self) -> Result<f64> {
+    pub(crate) fn processor_time(&self) -> Result<ProcessorTime> {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let (_, fields) = text.rsplit_once(')').context("no process name")?;
-        let ticks =
-            |index: usize| -> Option<f64> { fields.split_whitespace().nth(index)?.parse().ok() };
-        let both = ticks(11).zip(ticks(12)).context("no processor time")?;
-        Ok((both.0 + both.1) / 100.0)
+        let seconds = |index: usize| -> Option<f64> {
+            let ticks: f64 = fields.split_whitespace().nth(index)?.parse().ok()?;
+            Some(ticks / 100.0)
+        };
+        let (user, kernel) = seconds(11).zip(seconds(12)).context("no processor time")?;
+        Ok(ProcessorTime { user, kernel })
     }
+}
+
+/// The processor time of a server, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProcessorTime {
+    user: f64,
+    kernel: f64,
+}
+
+impl ProcessorTime {
+    /// Returns the time since an earlier reading.
+    pub(crate) fn since(self, before: ProcessorTime) -> Self {
+        ProcessorTime {
+            user: self.user - before.user,
+            kernel: self.kernel - before.kernel,
+        }
+    }
+
+    pub(crate) fn total(self) -> f64 {
+        self.user + self.kernel
+    }
+
+    /// Returns the kernel's share in percent. It is a count of timer ticks, exact to a few
+    /// percent within a second, and 0 if no tick was counted.
+    pub(crate) fn in_kernel(self) -> f64 {
+        match self.total() {
+            0.0 => 0.0,
+            total => self.kernel / total * 100.0,
+        }
+    }
+}
+
+/// Reads a server's first line: an address, or workerd's report of its port on 127.0.0.1.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    #[derive(Deserialize)]
+    struct Listening {
+        port: u16,
+    }
+    line.trim().parse().ok().or_else(|| {
+        let Listening { port } = serde_json::from_str(line).ok()?;
+        Some(SocketAddr::from(([127, 0, 0, 1], port)))
+    })
 }
 
 impl Drop for Server {
@@ -293,5 +421,36 @@ impl Drop for Server {
         // Both fail if the process has been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_names_the_address() {
+        let address = |port| Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        assert_eq!(address_in("127.0.0.1:80\n"), address(80));
+        let report = r#"{"event":"listen","socket":"tcp","port":81}"#;
+        assert_eq!(address_in(report), address(81));
+        assert_eq!(address_in("error: no such component"), None);
+    }
+
+    #[test]
+    fn processor_time_is_a_difference_with_a_share() {
+        let before = ProcessorTime {
+            user: 1.0,
+            kernel: 2.0,
+        };
+        let after = ProcessorTime {
+            user: 2.0,
+            kernel: 5.0,
+        };
+        let used = after.since(before);
+        assert_eq!(used.total(), 4.0);
+        assert_eq!(used.in_kernel(), 75.0);
+        // A result with NaN could not be read again.
+        assert_eq!(before.since(before).in_kernel(), 0.0);
     }
 }
