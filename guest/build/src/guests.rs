@@ -32,7 +32,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 25] = [
+pub const GUESTS: [Guest; 26] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -58,6 +58,7 @@ pub const GUESTS: [Guest; 25] = [
     test("solo"),
     test("strain"),
     test("tap"),
+    test("wheel"),
 ];
 
 const fn part(name: &'static str) -> Guest {

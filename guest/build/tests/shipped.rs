@@ -194,6 +194,15 @@ fn no_component_imports_more_than_it_needs() {
                 ],
             ]
             .concat(),
+            "wheel.wasm" => vec![
+                "halfopen:tcp/connecting@0.1.0",
+                "halfopen:tcp/peer@0.1.0",
+                "halfopen:tcp/piping@0.1.0",
+                "halfopen:tcp/socket-peer@0.1.0",
+                "halfopen:tcp/sockets@0.1.0",
+                "halfopen:tcp/timers@0.1.0",
+                "halfopen:tcp/types@0.1.0",
+            ],
             standalone => {
                 assert!(
                     standalone.ends_with("-standalone.wasm"),

@@ -6,7 +6,7 @@
 //! cited here, such as R4, are defined in `wit/SEMANTICS.md`.
 //!
 //! [`Machine`] adds the callback style to it: which calls of the program take effect, and
-//! which event comes next (rules K1 to K8).
+//! which event comes next (rules K1 to K8). [`Idle`] and [`Timers`] are its clocks.
 //!
 //! The crate also holds what hosts and guests share around it: the sockets of an instance by
 //! number ([`Table`]), the delays of accept loops ([`Backoff`]), the order of calls that wait
@@ -32,14 +32,18 @@
 mod address;
 mod backoff;
 mod directions;
+mod idle;
 mod machine;
 mod room;
 mod table;
+mod timers;
 mod turns;
 
 pub use backoff::Backoff;
 pub use directions::{Closing, Directions};
-pub use machine::{Destroy, Event, HIGH_WATER, Machine, Step, Written};
+pub use idle::Idle;
+pub use machine::{Destroy, Event, HIGH_WATER, Machine, Sink, Source, Step, Written};
 pub use room::Room;
 pub use table::Table;
+pub use timers::{Alarm, Timers};
 pub use turns::{Turn, Turns, Waiting};

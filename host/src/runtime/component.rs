@@ -7,7 +7,6 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 pub use super::needs::Needs;
-use super::source::is_callback_style;
 use super::{EngineOptions, LoadError, file};
 
 /// The first bytes of a binary component, and of a core module.
@@ -100,6 +99,10 @@ pub fn provides(import: &str) -> bool {
                     | "halfopen:tcp/listeners"
                     | "halfopen:tcp/outbound"
                     | "halfopen:tcp/sockets"
+                    | "halfopen:tcp/connecting"
+                    | "halfopen:tcp/piping"
+                    | "halfopen:tcp/timers"
+                    | "halfopen:tcp/socket-peer"
             )
         }
         ("wasi:io", ["0", "2", _]) => true,
@@ -117,6 +120,13 @@ pub(super) fn provides_another_version(import: &str) -> bool {
     ["0.2.0", "0.3.0"]
         .iter()
         .any(|version| provides(&format!("{name}@{version}")))
+}
+
+/// Returns whether a binary component is a service in callback style. What is damaged is none,
+/// and fails when it is compiled.
+pub(super) fn is_callback_style(component: &[u8]) -> bool {
+    Interfaces::unvalidated(component)
+        .is_ok_and(|interfaces| interfaces.style() == Some(Style::Callback))
 }
 
 /// Reads the interfaces of a compiled component. Precompiled code has no sections that

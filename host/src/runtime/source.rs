@@ -7,8 +7,8 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::component::{
-    Declared, Interfaces, Kind, Needs, Style, check_preamble, interfaces, one_line, provides,
-    provides_another_version, runs,
+    Declared, Interfaces, Kind, Needs, Style, check_preamble, interfaces, is_callback_style,
+    one_line, provides, provides_another_version, runs,
 };
 use super::engine::EngineOptions;
 use super::linker::linker;
@@ -203,13 +203,6 @@ impl Loading {
             component,
         })
     }
-}
-
-/// Returns whether a binary component is a service in callback style. What is damaged is none,
-/// and fails when it is compiled.
-pub(super) fn is_callback_style(component: &[u8]) -> bool {
-    Interfaces::unvalidated(component)
-        .is_ok_and(|interfaces| interfaces.style() == Some(Style::Callback))
 }
 
 /// A component that is compiled, and not yet known to fit.

@@ -27,16 +27,62 @@ pub struct TcpCtx {
     on_denied: OnDenied,
     /// Limits what the guest makes the log say.
     noise: Arc<Noise>,
-    /// The connections of this store.
-    connections: Registry,
-    /// A registry that the connections are entered into as well.
-    outer: Option<Registry>,
+    opener: Opener,
     quota: Quota,
     connect_timeout: Option<Duration>,
     /// Cancelled when the guest's listeners have to close.
     stopping: CancellationToken,
     /// The connections of a service in callback style.
     sockets: Callbacks,
+}
+
+/// Opens the connections of a store.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Opener {
+    /// The connections of this store.
+    connections: Registry,
+    /// A registry that the connections are entered into as well.
+    outer: Option<Registry>,
+}
+
+impl Opener {
+    /// Takes over a connected stream, in the current tokio runtime.
+    ///
+    /// # Errors
+    /// If the runtime cannot register the stream. The attachment is then dropped, after
+    /// the stream is closed.
+    fn open(
+        &self,
+        stream: Stream,
+        remote: Option<SocketAddr>,
+        attachment: Option<Attachment>,
+    ) -> io::Result<Connection> {
+        let outer = self.outer.as_ref();
+        let socket = Socket::open(stream, remote, &self.connections, outer, attachment)?;
+        Ok(Connection::new(socket))
+    }
+
+    /// Takes over a stream that the guest has made or accepted itself, with its place among
+    /// the guest's sockets.
+    ///
+    /// # Errors
+    /// If the runtime cannot register the stream.
+    pub(super) fn open_own(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        place: SocketPlace,
+    ) -> io::Result<Connection> {
+        no_delay(&stream);
+        let attachment = Attachment {
+            // The limits on time hold for these connections as well. Their bytes are not
+            // those of a peer.
+            meter: Arc::new(Meter::of_guest()),
+            peer_session: None,
+            guard: Box::new(place),
+        };
+        self.open(Stream::Plain(stream), Some(remote), Some(attachment))
+    }
 }
 
 /// Controls the connections and listeners of a store while its guest runs.
@@ -95,13 +141,13 @@ impl TcpCtx {
     /// alone ends the connections with FIN, and their peers may mistake a truncated reply
     /// for a complete one.
     pub fn abort_all(&self) {
-        self.connections.abort_all(&Ending::Trapped);
+        self.opener.connections.abort_all(&Ending::Trapped);
     }
 
     /// How often data was transferred between the guest and its connections, or an event was
     /// delivered.
     pub(crate) fn moved(&self) -> u64 {
-        self.connections.moved() + self.sockets.events()
+        self.opener.connections.moved() + self.sockets.events()
     }
 
     /// The peer of the connection whose event a guest in callback style handles.
@@ -115,7 +161,7 @@ impl TcpCtx {
 
     pub(crate) fn handle(&self) -> Handle {
         Handle {
-            connections: self.connections.clone(),
+            connections: self.opener.connections.clone(),
             stopping: self.stopping.clone(),
         }
     }
@@ -131,31 +177,12 @@ impl TcpCtx {
         remote: Option<SocketAddr>,
         attachment: Option<Attachment>,
     ) -> io::Result<Connection> {
-        let outer = self.outer.as_ref();
-        let socket = Socket::open(stream, remote, &self.connections, outer, attachment)?;
-        Ok(Connection::new(socket))
+        self.opener.open(stream, remote, attachment)
     }
 
-    /// Takes over a stream that the guest has made or accepted itself, with its place among
-    /// the guest's sockets.
-    ///
-    /// # Errors
-    /// Those of [`open`](Self::open).
-    pub(super) fn open_own(
-        &self,
-        stream: TcpStream,
-        remote: SocketAddr,
-        place: SocketPlace,
-    ) -> io::Result<Connection> {
-        no_delay(&stream);
-        let attachment = Attachment {
-            // The limits on time hold for these connections as well. Their bytes are not
-            // those of a peer.
-            meter: Arc::new(Meter::of_guest()),
-            peer_session: None,
-            guard: Box::new(place),
-        };
-        self.open(Stream::Plain(stream), Some(remote), Some(attachment))
+    /// Opens connections of this store, also after a call of the guest has returned.
+    pub(super) fn opener(&self) -> &Opener {
+        &self.opener
     }
 
     /// The limit on the guest's own sockets.
@@ -276,8 +303,10 @@ impl TcpCtxBuilder {
             policy: self.policy,
             on_denied: self.on_denied,
             noise: self.noise.0,
-            connections: Registry::default(),
-            outer: self.outer,
+            opener: Opener {
+                connections: Registry::default(),
+                outer: self.outer,
+            },
             quota: Quota {
                 own: self.max_sockets.map(Sockets::new),
                 all: self.all_sockets,

@@ -1,20 +1,18 @@
 //! The primitives as `bindgen!` expects them: only conversions between WIT's types and the
 //! modules beside this one.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use socket2::TcpKeepalive;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 use wasmtime::component::{Access, Accessor, FutureReader, Resource, StreamReader};
 
-use super::address::{check_local, check_remote};
+use super::address::check_local;
 use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
+use super::connect::connect;
 use super::pump::pump;
 use super::receive::Receiver;
 use super::send::Sender;
@@ -232,31 +230,17 @@ impl<T: Send + 'static> outbound::HostWithStore<T> for Tcp {
         accessor: &Accessor<T, Self>,
         remote_address: types::IpSocketAddress,
     ) -> wasmtime::Result<Result<Resource<Connection>, ErrorCode>> {
-        let address = SocketAddr::from(remote_address);
-        let allowed = accessor.with(|mut store| {
-            let ctx = store.get().ctx;
-            check_remote(address)?;
-            may_connect(ctx, address)?;
-            Ok((ctx.quota().try_take()?, ctx.connect_timeout()))
-        });
-        let (place, limit) = match allowed {
-            Ok(allowed) => allowed,
-            Err(error) => return Ok(Err(error)),
-        };
-        let connecting = TcpStream::connect(address);
-        let connected = match limit {
-            Some(limit) => timeout(limit, connecting)
-                .await
-                .unwrap_or_else(|_| Err(Errno::TIMEDOUT.into())),
-            None => connecting.await,
+        let connecting =
+            accessor.with(|mut store| connect(store.get().ctx, SocketAddr::from(remote_address)));
+        let connected = match connecting {
+            Ok(connecting) => connecting.await,
+            Err(error) => Err(error),
         };
         match connected {
-            Ok(stream) => push(accessor, stream, address, place).map(Ok),
-            // connect(2) reports EADDRNOTAVAIL when all ephemeral ports are in use.
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-                Ok(Err(ErrorCode::AddressInUse))
+            Ok(connection) => {
+                accessor.with(|mut store| Ok(Ok(connection.push(store.get().table)?)))
             }
-            Err(error) => Ok(Err(error.into())),
+            Err(error) => Ok(Err(error)),
         }
     }
 }
@@ -269,14 +253,6 @@ fn may_listen(ctx: &TcpCtx, address: SocketAddr) -> UnitResult {
     Err(ErrorCode::AccessDenied)
 }
 
-fn may_connect(ctx: &TcpCtx, address: SocketAddr) -> UnitResult {
-    if ctx.policy().may_connect(address) {
-        return Ok(());
-    }
-    ctx.denied(&Denied::connect(address));
-    Err(ErrorCode::AccessDenied)
-}
-
 fn push<T: Send + 'static>(
     accessor: &Accessor<T, Tcp>,
     stream: TcpStream,
@@ -285,7 +261,7 @@ fn push<T: Send + 'static>(
 ) -> wasmtime::Result<Resource<Connection>> {
     accessor.with(|mut store| {
         let view = store.get();
-        let connection = view.ctx.open_own(stream, remote, place)?;
+        let connection = view.ctx.opener().open_own(stream, remote, place)?;
         Ok(connection.push(view.table)?)
     })
 }

@@ -50,6 +50,7 @@ mod address;
 pub mod bindings;
 pub mod callbacks;
 mod closing;
+mod connect;
 mod connection;
 mod ctx;
 mod ending;

@@ -1,7 +1,10 @@
 //! The callback style: which calls take effect, and which event comes next.
 
+mod pipe;
 #[cfg(test)]
 mod tests;
+
+pub use pipe::{Sink, Source};
 
 use crate::Directions;
 
@@ -53,6 +56,10 @@ pub struct Machine<E> {
     reset: bool,
     /// Destroyed, while the written data is offered one last time.
     flushing: bool,
+    /// Whether what is received goes to a pipe, and not to the program.
+    piped: bool,
+    /// Whether a pipe has the sending direction, and not the program.
+    fed: bool,
     reported: Reported,
 }
 
@@ -158,6 +165,8 @@ impl<E> Default for Machine<E> {
             destroyed: false,
             reset: false,
             flushing: false,
+            piped: false,
+            fed: false,
             reported: Reported::Nothing,
         }
     }
@@ -176,8 +185,7 @@ impl<E: Clone> Machine<E> {
         if !self.can_write() {
             return Written::Ended;
         }
-        debug_assert!(taken == 0 || self.unsent == 0, "{} unsent", self.unsent);
-        self.unsent += length - taken;
+        self.take(length, taken);
         if self.unsent <= HIGH_WATER {
             return Written::More;
         }
@@ -185,9 +193,20 @@ impl<E: Clone> Machine<E> {
         Written::Wait
     }
 
+    /// Counts `length` bytes to send, of which the kernel has taken the first `taken`.
+    fn take(&mut self, length: usize, taken: usize) {
+        debug_assert!(taken == 0 || self.unsent == 0, "{} unsent", self.unsent);
+        self.unsent += length - taken;
+    }
+
     /// Whether the program may write.
     #[must_use]
     pub fn can_write(&self) -> bool {
+        self.can_send() && !self.fed
+    }
+
+    /// Whether more may be sent, by the program or by a pipe.
+    fn can_send(&self) -> bool {
         self.sending == Sending::Open && !self.stopped()
     }
 
@@ -197,9 +216,10 @@ impl<E: Clone> Machine<E> {
         self.unsent
     }
 
-    /// Ends the sending direction: FIN follows the written data (rule K3).
+    /// Ends the sending direction: FIN follows the written data (rule K3). Has no effect while a
+    /// pipe has the direction.
     pub fn end(&mut self) {
-        if self.sending == Sending::Open {
+        if self.sending == Sending::Open && !self.fed {
             self.sending = Sending::Ending;
             self.awaits_drain = false;
         }
@@ -212,7 +232,8 @@ impl<E: Clone> Machine<E> {
         if ended {
             return Destroy::Nothing;
         }
-        if self.in_flight > 0 {
+        if self.in_flight > 0 || self.fed {
+            // What the pipe has still to send is lost.
             return self.lose();
         }
         // The unsent data has not been offered to the kernel yet.
@@ -329,7 +350,7 @@ impl<E: Clone> Machine<E> {
     #[must_use]
     pub fn may_read(&self) -> bool {
         let open = self.receiving == Receiving::Open && !self.stopped();
-        open && !self.held && self.unsent <= HIGH_WATER
+        open && !self.piped && !self.held && self.unsent <= HIGH_WATER
     }
 
     /// Records that a chunk is received. It is delivered by the next [`Event::Data`].
@@ -386,6 +407,10 @@ impl<E: Clone> Machine<E> {
     }
 
     fn due(&self) -> Option<Event<E>> {
+        if self.piped && !self.stopped() {
+            // The pipe passes on what is received, and the end.
+            return (self.awaits_drain && self.unsent == 0).then_some(Event::Drain);
+        }
         if !self.stopped() {
             if self.awaits_drain && self.unsent == 0 {
                 return Some(Event::Drain);

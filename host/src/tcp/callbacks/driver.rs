@@ -9,8 +9,9 @@ use tokio::task::yield_now;
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
+use super::Sockets;
 use super::entry::Due;
-use super::{Exports, Sockets};
+use super::exports::Exports;
 use crate::tcp::receive::CHUNK;
 use crate::tcp::{Connection, TcpView};
 
@@ -22,20 +23,7 @@ const EVENTS: usize = 128;
 
 /// Calls the events of one instance in callback style, for all its connections.
 ///
-/// ```no_run
-/// # use halfopen::tcp::{Connection, TcpView, callbacks};
-/// # use wasmtime::{Store, component::Instance};
-/// # async fn example<T: TcpView + 'static>(mut store: Store<T>, instance: Instance, connection: Connection) -> wasmtime::Result<()> {
-/// let mut driver = callbacks::Driver::new(&mut store, &instance)?;
-/// driver.add(&mut store, connection);
-/// // Until the last connection has closed:
-/// while !driver.is_empty(&mut store) {
-///     driver.ready(&mut store).await;
-///     driver.run(&mut store).await?;
-/// }
-/// # Ok(())
-/// # }
-/// ```
+/// The [module](super) has an example.
 pub struct Driver {
     exports: Exports,
     /// The sockets that can be looked at, the next one last.
@@ -122,8 +110,8 @@ impl Driver {
             sockets(store).ready.take(&mut self.sockets);
             self.sockets.reverse();
         }
+        let mut events = self.ring(store).await?;
         let mut buffer = Buffer::take();
-        let mut events = 0;
         while let Some(socket) = self.sockets.pop() {
             events += self.serve(store, socket, &mut buffer).await?;
             if events >= EVENTS {
@@ -133,6 +121,22 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Calls the timers whose time has come, up to [`EVENTS`]. Returns how many they were.
+    async fn ring<T: TcpView + 'static>(&self, store: &mut Store<T>) -> wasmtime::Result<usize> {
+        let Some(now) = sockets(store).now() else {
+            return Ok(0);
+        };
+        for events in 0..EVENTS {
+            let Some(timer) = sockets(store).ring(now) else {
+                return Ok(events);
+            };
+            if let Some(fired) = self.exports.fired() {
+                fired.call_async(&mut *store, (timer,)).await?;
+            }
+        }
+        Ok(EVENTS)
     }
 
     /// Calls the events of a socket that are due, up to [`TURN`]. Returns how many they were.
@@ -146,10 +150,10 @@ impl Driver {
             Some(entry) => entry.signal().begin(),
             None => return Ok(0),
         }
-        let events = self.exports.halfopen_tcp_events();
+        let events = self.exports.events();
         for turn in 0..TURN {
             let Some(due) = sockets(store).next(socket, &mut buffer.0) else {
-                return Ok(turn);
+                return Ok(turn + mem::take(&mut sockets(store).piped));
             };
             match due {
                 Due::Connection => events.call_connection(&mut *store, socket).await?,
@@ -160,12 +164,13 @@ impl Driver {
                 Due::HeldData(data) => events.call_data(&mut *store, socket, &data).await?,
                 Due::End => events.call_end(&mut *store, socket).await?,
                 Due::Drain => events.call_drain(&mut *store, socket).await?,
+                Due::Timeout => events.call_timeout(&mut *store, socket).await?,
                 Due::Error(error) => {
                     events.call_error(&mut *store, socket, &error).await?;
                 }
                 Due::Close { had_error } => {
                     events.call_close(&mut *store, socket, had_error).await?;
-                    sockets(store).entries.remove(socket);
+                    sockets(store).remove(socket);
                 }
             }
             sockets(store).handled();

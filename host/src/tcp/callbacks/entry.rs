@@ -1,15 +1,17 @@
 //! One socket of a service in callback style: its connection, and what is due.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf as _, BytesMut};
-use halfopen_model::{Destroy, Event, Machine, Step, Written};
+use halfopen_model::{Destroy, Event, Machine, Sink, Source, Step, Written};
 
+use super::clock::Watch;
 use super::ready::Signal;
 use crate::tcp::waiters::Wait;
-use crate::tcp::{Ending, ErrorCode, Socket};
+use crate::tcp::{Connection, Ending, ErrorCode, PeerTls, Socket};
 
 /// An event that is due, and what comes with it.
 #[derive(Debug)]
@@ -21,16 +23,37 @@ pub(super) enum Due {
     HeldData(Vec<u8>),
     End,
     Drain,
+    Timeout,
     Error(ErrorCode),
     Close {
         had_error: bool,
     },
 }
 
+/// What a pipe gets of its source.
+#[derive(Debug)]
+pub(super) enum Passed {
+    /// Nothing yet; the driver is woken when there is something.
+    Nothing,
+    /// The chunk is in the buffer that was passed, and has this length.
+    Data(usize),
+    /// The chunk was received before the pipe began.
+    Held(Vec<u8>),
+    /// The peer's FIN.
+    End,
+    /// The source has failed, or was destroyed.
+    Failed,
+}
+
+/// Resolves when a connection that the service makes exists, or has failed. The lock makes it
+/// `Sync`; it is never taken.
+type Connecting = Mutex<Pin<Box<dyn Future<Output = Result<Connection, ErrorCode>> + Send>>>;
+
 /// One socket of an instance.
 pub(super) struct Entry {
-    /// `None` once the socket has closed.
+    /// `None` until the socket is connected, and once it has closed.
     socket: Option<Arc<Socket>>,
+    connecting: Option<Box<Connecting>>,
     machine: Machine<ErrorCode>,
     /// The data that is written and that the kernel has not taken.
     queue: BytesMut,
@@ -44,20 +67,54 @@ pub(super) struct Entry {
     begun: bool,
     /// Whether FIN is being sent.
     finishing: bool,
+    /// The idle time, if it was ever limited.
+    pub(super) watch: Option<Box<Watch>>,
+    /// The sink of the pipe whose source this is.
+    sink: Option<u32>,
+    /// The source of the pipe that waits until this sink is free.
+    waiting: Option<u32>,
+    /// The peer's TLS session, while the event `close` is handled.
+    session: Option<Box<PeerTls>>,
 }
 
 impl Entry {
+    /// An accepted connection.
     pub(super) fn new(socket: Arc<Socket>, signal: Arc<Signal>) -> Self {
+        let remote = socket.remote();
+        Entry::of(Some(socket), None, remote, signal)
+    }
+
+    /// A connection that the service makes.
+    pub(super) fn connecting(
+        connecting: impl Future<Output = Result<Connection, ErrorCode>> + Send + 'static,
+        remote: SocketAddr,
+        signal: Arc<Signal>,
+    ) -> Self {
+        let connecting: Connecting = Mutex::new(Box::pin(connecting));
+        Entry::of(None, Some(Box::new(connecting)), Some(remote), signal)
+    }
+
+    fn of(
+        socket: Option<Arc<Socket>>,
+        connecting: Option<Box<Connecting>>,
+        remote: Option<SocketAddr>,
+        signal: Arc<Signal>,
+    ) -> Self {
         Entry {
-            remote: socket.remote(),
-            socket: Some(socket),
+            socket,
+            connecting,
             machine: Machine::default(),
             queue: BytesMut::new(),
             held: Vec::new(),
             waker: Waker::from(signal.clone()),
             signal,
+            remote,
             begun: false,
             finishing: false,
+            watch: None,
+            sink: None,
+            waiting: None,
+            session: None,
         }
     }
 
@@ -73,6 +130,14 @@ impl Entry {
         self.socket.as_ref()?.local()
     }
 
+    /// The peer's TLS session, if it is known.
+    pub(super) fn session(&self) -> Option<&PeerTls> {
+        match &self.socket {
+            Some(socket) => socket.peer_session(),
+            None => self.session.as_deref(),
+        }
+    }
+
     // --- What the service calls ------------------------------------------------
 
     /// Writes as much of `data` as the kernel takes at once, and keeps at most `room` bytes of
@@ -80,31 +145,48 @@ impl Entry {
     ///
     /// Without room the connection is reset, and fails with `out-of-memory`.
     pub(super) fn write(&mut self, data: &[u8], room: usize) -> (Written, usize) {
-        let Some(socket) = self.socket.as_ref().filter(|_| self.machine.can_write()) else {
+        if !self.machine.can_write() {
+            return (Written::Ended, 0);
+        }
+        let Some(taken) = self.offer(data) else {
             return (Written::Ended, 0);
         };
-        let mut taken = 0;
-        if self.machine.unsent() == 0 {
-            let mut cx = Context::from_waker(&self.waker);
-            while taken < data.len() {
-                match socket.poll_send(&mut cx, &data[taken..]) {
-                    Poll::Ready(Ok(length)) => taken += length,
-                    Poll::Ready(Err(error)) => {
-                        self.machine.fail(error);
-                        return (Written::Ended, 0);
-                    }
-                    Poll::Pending => break,
-                }
-            }
-        }
         let rest = &data[taken..];
         if rest.len() > room {
-            socket.abort(Ending::Unsent);
+            if let Some(socket) = &self.socket {
+                socket.abort(Ending::Unsent);
+            }
             self.machine.fail(ErrorCode::OutOfMemory);
             return (Written::Ended, 0);
         }
         self.queue.extend_from_slice(rest);
         (self.machine.write_through(data.len(), taken), rest.len())
+    }
+
+    /// Offers data to the kernel, if nothing waits before it. Returns how much the kernel has
+    /// taken; `None` if the connection has failed.
+    fn offer(&mut self, data: &[u8]) -> Option<usize> {
+        let mut taken = 0;
+        let Some(socket) = self.socket.as_ref().filter(|_| self.machine.unsent() == 0) else {
+            return Some(taken);
+        };
+        let mut cx = Context::from_waker(&self.waker);
+        while taken < data.len() {
+            match socket.poll_send(&mut cx, &data[taken..]) {
+                Poll::Ready(Ok(length)) => taken += length,
+                Poll::Ready(Err(error)) => {
+                    self.machine.fail(error);
+                    return None;
+                }
+                Poll::Pending => break,
+            }
+        }
+        if taken > 0
+            && let Some(watch) = &mut self.watch
+        {
+            watch.moved();
+        }
+        Some(taken)
     }
 
     pub(super) fn end(&mut self) {
@@ -159,7 +241,22 @@ impl Entry {
     /// Sends and receives what can be, until an event is due; returns that. `None` means that
     /// the driver is woken when there is more to do. A chunk is received into `buffer`.
     pub(super) fn next(&mut self, buffer: &mut [u8]) -> Option<Due> {
-        if !self.begun {
+        let due = self.advance(buffer);
+        if due.is_none()
+            && (self.socket.is_some() || self.connecting.is_some())
+            && let Some(watch) = &mut self.watch
+            && watch.take_passed()
+        {
+            return Some(Due::Timeout);
+        }
+        due
+    }
+
+    fn advance(&mut self, buffer: &mut [u8]) -> Option<Due> {
+        if self.connecting.is_some() && !self.connect() {
+            return None;
+        }
+        if !self.begun && self.socket.is_some() {
             self.begun = true;
             return Some(Due::Connection);
         }
@@ -192,6 +289,9 @@ impl Entry {
                         socket.count_transfer();
                         self.machine.received();
                         fresh = length;
+                        if let Some(watch) = &mut self.watch {
+                            watch.moved();
+                        }
                     }
                     Poll::Ready(Err(error)) => self.machine.fail(error),
                 }
@@ -204,6 +304,32 @@ impl Entry {
         }
     }
 
+    /// Goes on connecting; returns whether that is over.
+    fn connect(&mut self) -> bool {
+        if self.machine.source() == Source::Failed {
+            // Destroyed meanwhile, or out of memory.
+            self.connecting = None;
+            return true;
+        }
+        let Some(connecting) = &mut self.connecting else {
+            return true;
+        };
+        let connecting = connecting.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut cx = Context::from_waker(&self.waker);
+        let Poll::Ready(connected) = connecting.as_mut().poll(&mut cx) else {
+            return false;
+        };
+        self.connecting = None;
+        match connected {
+            Ok(connection) => self.socket = Some(connection.into_socket()),
+            Err(error) => self.machine.fail(error),
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.moved();
+        }
+        true
+    }
+
     fn due(&mut self, event: Event<ErrorCode>, fresh: usize) -> Due {
         match event {
             Event::Data if fresh > 0 => Due::Data(fresh),
@@ -213,7 +339,9 @@ impl Entry {
             Event::Error(error) => Due::Error(error),
             Event::Close { had_error } => {
                 // The last use of the connection: it closes gently (rule C2).
-                self.socket = None;
+                if let Some(socket) = self.socket.take() {
+                    self.session = socket.peer_session().cloned().map(Box::new);
+                }
                 self.queue = BytesMut::new();
                 self.held = Vec::new();
                 Due::Close { had_error }
@@ -231,6 +359,9 @@ impl Entry {
                 Some(Step::Send) => match socket.poll_send(cx, &self.queue) {
                     Poll::Ready(Ok(length)) => {
                         socket.count_transfer();
+                        if let Some(watch) = &mut self.watch {
+                            watch.moved();
+                        }
                         self.queue.advance(length);
                         self.machine.taken(length);
                         if self.queue.is_empty() {
@@ -261,6 +392,118 @@ impl Entry {
                 Err(error) => self.machine.fail(error),
             }
         }
+    }
+}
+
+/// What a pipe does with its source and its sink.
+impl Entry {
+    pub(super) fn may_pipe(&self) -> bool {
+        self.machine.may_pipe()
+    }
+
+    pub(super) fn pipe_to(&mut self, sink: u32) {
+        self.machine.pipe();
+        self.sink = Some(sink);
+    }
+
+    pub(super) fn is_piped(&self) -> bool {
+        self.machine.is_piped()
+    }
+
+    pub(super) fn sink(&self) -> Option<u32> {
+        self.sink
+    }
+
+    /// Whether the connection has failed, or was destroyed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.machine.source() == Source::Failed
+    }
+
+    /// Returns what there is to pass on. `passes` says whether the sink is there: otherwise FIN
+    /// is not passed on.
+    pub(super) fn pass(&mut self, buffer: &mut [u8], passes: bool) -> Passed {
+        if self.machine.source() == Source::Receive {
+            let Some(socket) = &self.socket else {
+                return Passed::Nothing;
+            };
+            match socket.poll_receive(&mut Context::from_waker(&self.waker), buffer) {
+                Poll::Pending => return Passed::Nothing,
+                Poll::Ready(Ok(0)) => {
+                    if let Err(error) = self.machine.receive_end() {
+                        self.machine.fail(error);
+                    }
+                }
+                Poll::Ready(Ok(length)) => {
+                    socket.count_transfer();
+                    if let Some(watch) = &mut self.watch {
+                        watch.moved();
+                    }
+                    return Passed::Data(length);
+                }
+                Poll::Ready(Err(error)) => self.machine.fail(error),
+            }
+        }
+        let passed = match self.machine.source() {
+            Source::Receive | Source::Wait => return Passed::Nothing,
+            Source::Held => {
+                self.machine.take_held();
+                return Passed::Held(std::mem::take(&mut self.held));
+            }
+            Source::End => Passed::End,
+            Source::Failed => Passed::Failed,
+        };
+        self.machine.unpipe(passes);
+        self.sink = None;
+        passed
+    }
+
+    /// Gives the sending direction to a pipe; returns whether that is possible.
+    pub(super) fn feed(&mut self) -> bool {
+        self.machine.feed()
+    }
+
+    pub(super) fn sink_state(&self) -> Sink {
+        match self.machine.sink() {
+            Sink::Send if self.socket.is_none() => Sink::Wait,
+            state => state,
+        }
+    }
+
+    /// Lets the driver look at a source once this sink is free.
+    pub(super) fn wait_for(&mut self, source: u32) {
+        self.waiting = Some(source);
+    }
+
+    /// Returns the source that waits, if this sink is free or gone.
+    pub(super) fn frees(&mut self) -> Option<u32> {
+        match self.waiting {
+            Some(_) if self.sink_state() != Sink::Wait => self.waiting.take(),
+            _ => None,
+        }
+    }
+
+    /// Sends data of a pipe, and keeps what the kernel does not take; returns whether the
+    /// connection still works.
+    pub(super) fn feed_data(&mut self, data: &[u8]) -> bool {
+        let Some(taken) = self.offer(data) else {
+            return false;
+        };
+        self.queue.extend_from_slice(&data[taken..]);
+        self.machine.fed(data.len(), taken);
+        true
+    }
+
+    /// Ends the sending direction, because the peer of the source has.
+    pub(super) fn end_feed(&mut self) {
+        self.machine.end_feed();
+    }
+
+    /// Resets the connection, because the source has failed: the data is truncated.
+    pub(super) fn fail_feed(&mut self) {
+        if let Some(socket) = &self.socket {
+            socket.abort(Ending::Reset);
+        }
+        self.machine.fail(ErrorCode::ConnectionAborted);
     }
 }
 

@@ -6,8 +6,8 @@ use halfopen_model::Written as Taken;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, WasmList};
 
-use super::Sockets;
 use super::entry::Entry;
+use super::{Sockets, further};
 use crate::tcp::bindings::halfopen::tcp::types::IpSocketAddress;
 use crate::tcp::{ErrorCode, TcpView};
 
@@ -34,11 +34,12 @@ impl From<Taken> for Written {
     }
 }
 
-/// Adds the interface `sockets` of `halfopen:tcp@0.1.0` to a linker, for components in
-/// callback style. No engine needs a feature for it.
+/// Adds the interfaces `sockets`, `connecting`, `piping`, `timers` and `socket-peer` of
+/// `halfopen:tcp@0.1.0` to a linker, for components in callback style. No engine needs a feature
+/// for them, and the guests have to run within a tokio runtime with time enabled.
 ///
 /// # Errors
-/// If the linker already has the interface.
+/// If the linker already has one of the interfaces.
 pub fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     let mut sockets = linker.instance("halfopen:tcp/sockets@0.1.0")?;
     sockets.func_wrap(
@@ -76,12 +77,13 @@ pub fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> wasmtime::
     sockets.func_wrap(
         "set-timeout",
         |mut store: StoreContextMut<'_, T>, (socket, milliseconds): (u32, u32)| {
-            _ = (table(&mut store), socket, milliseconds);
+            table(&mut store).set_timeout(socket, milliseconds);
             Ok(())
         },
     )?;
     address(&mut sockets, "local-address", Entry::local)?;
-    address(&mut sockets, "remote-address", Entry::remote)
+    address(&mut sockets, "remote-address", Entry::remote)?;
+    further::add_to_linker(linker)
 }
 
 type Instance<'l, T> = wasmtime::component::LinkerInstance<'l, T>;

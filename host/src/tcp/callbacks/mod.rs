@@ -6,25 +6,108 @@
 //!
 //! [`add_to_linker`] provides the imports, and a [`Driver`] calls the exports of one instance
 //! for all its connections. [`Server`](crate::Server) uses both.
+//!
+//! # Example
+//!
+//! Accepts a connection and serves it, with WASI in the same linker:
+//!
+//! ```
+//! use halfopen::tcp::{TcpCtx, TcpCtxView, TcpView, callbacks};
+//! use tokio::net::TcpListener;
+//! use wasmtime::component::{Component, Linker, ResourceTable};
+//! use wasmtime::{Config, Engine, Store};
+//! use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+//!
+//! struct State {
+//!     tcp: TcpCtx,
+//!     wasi: WasiCtx,
+//!     table: ResourceTable,
+//! }
+//!
+//! impl TcpView for State {
+//!     fn tcp(&mut self) -> TcpCtxView<'_> {
+//!         TcpCtxView { ctx: &mut self.tcp, table: &mut self.table }
+//!     }
+//! }
+//!
+//! impl WasiView for State {
+//!     fn ctx(&mut self) -> WasiCtxView<'_> {
+//!         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> wasmtime::Result<()> {
+//!     let mut config = Config::new();
+//!     // Nothing in callback style needs it, and calls are faster without.
+//!     config.concurrency_support(false);
+//!     let engine = Engine::new(&config)?;
+//!     let mut linker = Linker::<State>::new(&engine);
+//!     callbacks::add_to_linker(&mut linker)?;
+//!     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+//!     let service = Component::from_file(&engine, "dist/echo.wasm")?;
+//!
+//!     let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! #   let address = listener.local_addr()?;
+//! #   let peer = std::thread::spawn(move || {
+//! #       use std::io::{Read, Write};
+//! #       let mut peer = std::net::TcpStream::connect(address).unwrap();
+//! #       peer.write_all(b"hi").unwrap();
+//! #       peer.shutdown(std::net::Shutdown::Write).unwrap();
+//! #       let mut answer = String::new();
+//! #       peer.read_to_string(&mut answer).unwrap();
+//! #       answer
+//! #   });
+//!     let (stream, _) = listener.accept().await?;
+//!
+//!     let state = State {
+//!         tcp: TcpCtx::default(),
+//!         wasi: WasiCtx::builder().inherit_stdout().build(),
+//!         table: ResourceTable::new(),
+//!     };
+//!     let mut store = Store::new(&engine, state);
+//!     let instance = linker.instantiate_async(&mut store, &service).await?;
+//!     let mut driver = callbacks::Driver::new(&mut store, &instance)?;
+//!     let connection = store.data().tcp.connection(stream);
+//!     driver.add(&mut store, connection);
+//!     // Until the last connection has closed; more can be added at any time.
+//!     while !driver.is_empty(&mut store) {
+//!         driver.ready(&mut store).await;
+//!         if let Err(trap) = driver.run(&mut store).await {
+//!             // RST, where dropping the store is FIN.
+//!             store.data().tcp.abort_all();
+//!             return Err(trap);
+//!         }
+//!     }
+//! #   assert_eq!(peer.join().unwrap(), "hi");
+//!     Ok(())
+//! }
+//! ```
 
 mod bindings;
+mod clock;
 mod driver;
 mod entry;
+mod exports;
+mod further;
 mod host;
+mod pipe;
 mod ready;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-pub(crate) use bindings::{Callbacks as Exports, CallbacksPre as ExportsPre};
+use clock::Clock;
 pub use driver::Driver;
 use entry::{Due, Entry};
-use halfopen_model::{Table, Written};
+pub(crate) use exports::ExportsPre;
+use halfopen_model::{Alarm, Table, Written};
 pub use host::add_to_linker;
 use ready::Ready;
 
-use super::Connection;
+use super::{Connection, ErrorCode};
 
 /// The sockets of an instance, by number.
 #[derive(Debug)]
@@ -39,6 +122,10 @@ pub(super) struct Sockets {
     kept: usize,
     /// The most bytes to keep.
     max_kept: usize,
+    /// How many chunks pipes have moved since the driver last asked.
+    piped: usize,
+    /// Made when it is first used.
+    clock: Option<Box<Clock>>,
 }
 
 impl Sockets {
@@ -51,6 +138,8 @@ impl Sockets {
             events: 0,
             kept: 0,
             max_kept: max_kept.unwrap_or(usize::MAX),
+            piped: 0,
+            clock: None,
         }
     }
 
@@ -63,6 +152,30 @@ impl Sockets {
             .add(|number| Box::new(Entry::new(socket, ready.signal(number))));
         self.touch(number);
         number
+    }
+
+    /// Adds a connection that the service makes. Its outcome is its first event.
+    fn connect(
+        &mut self,
+        connecting: impl Future<Output = Result<Connection, ErrorCode>> + Send + 'static,
+        remote: SocketAddr,
+    ) -> u32 {
+        let ready = &self.ready;
+        let number = self.entries.add(|number| {
+            let signal = ready.signal(number);
+            Box::new(Entry::connecting(connecting, remote, signal))
+        });
+        self.touch(number);
+        number
+    }
+
+    /// Forgets a socket that has closed.
+    fn remove(&mut self, socket: u32) {
+        if let Some(entry) = self.entries.remove(socket)
+            && let (Some(clock), Some(watch)) = (&mut self.clock, &entry.watch)
+        {
+            clock.unwatch(socket, watch);
+        }
     }
 
     /// Calls `act` on a socket that the service names, and lets the driver look at it; `None`
@@ -89,6 +202,7 @@ impl Sockets {
     fn written(&mut self, socket: u32, entry: Box<Entry>, written: Written, kept: usize) {
         self.entries.give_back(socket, entry);
         self.kept += kept;
+        self.watch(socket);
         // The driver is woken for data that waits; it does not know that the write has failed.
         if written == Written::Ended && socket != self.current {
             self.touch(socket);
@@ -108,10 +222,18 @@ impl Sockets {
 
     /// Returns the next event of a socket.
     fn next(&mut self, socket: u32, buffer: &mut [u8]) -> Option<Due> {
+        if self.entries.get(socket)?.is_piped() {
+            self.pump(socket, buffer);
+        }
         let entry = self.entries.get_mut(socket)?;
         let before = entry.kept();
         let due = entry.next(buffer);
         self.kept = self.kept + entry.kept() - before;
+        let freed = entry.frees();
+        self.watch(socket);
+        if let Some(source) = freed {
+            self.touch(source);
+        }
         if due.is_some() {
             self.current = socket;
             self.events += 1;
@@ -134,7 +256,73 @@ impl Sockets {
         self.events
     }
 
-    fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
-        self.ready.poll(cx)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.ready.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match &mut self.clock {
+            Some(clock) => clock.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    // --- Time ------------------------------------------------------------------
+
+    fn clock(&mut self) -> &mut Clock {
+        self.clock.get_or_insert_default()
+    }
+
+    /// The time of the clock, if there is one.
+    fn now(&self) -> Option<Duration> {
+        self.clock.as_ref().map(|clock| clock.now())
+    }
+
+    /// Limits the idle time of a socket.
+    fn set_timeout(&mut self, socket: u32, milliseconds: u32) {
+        let clock = self.clock.get_or_insert_default();
+        let Some(entry) = self.entries.get_mut(socket) else {
+            return;
+        };
+        let watch = entry
+            .watch
+            .get_or_insert_with(|| Box::new(clock.new_watch()));
+        watch.set(milliseconds);
+        clock.watch(socket, watch);
+    }
+
+    /// Sets the alarm of a socket that has none and needs one.
+    fn watch(&mut self, socket: u32) {
+        if let Some(clock) = &mut self.clock
+            && let Some(entry) = self.entries.get_mut(socket)
+            && let Some(watch) = &mut entry.watch
+        {
+            clock.watch(socket, watch);
+        }
+    }
+
+    /// Returns a timer whose time has come, and lets the driver look at sockets that were idle
+    /// for too long.
+    fn ring(&mut self, now: Duration) -> Option<u32> {
+        loop {
+            let clock = self.clock.as_mut()?;
+            let socket = match clock.due(now)? {
+                Alarm::Timer(timer) => {
+                    self.events += 1;
+                    return Some(timer);
+                }
+                Alarm::Idle(socket) => socket,
+            };
+            let Some(entry) = self.entries.get_mut(socket) else {
+                continue;
+            };
+            let Some(watch) = &mut entry.watch else {
+                continue;
+            };
+            if watch.ring(now) {
+                self.touch(socket);
+            } else {
+                clock.watch(socket, watch);
+            }
+        }
     }
 }
