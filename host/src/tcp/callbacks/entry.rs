@@ -61,6 +61,11 @@ impl Entry {
         }
     }
 
+    /// Whether the service knows the number of the socket.
+    pub(super) fn is_given(&self) -> bool {
+        self.begun
+    }
+
     pub(super) fn signal(&self) -> &Arc<Signal> {
         &self.signal
     }
