@@ -45,7 +45,7 @@ enum Event {
     /// The data that says so.
     Data = b'd',
     End = b'e',
-    /// Follows 8 MiB, which are written at once.
+    /// Follows 8 MiB or more, which are written at once.
     Drain = b'n',
     /// Follows 20 ms without data.
     Timeout = b't',
@@ -169,11 +169,9 @@ impl Guest for Rogue {
         match event {
             Event::Data => act(action, socket),
             Event::Drain => {
-                // More than the kernel takes.
-                let much = vec![b'n'; 1 << 16];
-                for _ in 0..128 {
-                    sockets::write(socket, &much);
-                }
+                // More than the kernel takes, unless the client reads as fast.
+                let much = vec![b'n'; 8 << 20];
+                while sockets::write(socket, &much) == Written::More {}
             }
             Event::Timeout => sockets::set_timeout(socket, 20),
             // The client knows now that it is time for the event.
