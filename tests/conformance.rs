@@ -21,17 +21,19 @@ mod conformance {
     pub(crate) mod node_host;
     pub(crate) mod programs;
     pub(crate) mod proxy;
+    pub(crate) mod rogue;
     pub(crate) mod server;
 }
-use conformance::{errors, hostile, matrix, node_host, programs, proxy, server};
+use conformance::{errors, hostile, matrix, node_host, programs, proxy, rogue, server};
 
 /// The cases, by what they are about.
-const CASES: [(&str, &[Case]); 6] = [
+const CASES: [(&str, &[Case]); 7] = [
     ("programs", programs::CASES),
     ("errors, from the bare primitives", errors::CASES),
     ("proxies", proxy::CASES),
     ("servers that are full, stop or die", server::CASES),
     ("hostile services", hostile::CASES),
+    ("hostile services in callback style", rogue::CASES),
     ("Node as a host", node_host::CASES),
 ];
 

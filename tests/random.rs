@@ -3,32 +3,56 @@
 //! or added; each direction ends once, by FIN, after its last byte; a reset is one error;
 //! `close` comes once, and last.
 //!
+//! The trials `calls::…` play a service in callback style that makes random calls, see
+//! `random/calls.rs`.
+//!
 //! A trial for each runner, by its name. Each of them goes on for 10 s, or for
 //! `HALFOPEN_RANDOM_SECONDS`. The seed is printed; `HALFOPEN_SEED` repeats it.
 
 #![allow(clippy::print_stdout, reason = "a test prints what it did")]
 
+mod random {
+    pub(crate) mod calls;
+}
+
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
-use halfopen_tests::each::on_each_runner;
+use halfopen_tests::each::trials;
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::script::Script;
+use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
-    on_each_runner(env!("CARGO_BIN_EXE_wasmtime"), Runner::is_exact, play)
+    let binaries = Arc::new(Binaries::find(env!("CARGO_BIN_EXE_wasmtime")));
+    let scripts = trials(&binaries, "", Runner::is_exact, play);
+    let calls = trials(&binaries, "calls::", Runner::is_native, play_calls);
+    libtest_mimic::run(&Arguments::from_args(), scripts.chain(calls).collect()).exit_code()
+}
+
+fn play_calls(runner: Runner, binaries: &Binaries) -> Result<()> {
+    let (time, seed) = settings()?;
+    let played = random::calls::play(runner, binaries, time, seed);
+    let count = played.with_context(|| format!("{}, HALFOPEN_SEED={seed}", runner.name()))?;
+    println!(
+        "{}: {count} connections with random calls in {} s without a violation; \
+         HALFOPEN_SEED={seed}",
+        runner.name(),
+        time.as_secs()
+    );
+    Ok(())
 }
 
 fn play(runner: Runner, binaries: &Binaries) -> Result<()> {
-    let seconds = from_env("HALFOPEN_RANDOM_SECONDS")?.unwrap_or(10);
-    let seed = from_env("HALFOPEN_SEED")?.unwrap_or_else(|| fastrand::u64(..));
+    let (time, seed) = settings()?;
     let closed = runner.start(binaries, "cases", &[])?;
     let half_open = runner.start(binaries, "cases", &["--allow-half-open"])?;
     let mut servers = [(&closed, false, 0), (&half_open, true, 0)];
     let mut random = Rng::with_seed(seed);
-    let deadline = Instant::now() + Duration::from_secs(seconds);
+    let deadline = Instant::now() + time;
     let mut count = 0;
     while Instant::now() < deadline {
         let (server, allow_half_open, printed) = &mut servers[random.usize(..2)];
@@ -48,10 +72,18 @@ fn play(runner: Runner, binaries: &Binaries) -> Result<()> {
         count += 1;
     }
     println!(
-        "{}: {count} random scripts in {seconds} s without a violation; HALFOPEN_SEED={seed}",
-        runner.name()
+        "{}: {count} random scripts in {} s without a violation; HALFOPEN_SEED={seed}",
+        runner.name(),
+        time.as_secs()
     );
     Ok(())
+}
+
+/// How long a trial goes on, and its seed.
+fn settings() -> Result<(Duration, u64)> {
+    let seconds = from_env("HALFOPEN_RANDOM_SECONDS")?.unwrap_or(10);
+    let seed = from_env("HALFOPEN_SEED")?.unwrap_or_else(|| fastrand::u64(..));
+    Ok((Duration::from_secs(seconds), seed))
 }
 
 fn from_env(name: &str) -> Result<Option<u64>> {

@@ -17,16 +17,26 @@ pub fn on_each_runner(
     run: fn(Runner, &Binaries) -> Result<()>,
 ) -> ExitCode {
     let binaries = Arc::new(Binaries::find(wasmtime));
-    let trials = Runner::ALL
+    let trials = trials(&binaries, "", takes_part, run);
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+/// Makes a trial for each runner that `takes_part` selects, named after it behind `prefix`.
+pub fn trials(
+    binaries: &Arc<Binaries>,
+    prefix: &str,
+    takes_part: fn(Runner) -> bool,
+    run: fn(Runner, &Binaries) -> Result<()>,
+) -> impl Iterator<Item = Trial> {
+    Runner::ALL
         .iter()
         .copied()
-        .filter(|&runner| takes_part(runner) && runner.is_installed(&binaries))
-        .map(|runner| {
+        .filter(move |&runner| takes_part(runner) && runner.is_installed(binaries))
+        .map(move |runner| {
             let binaries = binaries.clone();
-            trial(runner.name().to_owned(), move || run(runner, &binaries))
+            let name = format!("{prefix}{}", runner.name());
+            trial(name, move || run(runner, &binaries))
         })
-        .collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// Makes a trial whose failure is printed as one line of causes.

@@ -9,6 +9,8 @@ pub struct Guest {
     pub name: &'static str,
     /// What the component is for.
     pub role: Role,
+    /// Whether a standalone component is composed of it.
+    pub composes: bool,
 }
 
 /// What a guest is for, which decides where its crate lies and where its component goes.
@@ -32,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 26] = [
+pub const GUESTS: [Guest; 28] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -49,31 +51,50 @@ pub const GUESTS: [Guest; 26] = [
     test("broadcast"),
     test("cases"),
     test("counter"),
+    callbacks("erratic"),
     test("greedy"),
     test("hostile"),
     test("keeper"),
     test("parrot"),
     test("pinger"),
     test("raw"),
+    callbacks("rogue"),
     test("solo"),
     test("strain"),
     test("tap"),
-    test("wheel"),
+    callbacks("wheel"),
 ];
 
 const fn part(name: &'static str) -> Guest {
-    let role = Role::Part;
-    Guest { name, role }
+    Guest {
+        name,
+        role: Role::Part,
+        composes: false,
+    }
 }
 
 const fn example(name: &'static str) -> Guest {
-    let role = Role::Example;
-    Guest { name, role }
+    Guest {
+        name,
+        role: Role::Example,
+        composes: true,
+    }
 }
 
 const fn test(name: &'static str) -> Guest {
-    let role = Role::Test;
-    Guest { name, role }
+    Guest {
+        name,
+        role: Role::Test,
+        composes: true,
+    }
+}
+
+/// A guest of the tests in callback style.
+const fn callbacks(name: &'static str) -> Guest {
+    Guest {
+        composes: false,
+        ..test(name)
+    }
 }
 
 impl Guest {
@@ -109,10 +130,11 @@ impl Guest {
         format!("{}.wasm", self.name)
     }
 
-    /// The file name of its composition with the parts; `None` for a part.
+    /// The file name of its composition with the parts, if there is one.
     #[must_use]
     pub fn standalone(&self) -> Option<String> {
-        (self.role != Role::Part).then(|| format!("{}-standalone.wasm", self.name))
+        self.composes
+            .then(|| format!("{}-standalone.wasm", self.name))
     }
 }
 

@@ -120,6 +120,13 @@ fn no_component_imports_more_than_it_needs() {
         "wasi:cli/types@0.3.0",
     ];
     const CONNECTIONS: [&str; 2] = ["halfopen:tcp/connections@0.1.0", "halfopen:tcp/types@0.1.0"];
+    const CALLBACKS: [&str; 2] = ["halfopen:tcp/sockets@0.1.0", "halfopen:tcp/types@0.1.0"];
+    const PRINTING_0_2: [&str; 4] = [
+        "wasi:cli/stderr@0.2.0",
+        "wasi:cli/stdout@0.2.0",
+        "wasi:io/error@0.2.0",
+        "wasi:io/streams@0.2.0",
+    ];
     const SOCKETS: [&str; 3] = [
         "halfopen:tcp/types@0.1.0",
         "wasi:clocks/types@0.3.0",
@@ -176,6 +183,8 @@ fn no_component_imports_more_than_it_needs() {
                 [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat()
             }
             "whoami.wasm" => [&CONNECTIONS[..], &PRINTING, &["halfopen:tcp/peer@0.1.0"]].concat(),
+            "erratic.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
+            "rogue.wasm" => CALLBACKS.to_vec(),
             "greedy.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[OUTBOUND, LISTENERS]].concat(),
             "hostile.wasm" => [&CONNECTIONS[..], &PRINTING, &[OUTBOUND]].concat(),
             "proxy.wasm" | "tap.wasm" => {

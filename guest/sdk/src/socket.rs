@@ -35,8 +35,8 @@ pub(crate) trait Handle {
     fn peer_addr(&self) -> Result<SocketAddr, Error>;
     /// The number by which the host knows the socket, if it does.
     fn number(&self) -> Option<u32>;
-    /// The peer's TLS session, where the SDK serves the events.
-    fn tls(&self) -> Option<Tls> {
+    /// The connection, where the SDK serves the events.
+    fn core(&self) -> Option<&Core> {
         None
     }
 }
@@ -157,13 +157,10 @@ impl Socket {
     pub fn tls(&self) -> Option<Tls> {
         match self.handle.number() {
             Some(number) => socket_peer::tls(number).map(Tls::from),
-            None => self.handle.tls(),
+            None => self.handle.core()?.tls(),
         }
     }
 
-    pub(crate) fn number(&self) -> Option<u32> {
-        self.handle.number()
-    }
 }
 
 impl Handle for Core {
@@ -213,7 +210,7 @@ impl Handle for Core {
         None
     }
 
-    fn tls(&self) -> Option<Tls> {
-        self.tls()
+    fn core(&self) -> Option<&Core> {
+        Some(self)
     }
 }

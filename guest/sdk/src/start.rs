@@ -6,14 +6,11 @@ use std::panic;
 use std::sync::Once;
 
 use crate::bindings::imports::halfopen::tcp::connections;
-use crate::bindings::imports::wasi::cli0_3_0::environment;
 use crate::wasi::Wasi;
 use crate::{Connection, print, task};
 
 /// The functions of WASI 0.3.
 static WASI: Wasi = Wasi {
-    arguments: environment::get_arguments,
-    variables: environment::get_environment,
     print: print::queue,
 };
 

@@ -15,8 +15,6 @@ pub(crate) enum Output {
 
 /// The functions of WASI, in one of its versions.
 pub(crate) struct Wasi {
-    pub(crate) arguments: fn() -> Vec<String>,
-    pub(crate) variables: fn() -> Vec<(String, String)>,
     /// Prints one line, which ends with a newline.
     pub(crate) print: fn(Output, String),
 }

@@ -3,16 +3,12 @@
 use std::panic::PanicHookInfo;
 use std::thread::LocalKey;
 
-use crate::bindings::wasi_0_2::wasi::cli0_2_0::{environment, stderr, stdout};
+use crate::bindings::wasi_0_2::wasi::cli0_2_0::{stderr, stdout};
 use crate::bindings::wasi_0_2::wasi::io::streams::OutputStream;
 use crate::wasi::{Output, Wasi};
 
 /// The functions of WASI 0.2.
-pub(super) static WASI: Wasi = Wasi {
-    arguments: environment::get_arguments,
-    variables: environment::get_environment,
-    print,
-};
+pub(super) static WASI: Wasi = Wasi { print };
 
 /// The most bytes that one call of `blocking-write-and-flush` takes.
 const MOST: usize = 4096;

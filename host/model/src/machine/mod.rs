@@ -131,9 +131,10 @@ pub enum Event<E> {
     Drain,
     /// The connection's error.
     Error(E),
-    /// The connection is over. It is the last event.
+    /// The connection is over. It is the last event, and after [`Machine::destroy`] and
+    /// [`Machine::reset`] the only one.
     Close {
-        /// Whether an error came before.
+        /// Whether [`Event::Error`] came before.
         had_error: bool,
     },
 }
@@ -428,10 +429,12 @@ impl<E: Clone> Machine<E> {
             return None;
         }
         match (self.reported, self.error()) {
-            (Reported::Nothing, Some(error)) => Some(Event::Error(error.clone())),
+            (Reported::Nothing, Some(error)) if !self.destroyed => {
+                Some(Event::Error(error.clone()))
+            }
             (Reported::Close, _) => None,
-            (_, error) => Some(Event::Close {
-                had_error: error.is_some(),
+            (reported, _) => Some(Event::Close {
+                had_error: reported == Reported::Error,
             }),
         }
     }

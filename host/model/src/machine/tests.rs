@@ -159,6 +159,20 @@ fn an_error_after_both_ends_is_none() {
 }
 
 #[test]
+fn an_error_is_not_reported_after_destroy() {
+    for end in [Machine::destroy, Machine::reset] {
+        let mut machine = machine();
+        machine.fail(RESET);
+        assert_eq!(end(&mut machine), Destroy::Nothing);
+        assert_eq!(events(&mut machine), [Event::Close { had_error: false }]);
+    }
+    let mut machine = machine();
+    machine.destroy();
+    machine.fail(BROKEN);
+    assert_eq!(events(&mut machine), [Event::Close { had_error: false }]);
+}
+
+#[test]
 fn destroy_closes_if_nothing_is_lost_and_resets_otherwise() {
     let mut machine = machine();
     assert_eq!(machine.destroy(), Destroy::Close);
@@ -247,6 +261,8 @@ struct Seen {
     /// The program has ended, destroyed or reset, or the connection has failed.
     ended: bool,
     stopped: bool,
+    /// The program has destroyed or reset the connection.
+    destroyed: bool,
     chunks: usize,
     eof: bool,
     events: Vec<Event<&'static str>>,
@@ -304,6 +320,7 @@ impl Seen {
                 prop_assert!(self.count(&Event::Drain) < self.waits);
             }
             Event::Error(_) => {
+                prop_assert!(!self.destroyed, "an error after destroy or reset");
                 prop_assert_eq!(self.count(&Event::Error(RESET)), 0, "two errors");
             }
             Event::Close { had_error } => {
@@ -357,8 +374,14 @@ proptest! {
                         seen.offered = None;
                     }
                     seen.stopped = true;
+                    seen.destroyed = true;
                 }
-                Act::Reset => { machine.reset(); seen.stopped = true; seen.offered = None; }
+                Act::Reset => {
+                    machine.reset();
+                    seen.stopped = true;
+                    seen.destroyed = true;
+                    seen.offered = None;
+                }
                 Act::Pause(paused) => machine.pause(paused),
                 Act::HalfOpen(allow) => machine.allow_half_open(allow),
                 Act::Step(part) => if seen.offered.is_none() && !seen.finished {

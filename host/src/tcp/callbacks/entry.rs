@@ -63,6 +63,8 @@ pub(super) struct Entry {
     signal: Arc<Signal>,
     waker: Waker,
     remote: Option<SocketAddr>,
+    /// Whether the service makes the connection itself.
+    own: bool,
     /// Whether the event `connection` was delivered.
     begun: bool,
     /// Whether FIN is being sent.
@@ -102,6 +104,7 @@ impl Entry {
     ) -> Self {
         Entry {
             socket,
+            own: connecting.is_some(),
             connecting,
             machine: Machine::default(),
             queue: BytesMut::new(),
@@ -116,6 +119,11 @@ impl Entry {
             waiting: None,
             session: None,
         }
+    }
+
+    /// Whether the service knows the number of the socket.
+    pub(super) fn is_given(&self) -> bool {
+        self.begun || self.own
     }
 
     pub(super) fn signal(&self) -> &Arc<Signal> {

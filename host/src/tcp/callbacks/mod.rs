@@ -181,6 +181,7 @@ impl Sockets {
     /// Calls `act` on a socket that the service names, and lets the driver look at it; `None`
     /// if there is none.
     fn act<R>(&mut self, socket: u32, act: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        self.given(socket)?;
         let entry = self.entries.get_mut(socket)?;
         let before = entry.kept();
         let result = act(entry);
@@ -195,6 +196,7 @@ impl Sockets {
     /// Takes the entry of a socket out, to write to it; [`written`](Self::written) puts it back.
     /// Returns as well how many bytes may be kept for it.
     fn writes(&mut self, socket: u32) -> Option<(Box<Entry>, usize)> {
+        self.given(socket)?;
         let room = self.max_kept.saturating_sub(self.kept);
         Some((self.entries.lend(socket)?, room))
     }
@@ -210,7 +212,14 @@ impl Sockets {
     }
 
     fn look<R>(&self, socket: u32, look: impl FnOnce(&Entry) -> R) -> Option<R> {
-        self.entries.get(socket).map(|entry| look(entry))
+        self.given(socket).map(look)
+    }
+
+    /// Returns a socket that the service names. A number that it has guessed, before
+    /// `connection` gave it, stands for none.
+    fn given(&self, socket: u32) -> Option<&Entry> {
+        let entry = self.entries.get(socket)?;
+        entry.is_given().then_some(&**entry)
     }
 
     /// Lets the driver look at a socket.
