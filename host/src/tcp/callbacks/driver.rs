@@ -28,6 +28,8 @@ pub struct Driver {
     exports: Exports,
     /// The sockets that can be looked at, the next one last.
     sockets: Vec<u32>,
+    /// How many events have come since other tasks of the thread last had a turn.
+    events: usize,
 }
 
 thread_local! {
@@ -75,6 +77,7 @@ impl Driver {
         Driver {
             exports,
             sockets: Vec::new(),
+            events: 0,
         }
     }
 
@@ -110,15 +113,19 @@ impl Driver {
             sockets(store).ready.take(&mut self.sockets);
             self.sockets.reverse();
         }
-        let mut events = self.ring(store).await?;
+        self.events += self.ring(store).await?;
         let mut buffer = Buffer::take();
         while let Some(socket) = self.sockets.pop() {
-            events += self.serve(store, socket, &mut buffer).await?;
-            if events >= EVENTS {
-                drop(buffer);
-                yield_now().await;
-                return Ok(());
+            self.events += self.serve(store, socket, &mut buffer).await?;
+            if self.events >= EVENTS {
+                break;
             }
+        }
+        drop(buffer);
+        // Timers, pipes and busy sockets can go on for ever without waiting.
+        if self.events >= EVENTS {
+            self.events = 0;
+            yield_now().await;
         }
         Ok(())
     }
