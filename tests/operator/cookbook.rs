@@ -143,6 +143,74 @@ fn the_proxy_logs_and_passes_on_what_it_forwards() -> Result<()> {
     Ok(())
 }
 
+/// Enters the chat under a name.
+fn enter(server: &Server, name: &str) -> Result<Client> {
+    let mut client = Client::connect(server.address())?;
+    asks(&mut client, "", "What is your name?\n")?;
+    let name = format!("{name}\n");
+    asks(&mut client, &name, "Welcome. There are /who and /quit.\n")?;
+    Ok(client)
+}
+
+#[test]
+fn in_the_chat_everybody_hears_the_others() -> Result<()> {
+    let server = serve("chat", &[], &[])?;
+    let mut ann = enter(&server, "ann")?;
+    let mut bob = enter(&server, "bob")?;
+    asks(&mut ann, "", "* bob is here\n")?;
+    asks(&mut bob, "/who\n", "* here: ann, bob\n")?;
+    // Control characters would reach the terminals of the others.
+    bob.send(b"he\x1b[2Jllo\r\n")?;
+    asks(&mut ann, "", "bob: he[2Jllo\n")?;
+    // A name is taken by who has it, and free afterwards.
+    let mut other = Client::connect(server.address())?;
+    asks(&mut other, "", "What is your name?\n")?;
+    asks(&mut other, "a b\n", "Use 1 to 20 letters and digits.\n")?;
+    asks(&mut other, "bob\n", "That name is taken.\n")?;
+    asks(&mut bob, "/quit\nunheard\n", "Bye.\n")?;
+    bob.fin()?;
+    ensure!(bob.end()? == (Vec::new(), End::Fin));
+    asks(&mut ann, "", "* bob has left\n")?;
+    asks(&mut other, "bob\n", "Welcome. There are /who and /quit.\n")?;
+    asks(&mut ann, "", "* bob is here\n")?;
+    // Who just goes has left as well.
+    other.fin()?;
+    ensure!(other.end()? == (Vec::new(), End::Fin));
+    asks(&mut ann, "/who\n", "* bob has left\n* here: ann\n")
+}
+
+/// A client that does not read is dropped at the chat's bound, and the others hear everything.
+#[test]
+fn in_the_chat_a_slow_reader_harms_nobody_and_is_dropped() -> Result<()> {
+    let server = serve("chat", &[], &[])?;
+    let mut talker = enter(&server, "talker")?;
+    let mut listener = enter(&server, "listener")?;
+    asks(&mut talker, "", "* listener is here\n")?;
+    let mut slow = enter(&server, "slow")?;
+    asks(&mut talker, "", "* slow is here\n")?;
+    asks(&mut listener, "", "* slow is here\n")?;
+    let text = "x".repeat(999);
+    let line = format!("{text}\n");
+    let heard = format!("talker: {line}");
+    // At most 32 MiB: more than the buffers of both kernels and the chat's bound.
+    for _ in 0..32 * 1024 {
+        talker.send(line.as_bytes())?;
+        let first = listener.receive(1)?;
+        if first == b"*" {
+            asks(&mut listener, "", " slow has left\n")?;
+            asks(
+                &mut talker,
+                "/who\n",
+                "* slow has left\n* here: talker, listener\n",
+            )?;
+            ensure!(slow.end()?.1 == End::Rst, "the slow reader saw FIN");
+            return Ok(());
+        }
+        asks(&mut listener, "", &heard[1..])?;
+    }
+    anyhow::bail!("the slow reader was not dropped")
+}
+
 #[test]
 fn the_pinger_pings_every_second() -> Result<()> {
     for server in both("pinger", &[], &[])? {
@@ -193,19 +261,24 @@ fn endless(address: SocketAddr) -> Result<Vec<u8>> {
 #[test]
 fn an_endless_line_ends_its_own_connection_only() -> Result<()> {
     for (guest, flags, request, answer) in [
-        ("chat", &[][..], "hi\n", "hi\n"),
+        ("chat", &[][..], "/who\n", "* here: me\n"),
         ("store", &[], "get a\n", "\n"),
         ("lines", &["--isolation", "shared"], "upper a\n", "A\n"),
     ] {
         let server = serve(guest, flags, &[])?;
-        let mut other = Client::connect(server.address())?;
+        let mut other = match guest {
+            "chat" => enter(&server, "me")?,
+            _ => Client::connect(server.address())?,
+        };
         asks(&mut other, request, answer)?;
         // The first one warms the allocator.
         for time in 0..2 {
             let before = server.resident()?;
             let said = endless(server.address()).with_context(|| guest)?;
             ensure!(
-                said.is_empty() || said.starts_with(b"error: line longer than "),
+                said.is_empty()
+                    || said.starts_with(b"error: line longer than ")
+                    || said.starts_with(b"What is your name?\n"),
                 "{guest}: {}",
                 said.escape_ascii()
             );

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::Client;
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command, run};
@@ -20,19 +20,28 @@ fn serve(component: &Path, flags: &[&str]) -> Result<Server> {
     Server::start(serve, 1)
 }
 
+/// Enters the chat under a name.
+fn enter(server: &Server, name: &str) -> Result<Client> {
+    let mut client = Client::connect(server.address())?;
+    client.send(format!("{name}\n").as_bytes())?;
+    hears(&mut client, "What is your name?\n")?;
+    hears(&mut client, "Welcome. There are /who and /quit.\n")?;
+    Ok(client)
+}
+
+fn hears(client: &mut Client, text: &str) -> Result<()> {
+    let heard = client.receive(text.len())?;
+    let same = heard == text.as_bytes();
+    ensure!(same, "`{}` instead of `{text}`", heard.escape_ascii());
+    Ok(())
+}
+
 /// What one client says, another one hears.
 fn shares(server: &Server) -> Result<()> {
-    let mut one = Client::connect(server.address())?;
-    one.send(b"one\n")?;
-    ensure!(one.receive(4)? == b"one\n");
-    let mut other = Client::connect(server.address())?;
-    other.send(b"other\n")?;
-    ensure!(other.receive(6)? == b"other\n");
-    ensure!(
-        one.arrives().is_ok() && one.receive(6)? == b"other\n",
-        "the connections share nothing"
-    );
-    Ok(())
+    let mut one = enter(server, "one")?;
+    let mut other = enter(server, "other")?;
+    other.send(b"hi\n")?;
+    hears(&mut one, "* other is here\nother: hi\n").context("the connections share nothing")
 }
 
 /// Stops the server, and checks that it has warned or not.
@@ -71,15 +80,13 @@ fn flags_that_contradict_the_declaration_are_obeyed_with_a_warning() -> Result<(
         (&["--workers", "2"], "2 instances share the connections"),
     ] {
         let server = serve(&guest_path("chat"), flags)?;
-        let mut one = Client::connect(server.address())?;
-        one.send(b"one\n")?;
-        ensure!(one.receive(4)? == b"one\n");
-        let mut other = Client::connect(server.address())?;
-        other.send(b"other\n")?;
-        ensure!(other.receive(6)? == b"other\n");
-        // Sent behind what `other` said, if they shared it.
-        one.send(b"again\n")?;
-        ensure!(one.receive(6)? == b"again\n", "{flags:?} was not obeyed");
+        let mut one = enter(&server, "one")?;
+        let mut other = enter(&server, "other")?;
+        other.send(b"hi\n/who\n")?;
+        hears(&mut other, "* here: other\n")?;
+        // Behind what `other` said, if they shared it.
+        one.send(b"/who\n")?;
+        hears(&mut one, "* here: one\n").with_context(|| format!("{flags:?} was not obeyed"))?;
         warned(server, Some(what))?;
     }
     Ok(())

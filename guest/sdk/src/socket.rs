@@ -22,7 +22,8 @@ pub struct Socket {
 
 /// What carries out the calls of a socket: the host, or the SDK itself.
 pub(crate) trait Handle {
-    fn write(&self, data: Vec<u8>) -> bool;
+    /// Returns whether the data is taken.
+    fn write(&self, data: &mut dyn Data) -> bool;
     fn end(&self);
     fn destroy(&self);
     fn reset(&self);
@@ -35,9 +36,26 @@ pub(crate) trait Handle {
     fn peer_addr(&self) -> Result<SocketAddr, Error>;
     /// The number by which the host knows the socket, if it does.
     fn number(&self) -> Option<u32>;
-    /// The connection, where the SDK serves the events.
-    fn core(&self) -> Option<&Core> {
+    /// The peer's TLS session, where the SDK serves the events.
+    fn tls(&self) -> Option<Tls> {
         None
+    }
+}
+
+/// Data that is written. Only who keeps it needs a vector of its own.
+pub(crate) trait Data {
+    fn bytes(&self) -> &[u8];
+    /// Moves or copies the data into a vector. After that, there is none.
+    fn take(&mut self) -> Vec<u8>;
+}
+
+impl<T: AsRef<[u8]> + Into<Vec<u8>>> Data for Option<T> {
+    fn bytes(&self) -> &[u8] {
+        self.as_ref().map_or(&[], AsRef::as_ref)
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        Option::take(self).map_or_else(Vec::new, Into::into)
     }
 }
 
@@ -69,8 +87,8 @@ impl Socket {
     ///
     /// While more than 64 KiB wait to be sent, [`Events::data`](crate::Events::data) is
     /// not called; [`Events::drain`](crate::Events::drain) follows once all of it is sent.
-    pub fn write(&self, data: impl Into<Vec<u8>>) -> bool {
-        self.handle.write(data.into())
+    pub fn write(&self, data: impl AsRef<[u8]> + Into<Vec<u8>>) -> bool {
+        self.handle.write(&mut Some(data))
     }
 
     /// Ends the sending direction: FIN is sent behind the written data. Data from the peer
@@ -113,7 +131,7 @@ impl Socket {
     }
 
     /// Calls [`Events::timeout`](crate::Events::timeout) once no data was received or sent for
-    /// this time, in milliseconds; zero never does (the default). The connection goes on.
+    /// this time, in whole milliseconds; zero never does (the default). The connection goes on.
     ///
     /// Only a host keeps this time: it has no effect on connections that
     /// [`Connection::serve`](crate::Connection::serve) serves, which can wait with
@@ -157,15 +175,14 @@ impl Socket {
     pub fn tls(&self) -> Option<Tls> {
         match self.handle.number() {
             Some(number) => socket_peer::tls(number).map(Tls::from),
-            None => self.handle.core()?.tls(),
+            None => self.handle.tls(),
         }
     }
-
 }
 
 impl Handle for Core {
-    fn write(&self, data: Vec<u8>) -> bool {
-        self.write(data) != Written::Ended
+    fn write(&self, data: &mut dyn Data) -> bool {
+        self.write(data.take()) != Written::Ended
     }
 
     fn end(&self) {
@@ -210,7 +227,7 @@ impl Handle for Core {
         None
     }
 
-    fn core(&self) -> Option<&Core> {
-        Some(self)
+    fn tls(&self) -> Option<Tls> {
+        self.tls()
     }
 }

@@ -1,7 +1,7 @@
 //! A line protocol: one request per line, one answer per request.
 //!
 //! TCP has no messages. A line may arrive in many chunks, and one chunk may hold many
-//! lines, so something has to reassemble them: here `ReadHalf::lines`. It also limits the
+//! lines, so something has to reassemble them: here a `LineBuffer`. It also limits the
 //! length of a line; without a limit, a peer that never ends its line would fill the memory.
 //!
 //! ```text
@@ -15,39 +15,75 @@
 //! < bye
 //! ```
 
-use std::io;
-
-use halfopen_guest::futures::io::{copy, sink};
-use halfopen_guest::futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
-use halfopen_guest::{Connection, LineError, ReadHalf, service};
+use halfopen_guest::{Events, LineBuffer, LineError, Socket, callbacks};
 
 /// The most bytes in a line, without its end.
 const LIMIT: usize = 1024;
 
-/// The most bytes to read and discard after the last answer. A connection that is closed
+/// The number of unsent bytes above which no further request is answered until they are sent.
+/// More than that, and `drain` follows.
+const ROOM: usize = 64 * 1024;
+
+/// The most bytes to receive and discard after the last answer. A connection that is closed
 /// with unread data is reset by the kernel, and the reset could overtake the answer.
-const LEFTOVER: u64 = 1024 * 1024;
+const LEFTOVER: usize = 1024 * 1024;
 
-service!(handle);
+callbacks!(|_| Lines {
+    requests: LineBuffer::new().limit(LIMIT),
+    leftover: 0,
+});
 
-async fn handle(connection: Connection) -> io::Result<()> {
-    let (receive, mut send) = connection.split();
-    let mut requests = receive.lines().limit(LIMIT);
-    while let Some(request) = requests.next().await {
-        let (reply, last) = match request {
-            Ok(line) => answer(&line),
-            // The connection has failed, so no answer can be sent.
-            Err(LineError::Io(error)) => return Err(error),
-            Err(mistake) => (format!("error: {mistake}"), true),
-        };
-        send.write_all(format!("{reply}\n").as_bytes()).await?;
-        if last {
-            break;
+struct Lines {
+    requests: LineBuffer,
+    /// How many bytes were discarded after the last answer.
+    leftover: usize,
+}
+
+impl Events for Lines {
+    fn data(&mut self, socket: &Socket, chunk: Vec<u8>) {
+        if socket.is_writable() {
+            self.requests.push(&chunk);
+            return self.answer(socket);
+        }
+        self.leftover += chunk.len();
+        if self.leftover > LEFTOVER {
+            socket.destroy();
         }
     }
-    // Our FIN. The peer's has arrived, or follows the data that is discarded here.
-    send.close().await?;
-    discard(requests.into_inner()).await
+
+    // Nothing was received since `answer` has stopped for want of room.
+    fn drain(&mut self, socket: &Socket) {
+        self.answer(socket);
+    }
+
+    fn end(&mut self, socket: &Socket) {
+        if let Some(last) = self.requests.finish() {
+            reply(socket, last);
+        }
+    }
+}
+
+impl Lines {
+    fn answer(&mut self, socket: &Socket) {
+        while socket.is_writable() && socket.unsent() <= ROOM {
+            match self.requests.next_line() {
+                Some(request) => reply(socket, request),
+                None => return,
+            }
+        }
+    }
+}
+
+fn reply(socket: &Socket, request: Result<String, LineError>) {
+    let (reply, last) = match request {
+        Ok(line) => answer(&line),
+        Err(mistake) => (format!("error: {mistake}"), true),
+    };
+    socket.write(reply + "\n");
+    if last {
+        // Our FIN. The peer's has arrived, or follows the data that is discarded.
+        socket.end();
+    }
 }
 
 /// Returns the answer, and whether it is the last.
@@ -63,10 +99,4 @@ fn answer(request: &str) -> (String, bool) {
         }
     };
     (reply, false)
-}
-
-async fn discard(receive: ReadHalf) -> io::Result<()> {
-    let mut leftover = receive.take(LEFTOVER);
-    copy(&mut leftover, &mut sink()).await?;
-    Ok(())
 }

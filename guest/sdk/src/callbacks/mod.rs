@@ -6,8 +6,10 @@ mod socket;
 mod wasi;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::panic;
+use std::rc::Rc;
 use std::sync::Once;
 
 use crate::bindings::imports::halfopen::tcp::types::ErrorCode;
@@ -15,86 +17,108 @@ use crate::{Error, Events, Socket};
 use socket::Number;
 
 /// The service's part of a socket.
-struct Open {
+struct Open<E: ?Sized> {
     socket: Socket,
-    number: std::rc::Rc<Number>,
-    events: Box<dyn Events>,
+    number: Rc<Number>,
+    events: RefCell<E>,
 }
 
 thread_local! {
-    /// The sockets of the instance. The one whose event is handled is taken out.
-    static OPEN: RefCell<BTreeMap<u32, Option<Box<Open>>>> = const { RefCell::new(BTreeMap::new()) };
+    /// The sockets of the instance. The table is not in use while an event is handled, whose
+    /// handler may add sockets.
+    static OPEN: RefCell<Table> = const { RefCell::new(Table::with_hasher(Hash::new())) };
+}
+
+type Table = HashMap<u32, Rc<Open<dyn Events>>, Hash>;
+type Hash = BuildHasherDefault<Spread>;
+
+/// Spreads the numbers of sockets. Only the host chooses them, so nothing worse can happen.
+#[derive(Default)]
+struct Spread(u32);
+
+impl Hasher for Spread {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(self.0.rotate_left(8) ^ u32::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        // By 2^32 and the golden ratio (Knuth, The Art of Computer Programming, section 6.4).
+        self.0 = number.wrapping_mul(0x9e37_79b9);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table uses the low bits and the highest ones, of a word of either size.
+        u64::from(self.0) << 32 | u64::from(self.0)
+    }
 }
 
 /// Calls `new` for a connection that begins, and keeps the value that it returns.
 #[doc(hidden)]
 pub fn connection<E: Events + 'static>(number: u32, new: impl FnOnce(&Socket) -> E) {
     prepare();
-    let number = Number::new(number);
-    let socket = Socket::new(number.clone());
-    let events = Box::new(new(&socket));
-    let open = Box::new(Open {
+    add(number, new);
+}
+
+fn add<E: Events + 'static>(number: u32, new: impl FnOnce(&Socket) -> E) {
+    let handle = Number::new(number);
+    let socket = Socket::new(handle.clone());
+    let open = Rc::new(Open {
+        events: RefCell::new(new(&socket)),
         socket,
-        number: number.clone(),
-        events,
+        number: handle,
     });
-    OPEN.with_borrow_mut(|all| all.insert(number.number(), Some(open)));
+    OPEN.with_borrow_mut(|all| all.insert(number, open));
 }
 
 /// Calls `handle` with what belongs to a socket.
-fn event(number: u32, handle: impl FnOnce(&mut Open)) {
-    let open = OPEN.with_borrow_mut(|all| all.get_mut(&number)?.take());
-    let Some(mut open) = open else {
-        return;
-    };
-    handle(&mut open);
-    OPEN.with_borrow_mut(|all| {
-        if let Some(place) = all.get_mut(&number) {
-            *place = Some(open);
-        }
-    });
+fn event(number: u32, handle: impl FnOnce(&Open<dyn Events>, &mut dyn Events)) {
+    let open = OPEN.with_borrow(|all| all.get(&number).cloned());
+    if let Some(open) = open {
+        handle(&open, &mut *open.events.borrow_mut());
+    }
 }
 
 #[doc(hidden)]
 pub fn data(number: u32, data: Vec<u8>) {
-    event(number, |open| open.events.data(&open.socket, data));
+    event(number, |open, events| events.data(&open.socket, data));
 }
 
 #[doc(hidden)]
 pub fn end(number: u32) {
-    event(number, |open| {
-        open.events.end(&open.socket);
+    event(number, |open, events| {
+        events.end(&open.socket);
         open.number.peer_ended();
     });
 }
 
 #[doc(hidden)]
 pub fn drain(number: u32) {
-    event(number, |open| open.events.drain(&open.socket));
+    event(number, |open, events| events.drain(&open.socket));
 }
 
 #[doc(hidden)]
 pub fn timeout(number: u32) {
-    event(number, |open| open.events.timeout(&open.socket));
+    event(number, |open, events| events.timeout(&open.socket));
 }
 
 #[doc(hidden)]
 pub fn error(number: u32, code: ErrorCode) {
-    event(number, |open| {
+    event(number, |open, events| {
         open.number.ended();
-        open.events.error(&open.socket, &Error::from(code));
+        events.error(&open.socket, &Error::from(code));
     });
 }
 
 #[doc(hidden)]
 pub fn close(number: u32, had_error: bool) {
-    event(number, |open| {
-        open.number.ended();
-        open.events.close(&open.socket, had_error);
-    });
     // The service's value is dropped outside of the table: its destructor may use sockets.
     let open = OPEN.with_borrow_mut(|all| all.remove(&number));
-    drop(open);
+    if let Some(open) = open {
+        open.number.ended();
+        open.events.borrow_mut().close(&open.socket, had_error);
+    }
 }
 
 fn prepare() {

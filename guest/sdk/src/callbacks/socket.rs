@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::bindings::sockets::halfopen::tcp::sockets::{self, Written};
-use crate::socket::Handle;
+use crate::socket::{Data, Handle};
 
 /// A socket by its number.
 pub(super) struct Number {
@@ -29,10 +29,6 @@ impl Number {
         })
     }
 
-    pub(super) fn number(&self) -> u32 {
-        self.number
-    }
-
     /// Records that the connection has failed or closed.
     pub(super) fn ended(&self) {
         self.ended.set(true);
@@ -47,8 +43,8 @@ impl Number {
 }
 
 impl Handle for Number {
-    fn write(&self, data: Vec<u8>) -> bool {
-        if sockets::write(self.number, &data) == Written::Ended {
+    fn write(&self, data: &mut dyn Data) -> bool {
+        if sockets::write(self.number, data.bytes()) == Written::Ended {
             self.ended.set(true);
         }
         !self.ended.get()
