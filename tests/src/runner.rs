@@ -71,7 +71,7 @@ fn node_version(node: &Path) -> Option<u32> {
 }
 
 /// Services that exist once in each style, the one in callback style first.
-const TWINS: [(&str, &str); 1] = [("echo", "parrot")];
+const TWINS: [(&str, &str); 2] = [("echo", "parrot"), ("orders", "cases")];
 
 /// Declares the runners once: the enumeration, and [`Runner::ALL`] from the same list.
 macro_rules! runners {

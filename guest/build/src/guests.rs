@@ -32,7 +32,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 23] = [
+pub const GUESTS: [Guest; 24] = [
     part("acceptor"),
     part("adapter"),
     example("chat"),
@@ -50,6 +50,7 @@ pub const GUESTS: [Guest; 23] = [
     test("greedy"),
     test("hostile"),
     test("keeper"),
+    test("orders"),
     test("parrot"),
     test("pinger"),
     test("raw"),
