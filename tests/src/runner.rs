@@ -453,8 +453,8 @@ pub fn guest_path(name: &str) -> PathBuf {
 /// If the component cannot be read.
 fn style_of(guest: &str) -> Option<Style> {
     let path = guest_path(guest);
-    let component = fs::read(&path)
-        .unwrap_or_else(|error| panic!("cannot read `{}`: {error}", path.display()));
+    let component =
+        fs::read(&path).unwrap_or_else(|error| panic!("cannot read `{}`: {error}", path.display()));
     Interfaces::unvalidated(&component)
         .unwrap_or_else(|error| panic!("`{}`: {error}", path.display()))
         .style()
