@@ -61,7 +61,8 @@ fn main() -> ExitCode {
         .partition(|runner| runner.is_installed(&binaries));
     let mut trials = Vec::new();
     for scenario in scenarios::all() {
-        for &runner in &installed {
+        let plays = |runner: &&Runner| runner.guest(scenario.guest).is_some();
+        for &runner in installed.iter().filter(plays) {
             let binaries = binaries.clone();
             trials.push(trial(named(runner, scenario.name), move || {
                 scenario.run(runner, &binaries)
@@ -69,12 +70,13 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} scenarios × {} runners",
+        "{} scenarios on {} runners, {} trials",
         scenarios::all().count(),
-        installed.len()
+        installed.len(),
+        trials.len()
     );
     for runner in missing {
-        let how = "`npm ci --prefix tests/node` installs it";
+        let how = "it needs `node`, version 20 or newer, and `npm ci --prefix tests/node`";
         let name = runner.name();
         assert!(
             std::env::var_os("CI").is_none(),

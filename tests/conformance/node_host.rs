@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use halfopen_tests::client::Client;
-use halfopen_tests::runner::{Binaries, Host, Runner, guest_path, root};
+use halfopen_tests::runner::{Binaries, Runner, guest_path, root};
 use halfopen_tests::server::Server;
 
 use crate::Case;
@@ -13,7 +13,7 @@ use crate::Case;
 pub(crate) const CASES: &[Case] = &[Case {
     name: "standalone-hangs-on-jco",
     rules: &[],
-    runners: |runner| runner.properties().host == Host::Node,
+    runners: |runner| runner == Runner::NodeHost,
     elsewhere: "a known fault of jco",
     run: hangs,
 }];

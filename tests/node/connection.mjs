@@ -1,17 +1,9 @@
 // Implements `halfopen:tcp/connections` and `halfopen:tcp/peer` on `node:net`, for components
 // that jco has translated. Rules such as C2 are in wit/SEMANTICS.md.
 
+import { address, closeGently, errorCode } from './network.mjs';
+
 const OK = { tag: 'ok', val: undefined };
-
-const CODES = {
-  ECONNABORTED: 'connection-aborted',
-  ECONNRESET: 'connection-reset',
-  EPIPE: 'connection-broken',
-  ETIMEDOUT: 'timeout',
-};
-
-const LINGER_IDLE = 2_000;
-const LINGER_TOTAL = 30_000;
 
 export class Connection {
   #socket;
@@ -29,8 +21,7 @@ export class Connection {
     this.#remote = [socket.remoteAddress, socket.remotePort];
     this.#failed = new Promise((resolve) => {
       socket.once('error', (error) => {
-        const tag = CODES[error.code];
-        this.#failure ??= { tag: 'err', val: tag ? { tag } : { tag: 'other', val: error.message } };
+        this.#failure ??= { tag: 'err', val: errorCode(error) };
         resolve(this.#failure);
       });
       socket.once('aborted', resolve);
@@ -123,13 +114,7 @@ export class Connection {
       socket.destroy();
       return;
     }
-    // Closes gently (C2): reads and discards, because unread data would become RST.
-    socket.end();
-    if (socket.readableEnded || socket.destroyed) return;
-    socket.resume();
-    socket.setTimeout(LINGER_IDLE, () => socket.destroy());
-    const total = setTimeout(() => socket.destroy(), LINGER_TOTAL);
-    socket.once('close', () => clearTimeout(total));
+    closeGently(socket);
   }
 }
 
@@ -183,19 +168,3 @@ class Receiver {
 export const tls = () => undefined;
 
 const invalidState = { tag: 'err', val: { tag: 'invalid-state' } };
-
-/**
- * Makes an `ip-socket-address`. Throws the error `invalid-state` if Node has no address: the
- * connection is closed, or was reset before it was accepted.
- */
-function address(host, port) {
-  if (host === undefined) throw invalidState.val;
-  if (!host.includes(':')) {
-    return { tag: 'ipv4', val: { port, address: host.split('.').map(Number) } };
-  }
-  // Node cannot parse IPv6 addresses; URL normalises them, to at most one `::`.
-  const [left, right] = new URL(`http://[${host.split('%')[0]}]`).hostname.slice(1, -1).split('::')
-    .map((half) => (half ? half.split(':').map((group) => parseInt(group, 16)) : []));
-  const zeros = right ? Array(8 - left.length - right.length).fill(0) : [];
-  return { tag: 'ipv6', val: { port, flowInfo: 0, address: [...left, ...zeros, ...(right ?? [])], scopeId: 0 } };
-}

@@ -1,6 +1,6 @@
-// Loads a component: jco translates it, and connection.mjs provides `halfopen:tcp`.
+// Loads components: jco translates them.
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -8,34 +8,54 @@ import { transpileBytes } from '@bytecodealliance/jco-transpile';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 
-/** Returns the component's exports. The translation is cached, because it takes seconds. */
+/** Returns the exports of a component in await style; connection.mjs provides `halfopen:tcp`. */
 export async function load(path) {
+  const place = await translate(path, {
+    map: Object.fromEntries(
+      ['connections', 'peer'].map((name) => [
+        `halfopen:tcp/${name}@0.1.0`,
+        pathToFileURL(join(HERE, 'connection.mjs')).href,
+      ]),
+    ),
+  });
+  return import(main(place));
+}
+
+/**
+ * Compiles a component in callback style. Returns a function that makes an instance with the
+ * given imports and returns its exports.
+ */
+export async function compile(path) {
+  const place = await translate(path, { instantiation: 'sync' });
+  const { instantiate } = await import(main(place));
+  const modules = new Map();
+  for (const name of await readdir(place)) {
+    if (name.endsWith('.wasm')) {
+      modules.set(name, await WebAssembly.compile(await readFile(join(place, name))));
+    }
+  }
+  return (imports) => instantiate((name) => modules.get(name), imports);
+}
+
+const main = (place) => pathToFileURL(join(place, 'component.js')).href;
+
+/** Returns the folder of the translation. It is cached, because translating takes seconds. */
+async function translate(path, options) {
   const component = await readFile(path);
   const cache = join(HERE, 'node_modules/.cache');
   // A translation names files of this folder.
-  const key = createHash('sha256').update(component).update(HERE);
-  for (const part of ['load.mjs', 'package-lock.json']) key.update(await readFile(join(HERE, part)));
+  const key = createHash('sha256').update(component).update(HERE).update(JSON.stringify(options));
+  key.update(await readFile(join(HERE, 'package-lock.json')));
   const place = join(cache, key.digest('hex'));
-  const main = join(place, 'component.js');
-  const there = await readFile(main).catch(() => null);
-  if (!there) {
-    await mkdir(cache, { recursive: true });
-    const temporary = await mkdtemp(join(cache, 'new-'));
-    const { files } = await transpileBytes(component, {
-      name: 'component',
-      map: Object.fromEntries(
-        ['connections', 'peer'].map((name) => [
-          `halfopen:tcp/${name}@0.1.0`,
-          pathToFileURL(join(HERE, 'connection.mjs')).href,
-        ]),
-      ),
-    });
-    for (const [name, bytes] of Object.entries(files)) {
-      await mkdir(dirname(join(temporary, name)), { recursive: true });
-      await writeFile(join(temporary, name), bytes);
-    }
-    // Another process may have been faster.
-    await rename(temporary, place).catch(() => rm(temporary, { recursive: true }));
+  if (await readFile(join(place, 'component.js')).catch(() => null)) return place;
+  await mkdir(cache, { recursive: true });
+  const temporary = await mkdtemp(join(cache, 'new-'));
+  const { files } = await transpileBytes(component, { name: 'component', ...options });
+  for (const [name, bytes] of Object.entries(files)) {
+    await mkdir(dirname(join(temporary, name)), { recursive: true });
+    await writeFile(join(temporary, name), bytes);
   }
-  return import(pathToFileURL(main).href);
+  // Another process may have been faster.
+  await rename(temporary, place).catch(() => rm(temporary, { recursive: true }));
+  return place;
 }

@@ -1,9 +1,11 @@
 //! The runners: the ways to run a server.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
+use halfopen_compose::{Interfaces, Style};
 
 use crate::server::{Server, command};
 
@@ -16,8 +18,11 @@ pub struct Binaries {
     pub wasmtime: PathBuf,
     /// The example that embeds the library.
     pub embed: PathBuf,
-    /// Node as `tests/node` pins it, for `tests/node/host.mjs`, if it is installed.
+    /// Node as `tests/node` pins it, for components in await style, if it is installed.
     pub node: Option<PathBuf>,
+    /// The `node` of the machine, for components in callback style, if it is 20 or newer and
+    /// the packages of `tests/node` are installed.
+    pub plain_node: Option<PathBuf>,
 }
 
 impl Binaries {
@@ -40,6 +45,11 @@ impl Binaries {
             embed: target.join("examples/embed"),
             node: Some(root().join("tests/node/node_modules/.bin/node"))
                 .filter(|node| node.exists()),
+            plain_node: root()
+                .join("tests/node/node_modules/@bytecodealliance/jco-transpile")
+                .exists()
+                .then(|| PathBuf::from("node"))
+                .filter(|node| node_version(node) >= Some(20)),
         };
         for binary in [&binaries.halfopen, &binaries.wasmtime, &binaries.embed] {
             assert!(
@@ -51,6 +61,17 @@ impl Binaries {
         binaries
     }
 }
+
+/// Returns the major version of a `node`; `None` if it does not run.
+fn node_version(node: &Path) -> Option<u32> {
+    let output = Command::new(node).arg("--version").output().ok()?;
+    let version = String::from_utf8(output.stdout).ok()?;
+    let (major, _) = version.strip_prefix('v')?.split_once('.')?;
+    major.parse().ok()
+}
+
+/// Services that exist once in each style, the one in callback style first.
+const TWINS: [(&str, &str); 2] = [("echo", "parrot"), ("orders", "cases")];
 
 /// Declares the runners once: the enumeration, and [`Runner::ALL`] from the same list.
 macro_rules! runners {
@@ -83,8 +104,11 @@ runners! {
     Wasmtime,
     /// A program that embeds the library.
     Embedded,
-    /// The service on Node, translated by jco, with the primitives on `node:net`.
+    /// A service in await style on Node, translated by jco, with the primitives on `node:net`.
     NodeHost,
+    /// A service in callback style on Node 20, translated by jco, with the primitives on
+    /// `node:net`.
+    NodeCallbacks,
 }
 
 /// What is true of a runner, whatever it runs. A test that leaves runners out says which by
@@ -101,6 +125,8 @@ pub struct Properties {
     pub instances: Instances,
     /// Whether the runner also runs programs, which listen themselves.
     pub programs: bool,
+    /// The style of services that the runner serves; `None` if it serves both.
+    pub style: Option<Style>,
 }
 
 /// The program that hosts a component.
@@ -123,7 +149,7 @@ pub enum Primitives {
     Native,
     /// `guest/parts/adapter`, composed into the component, on `wasi:sockets`.
     Wasi,
-    /// `tests/node/connection.mjs`, on `node:net`.
+    /// `tests/node/connection.mjs` or `tests/node/callbacks/sockets.mjs`, on `node:net`.
     Node,
 }
 
@@ -147,6 +173,15 @@ impl Runner {
             primitives: Primitives::Native,
             instances,
             programs,
+            style: None,
+        };
+        let node = |name, style| Properties {
+            name,
+            host: Host::Node,
+            primitives: Primitives::Node,
+            instances: Instances::Shared(1),
+            programs: false,
+            style: Some(style),
         };
         match self {
             Runner::NativeConnection => {
@@ -160,6 +195,7 @@ impl Runner {
                 primitives: Primitives::Wasi,
                 instances: Instances::Shared(1),
                 programs: true,
+                style: None,
             },
             Runner::Wasmtime => Properties {
                 name: "wasmtime-run",
@@ -167,6 +203,7 @@ impl Runner {
                 primitives: Primitives::Wasi,
                 instances: Instances::Shared(1),
                 programs: true,
+                style: None,
             },
             Runner::Embedded => Properties {
                 name: "embedded",
@@ -174,15 +211,29 @@ impl Runner {
                 primitives: Primitives::Native,
                 instances: Instances::PerConnection,
                 programs: false,
+                style: None,
             },
-            Runner::NodeHost => Properties {
-                name: "node-jco",
-                host: Host::Node,
-                primitives: Primitives::Node,
-                instances: Instances::Shared(1),
-                programs: false,
-            },
+            Runner::NodeHost => node("node-jco", Style::Await),
+            Runner::NodeCallbacks => node("node-callbacks", Style::Callback),
         }
+    }
+
+    /// Returns the component that this runner serves for a service: the service itself, or
+    /// the same one in the other style. `None` if the runner serves neither.
+    #[must_use]
+    pub fn guest<'g>(self, name: &'g str) -> Option<&'g str> {
+        let Some(style) = self.properties().style else {
+            return Some(name);
+        };
+        let twin = TWINS.iter().find_map(|&(callback, awaiting)| match name {
+            _ if name == callback => Some(awaiting),
+            _ if name == awaiting => Some(callback),
+            _ => None,
+        });
+        [Some(name), twin]
+            .into_iter()
+            .flatten()
+            .find(|name| style_of(name) == Some(style))
     }
 
     /// Returns the runner's name in the output.
@@ -246,7 +297,11 @@ impl Runner {
     /// built with the tests.
     #[must_use]
     pub fn is_installed(self, binaries: &Binaries) -> bool {
-        self.properties().host != Host::Node || binaries.node.is_some()
+        match self {
+            Runner::NodeHost => binaries.node.is_some(),
+            Runner::NodeCallbacks => binaries.plain_node.is_some(),
+            _ => true,
+        }
     }
 
     /// Returns the command that serves a service on `listen`.
@@ -273,7 +328,7 @@ impl Runner {
         arguments: &[&str],
     ) -> Command {
         let listens = || listen.iter().flat_map(|address| ["--listen", address]);
-        let own = guest_path(guest);
+        let own = guest_path(self.guest(guest).unwrap_or(guest));
         let standalone = guest_path(&format!("{guest}-standalone"));
         let properties = self.properties();
         let mut command = match (properties.host, properties.primitives) {
@@ -311,9 +366,12 @@ impl Runner {
                 command
             }
             (Host::Node, _) => {
-                let node = binaries.node.as_deref().unwrap_or(Path::new("node"));
-                let mut command = Command::new(node);
-                command.arg(root().join("tests/node/host.mjs"));
+                let (node, host) = match properties.style {
+                    Some(Style::Callback) => (&binaries.plain_node, "callbacks/host.mjs"),
+                    _ => (&binaries.node, "host.mjs"),
+                };
+                let mut command = Command::new(node.as_deref().unwrap_or(Path::new("node")));
+                command.arg(root().join("tests/node").join(host));
                 command.arg(own).args(listens()).arg("--");
                 command
             }
@@ -386,6 +444,20 @@ pub fn guest_path(name: &str) -> PathBuf {
     } else {
         root().join("tests/guests/dist").join(file)
     }
+}
+
+/// Returns the style of a service, by the name of its component.
+///
+/// # Panics
+///
+/// If the component cannot be read.
+fn style_of(guest: &str) -> Option<Style> {
+    let path = guest_path(guest);
+    let component =
+        fs::read(&path).unwrap_or_else(|error| panic!("cannot read `{}`: {error}", path.display()));
+    Interfaces::unvalidated(&component)
+        .unwrap_or_else(|error| panic!("`{}`: {error}", path.display()))
+        .style()
 }
 
 /// Returns the top folder of the project.

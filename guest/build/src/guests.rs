@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 28] = [
+pub const GUESTS: [Guest; 29] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -55,6 +55,7 @@ pub const GUESTS: [Guest; 28] = [
     test("greedy"),
     test("hostile"),
     test("keeper"),
+    callbacks("orders"),
     test("parrot"),
     test("pinger"),
     test("raw"),

@@ -170,6 +170,16 @@ fn no_component_imports_more_than_it_needs() {
             "keeper.wasm" | "pinger.wasm" | "strain.wasm" => {
                 [&CONNECTIONS[..], &PRINTING, &CLOCK].concat()
             }
+            "orders.wasm" => vec![
+                "halfopen:tcp/sockets@0.1.0",
+                "halfopen:tcp/timers@0.1.0",
+                "halfopen:tcp/types@0.1.0",
+                "wasi:cli/environment@0.2.0",
+                "wasi:cli/stderr@0.2.0",
+                "wasi:cli/stdout@0.2.0",
+                "wasi:io/error@0.2.0",
+                "wasi:io/streams@0.2.0",
+            ],
             "cases.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat(),
             "driver.wasm" => [
                 &CONNECTIONS[..],
