@@ -32,7 +32,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 22] = [
+pub const GUESTS: [Guest; 23] = [
     part("acceptor"),
     part("adapter"),
     example("chat"),
@@ -44,6 +44,7 @@ pub const GUESTS: [Guest; 22] = [
     example("proxy"),
     example("store"),
     example("whoami"),
+    test("bare"),
     test("broadcast"),
     test("cases"),
     test("counter"),

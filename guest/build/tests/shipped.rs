@@ -154,7 +154,9 @@ fn no_component_imports_more_than_it_needs() {
             "keeper.wasm" | "pinger.wasm" | "strain.wasm" => {
                 [&CONNECTIONS[..], &PRINTING, &CLOCK].concat()
             }
-            "cases.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat(),
+            "bare.wasm" | "cases.wasm" => {
+                [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat()
+            }
             "broadcast.wasm" | "echo.wasm" => {
                 [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat()
             }
