@@ -189,6 +189,7 @@ fn no_component_imports_more_than_it_needs() {
             .concat(),
             "state.wasm" => vec!["halfopen:tcp/types@0.1.0"],
             "echo.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &[ENVIRONMENT_0_2]].concat(),
+            "bare.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT_0_2]].concat(),
             "broadcast.wasm" | "parrot.wasm" => {
                 [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT_0_2, PEER]].concat()
             }
