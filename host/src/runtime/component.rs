@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn precompiled_code_has_the_kind_of_its_component() {
-        let engine = crate::EngineOptions::default().build().unwrap();
+        let engine = EngineOptions::default().build().unwrap();
         let component = Component::from_binary(&engine, ECHO).unwrap();
         let compiled = interfaces(&engine, &component);
         let binary = Interfaces::of(ECHO).unwrap();
