@@ -63,7 +63,7 @@ pub const GUESTS: [Guest; 29] = [
     test("solo"),
     test("strain"),
     test("tap"),
-    callbacks("wheel"),
+    test("wheel"),
 ];
 
 const fn part(name: &'static str) -> Guest {
