@@ -21,6 +21,8 @@ const SUMMARY: Duration = Duration::from_secs(5);
 pub(crate) struct Noise {
     /// What the lines are about.
     kind: &'static str,
+    /// The service that they are about, if it is known.
+    service: Option<String>,
     rate: DefaultDirectRateLimiter,
     /// Lines suppressed and not yet reported.
     suppressed: AtomicU64,
@@ -28,8 +30,14 @@ pub(crate) struct Noise {
 
 impl Noise {
     pub(crate) fn new(kind: &'static str) -> Arc<Self> {
+        Noise::of(None, kind)
+    }
+
+    /// Limits lines about a service.
+    pub(crate) fn of(service: Option<String>, kind: &'static str) -> Arc<Self> {
         Arc::new(Noise {
             kind,
+            service,
             rate: RateLimiter::direct(Quota::per_minute(LINES)),
             suppressed: AtomicU64::new(0),
         })
@@ -60,7 +68,8 @@ impl Noise {
         let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
         if suppressed > 0 {
             let kind = self.kind;
-            quietly(|| tracing::warn!("{suppressed} more like this suppressed: {kind}"));
+            let service = self.service.as_deref();
+            quietly(|| tracing::warn!(service, "{suppressed} more like this suppressed: {kind}"));
         }
     }
 }

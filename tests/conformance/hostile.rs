@@ -16,6 +16,18 @@ pub(crate) const CASES: &[Case] = &[
     case("hostile-error", &["C4", "E3"], |runner, binaries| {
         survives(runner, binaries, error)
     }),
+    case("bare-error", &["C4"], |runner, binaries| {
+        ends_at_once(runner, binaries, "error", End::Rst)
+    }),
+    case("bare-trap", &["C4"], |runner, binaries| {
+        ends_at_once(runner, binaries, "trap", End::Rst)
+    }),
+    case("bare-drop", &["C2"], |runner, binaries| {
+        ends_at_once(runner, binaries, "drop", End::Fin)
+    }),
+    case("bare-drop-then-error", &["C2"], |runner, binaries| {
+        ends_at_once(runner, binaries, "late", End::Fin)
+    }),
     case("hostile-memory", &["C4"], |runner, binaries| {
         survives(runner, binaries, memory)
     }),
@@ -161,6 +173,16 @@ fn error(_: Runner, server: &Server) -> Result<()> {
     server.logged("the service failed: asked to fail")?;
     other.send(b"y")?;
     ensure!(other.receive(1)? == b"y");
+    Ok(())
+}
+
+/// A service that uses the bare interface, and drops its connection at once.
+fn ends_at_once(runner: Runner, binaries: &Binaries, how: &str, end: End) -> Result<()> {
+    let server = runner.start(binaries, "bare", &[how])?;
+    for _ in 0..20 {
+        let ended = Client::until_end(server.address())?;
+        ensure!(ended == (Vec::new(), end), "{ended:?}");
+    }
     Ok(())
 }
 

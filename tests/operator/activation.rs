@@ -166,6 +166,35 @@ impl Manager {
     }
 }
 
+/// A manager that does not read, while reports to the watchdog fill its queue (unix(7),
+/// `/proc/sys/net/unix/max_dgram_qlen`).
+#[test]
+fn a_manager_that_does_not_read_holds_up_nothing() -> Result<()> {
+    let folder = folder()?;
+    let path = folder.path().join("notify");
+    let manager = Manager::new(&path)?;
+    let full = || {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        anyhow::Ok(socket.send_to(b"FULL=1", &path).is_err())
+    };
+    let mut command = activated(&[("echo", &listener()?)], &["--grace", "1"])?;
+    command.env("NOTIFY_SOCKET", &path);
+    command.env("WATCHDOG_USEC", "2000");
+    let server = Server::start(command, 1)?;
+    eventually("the queue is full", full)?;
+    server.signal(Signal::HUP)?;
+    server.logged("reloaded;")?;
+    is_served(&mut Client::connect(server.address())?)?;
+    // What changed is reported once the manager reads again.
+    manager.receives("READY=1")?;
+    manager.receives("RELOADING=1")?;
+    manager.receives("READY=1")?;
+    eventually("the queue is full again", full)?;
+    ensure!(server.stop(Signal::TERM)?.status.success());
+    Ok(())
+}
+
 #[test]
 fn the_manager_learns_of_every_change_of_state() -> Result<()> {
     let folder = folder()?;

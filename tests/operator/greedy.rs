@@ -95,7 +95,9 @@ fn an_instance_ends_some_time_after_its_connection() -> Result<()> {
     drop(left);
     eventually("the instance has ended", || Ok(instances(&admin)? == 0.0))?;
     ensure!(start.elapsed() >= Duration::from_secs(2), "too soon");
-    server.logged("an instance still ran 2 s after its connection, and was ended")?;
+    let line = "an instance still ran 2 s after its connection, and was ended";
+    let line = server.logged_line(line)?;
+    ensure!(line.contains(r#"service="greedy""#), "{line}");
     echoes(&server)
 }
 

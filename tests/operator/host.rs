@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use halfopen_tests::client::Client;
 use halfopen_tests::memory;
 use halfopen_tests::patience::{PATIENCE, PATIENCE_SECONDS};
@@ -61,14 +61,20 @@ pub(super) fn connect_from(from: [u8; 4], to: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Whether the server ends the connection before it sends a byte.
+/// Whether the server resets the connection before it sends a byte.
+///
+/// # Errors
+///
+/// If the server sends FIN, which the peer could take for an answer.
 pub(super) fn is_refused(mut stream: TcpStream) -> Result<bool> {
     // The connection may be reset already.
-    let _ = stream.write_all(b"x");
+    let sent = stream.write_all(b"x");
     match stream.read(&mut [0]) {
-        Ok(0) => Ok(true),
+        // Linux reports a reset once, and then the end, if the write had the reset.
+        Ok(0) if sent.is_err() => Ok(true),
+        Ok(0) => bail!("the server sent FIN"),
         Ok(_) => Ok(false),
-        // Linux reports a reset once: `NotConnected` if connect(2) or the write had it.
+        // `NotConnected` if connect(2) had the reset.
         Err(error)
             if matches!(
                 error.kind(),

@@ -35,7 +35,8 @@ fn what_guests_cause_is_logged_only_so_often() -> Result<()> {
         (b"t", &[], "the service trapped: ", "the service trapped"),
     ] {
         let server = provoke(byte, flags, 300)?;
-        server.logged(&format!("more like this suppressed: {kind}"))?;
+        let more = server.logged_line(&format!("more like this suppressed: {kind}"))?;
+        ensure!(more.contains(r#"service="hostile""#), "{more}");
         let stopped = server.stop(Signal::TERM)?;
         let lines = stopped.stderr.iter().filter(|one| one.contains(line));
         let lines = lines.count();

@@ -18,6 +18,7 @@ use rustix::process::Signal;
 use super::host::{
     BINARIES, LONG_GRACE, connect_from, copy_of, echo, folder, is_refused, is_served, served,
 };
+use super::secure::Authority;
 
 fn start(component: &Path, flags: &[&str]) -> Result<Server> {
     let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
@@ -125,6 +126,84 @@ fn a_configuration_is_read_again() -> Result<()> {
     ensure!(line.contains("halfopen.toml:4: `idle-timeout`"), "{line}");
     ensure!(refused()?);
     served(&server).map(drop)
+}
+
+/// Opening a pipe waits for somebody to write to it, and reading one takes its content: a file
+/// of a service has to be a regular one when it is read again.
+#[test]
+fn a_pipe_in_place_of_a_file_is_no_reload_and_holds_up_nothing() -> Result<()> {
+    let folder = folder()?;
+    let authority = Authority::new()?;
+    authority.sign("a", "a.example")?;
+    let file = folder.path().join("halfopen.toml");
+    let config = |more: &str| {
+        format!("[services.echo]\nlisten = [\"127.0.0.1:0\"]\nargs = [\"--quiet\"]\n{more}")
+    };
+    // At the start a pipe is as good as a file, for instance that of `<(…)` in a shell.
+    let mut serve = command("bash", ["-c"]);
+    serve.arg(format!(
+        "exec \"$0\" serve --config <(printf '%s' '{}')",
+        config("")
+    ));
+    serve.arg(&BINARIES.halfopen);
+    let server = Server::start(serve, 1)?;
+    served(&server)?;
+    server.signal(Signal::HUP)?;
+    let line =
+        server.logged_line("not reloaded, and nothing has changed: cannot read `/dev/fd/")?;
+    ensure!(line.contains("it is not a regular file"), "{line}");
+    served(&server)?;
+    ensure!(server.stop(Signal::TERM)?.status.success());
+
+    let certificate = |key: &Path| {
+        let flags = authority.flags(&["a"]);
+        config(&format!(
+            "tls-cert = {:?}\ntls-key = {key:?}\n",
+            Path::new(&flags[1])
+        ))
+    };
+    let key = folder.path().join("key");
+    fs::copy(&authority.flags(&["a"])[3], &key)?;
+    fs::write(&file, certificate(&key))?;
+    let mut serve = command(&BINARIES.halfopen, ["serve", "--config"]);
+    serve.arg(&file);
+    let server = Server::start(serve, 1)?;
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into())?;
+    for replaced in [&key, &file] {
+        fs::rename(replaced, folder.path().join("kept"))?;
+        std::os::unix::fs::symlink(&pipe, replaced)?;
+        server.signal(Signal::HUP)?;
+        let why = format!("cannot read `{}` again", replaced.display());
+        let line = server.logged_line(&why)?;
+        ensure!(line.contains("not reloaded"), "{line}");
+        fs::rename(folder.path().join("kept"), replaced)?;
+    }
+    server.signal(Signal::HUP)?;
+    server.logged("reloaded; ")?;
+    ensure!(server.stop(Signal::TERM)?.status.success());
+    Ok(())
+}
+
+/// Settings of the process do not change at a reload, and the log says so.
+#[test]
+fn what_is_read_only_at_the_start_is_named_at_a_reload() -> Result<()> {
+    let folder = folder()?;
+    let file = folder.path().join("halfopen.toml");
+    let config = |process: &str| {
+        format!("{process}[services.echo]\nlisten = [\"127.0.0.1:0\"]\nargs = [\"--quiet\"]\n")
+    };
+    fs::write(&file, config("admin = \"0\"\n"))?;
+    let mut serve = command(&BINARIES.halfopen, ["serve", "--config"]);
+    serve.arg(&file);
+    let server = Server::start(serve, 1)?;
+    server.signal(Signal::HUP)?;
+    server.logged("reloaded; ")?;
+    ensure!(!server.errors().join("\n").contains("only at the start"));
+    replace(&file, config("access-log = true\n"))?;
+    server.signal(Signal::HUP)?;
+    server.logged("`admin`, `access-log` changed, but ")?;
+    Ok(())
 }
 
 /// Clients that connect, exchange and close, again and again.

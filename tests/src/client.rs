@@ -50,6 +50,19 @@ impl Client {
         Ok(Client { stream })
     }
 
+    /// Connects to a server that ends the connection by itself, and receives until then. The
+    /// RST of a server may be faster than connect(2), which then fails with it.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is refused, or does not end in time.
+    pub fn until_end(address: SocketAddr) -> Result<(Vec<u8>, End)> {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok((Vec::new(), End::Rst)),
+            connected => Client::from(connected?).end(),
+        }
+    }
+
     /// Returns the client's own address.
     ///
     /// # Errors

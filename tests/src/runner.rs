@@ -221,7 +221,7 @@ impl Runner {
     /// Returns the component that this runner serves for a service: the service itself, or
     /// the same one in the other style. `None` if the runner serves neither.
     #[must_use]
-    pub fn guest<'g>(self, name: &'g str) -> Option<&'g str> {
+    pub fn guest(self, name: &str) -> Option<&str> {
         let Some(style) = self.properties().style else {
             return Some(name);
         };

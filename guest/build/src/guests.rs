@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 29] = [
+pub const GUESTS: [Guest; 30] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -48,6 +48,7 @@ pub const GUESTS: [Guest; 29] = [
     example("proxy"),
     example("store"),
     example("whoami"),
+    test("bare"),
     test("broadcast"),
     test("cases"),
     test("counter"),

@@ -137,14 +137,7 @@ fn no_component_imports_more_than_it_needs() {
         "wasi:clocks/types@0.3.0",
     ];
     const ENVIRONMENT: &str = "wasi:cli/environment@0.3.0";
-    /// What services in callback style import, and what they print with.
-    const SOCKETS_BY_NUMBER: [&str; 2] = ["halfopen:tcp/sockets@0.1.0", "halfopen:tcp/types@0.1.0"];
-    const PRINTING_0_2: [&str; 4] = [
-        "wasi:cli/stderr@0.2.0",
-        "wasi:cli/stdout@0.2.0",
-        "wasi:io/error@0.2.0",
-        "wasi:io/streams@0.2.0",
-    ];
+    const PEER: &str = "halfopen:tcp/peer@0.1.0";
     const ENVIRONMENT_0_2: &str = "wasi:cli/environment@0.2.0";
     const LISTENERS: &str = "halfopen:tcp/listeners@0.1.0";
     const OUTBOUND: &str = "halfopen:tcp/outbound@0.1.0";
@@ -165,11 +158,12 @@ fn no_component_imports_more_than_it_needs() {
             ]
             .concat(),
             "adapter.wasm" => [&CLOCK[..], &SOCKETS, &[ENVIRONMENT]].concat(),
-            "chat.wasm" | "counter.wasm" | "digest.wasm" | "lines.wasm" | "pass.wasm"
-            | "solo.wasm" | "store.wasm" => [&CONNECTIONS[..], &PRINTING].concat(),
-            "keeper.wasm" | "pinger.wasm" | "strain.wasm" => {
-                [&CONNECTIONS[..], &PRINTING, &CLOCK].concat()
+            "chat.wasm" | "lines.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
+            "counter.wasm" | "digest.wasm" | "pass.wasm" | "solo.wasm" | "store.wasm" => {
+                [&CONNECTIONS[..], &PRINTING].concat()
             }
+            "keeper.wasm" | "strain.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK].concat(),
+            "pinger.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[PEER]].concat(),
             "orders.wasm" => vec![
                 "halfopen:tcp/sockets@0.1.0",
                 "halfopen:tcp/timers@0.1.0",
@@ -180,33 +174,49 @@ fn no_component_imports_more_than_it_needs() {
                 "wasi:io/error@0.2.0",
                 "wasi:io/streams@0.2.0",
             ],
-            "cases.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT]].concat(),
-            "driver.wasm" => [
+            "cases.wasm" => [
                 &CONNECTIONS[..],
-                &SOCKETS_BY_NUMBER,
-                &["halfopen:tcp/control@0.1.0", "halfopen:tcp/events@0.1.0"],
+                &PRINTING,
+                &CLOCK,
+                &[ENVIRONMENT_0_2, PEER],
             ]
             .concat(),
-            "state.wasm" => vec!["halfopen:tcp/types@0.1.0"],
-            "echo.wasm" => [&SOCKETS_BY_NUMBER[..], &PRINTING_0_2, &[ENVIRONMENT_0_2]].concat(),
+            "driver.wasm" => [
+                &CONNECTIONS[..],
+                &CALLBACKS,
+                &CLOCK,
+                &[
+                    OUTBOUND,
+                    "halfopen:tcp/control@0.1.0",
+                    "halfopen:tcp/events@0.1.0",
+                    "halfopen:tcp/timer-events@0.1.0",
+                    "halfopen:tcp/timers@0.1.0",
+                ],
+            ]
+            .concat(),
+            "state.wasm" => [&CLOCK[..], &[PEER, "halfopen:tcp/types@0.1.0"]].concat(),
+            "echo.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &[ENVIRONMENT_0_2]].concat(),
+            "bare.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT_0_2]].concat(),
             "broadcast.wasm" | "parrot.wasm" => {
-                [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT]].concat()
+                [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT_0_2, PEER]].concat()
             }
-            "whoami.wasm" => [&CONNECTIONS[..], &PRINTING, &["halfopen:tcp/peer@0.1.0"]].concat(),
+            "whoami.wasm" => [&CONNECTIONS[..], &PRINTING, &[PEER]].concat(),
             "erratic.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
             "rogue.wasm" => CALLBACKS.to_vec(),
             "greedy.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[OUTBOUND, LISTENERS]].concat(),
             "hostile.wasm" => [&CONNECTIONS[..], &PRINTING, &[OUTBOUND]].concat(),
             "proxy.wasm" | "tap.wasm" => {
-                [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT, OUTBOUND]].concat()
+                [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT_0_2, OUTBOUND]].concat()
             }
-            "primitives.wasm" => [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT, LISTENERS]].concat(),
+            "primitives.wasm" => {
+                [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT_0_2, LISTENERS]].concat()
+            }
             "raw.wasm" => [
                 &CONNECTIONS[..],
                 &PRINTING,
                 &CLOCK,
                 &[
-                    ENVIRONMENT,
+                    ENVIRONMENT_0_2,
                     LISTENERS,
                     OUTBOUND,
                     "halfopen:tcp/options@0.1.0",
@@ -227,11 +237,15 @@ fn no_component_imports_more_than_it_needs() {
                     standalone.ends_with("-standalone.wasm"),
                     "{standalone} is not in this list"
                 );
-                let printing = match name.as_str() {
-                    "echo-standalone.wasm" => &PRINTING_0_2[..],
+                let more = match name.as_str() {
+                    "chat-standalone.wasm" | "echo-standalone.wasm" | "lines-standalone.wasm" => {
+                        &PRINTING_0_2[..]
+                    }
+                    // A program is not called by an acceptor, which takes some of the arguments.
+                    "primitives-standalone.wasm" | "raw-standalone.wasm" => &[ENVIRONMENT_0_2],
                     _ => &[],
                 };
-                [&CLOCK[..], &SOCKETS, &PRINTING, &[ENVIRONMENT], printing].concat()
+                [&CLOCK[..], &SOCKETS, &PRINTING, &[ENVIRONMENT], more].concat()
             }
         };
         for import in &component.imports {

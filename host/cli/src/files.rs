@@ -1,11 +1,12 @@
-//! Writes output files: a file is complete or not there.
+//! Writes output files: a file is complete or not there. Checks input files before they are
+//! read again.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tempfile::NamedTempFile;
 
 /// Writes a file, or replaces the file of that name.
@@ -22,6 +23,21 @@ use tempfile::NamedTempFile;
 /// If the file or its folder cannot be written.
 pub(crate) fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     try_write(path, content).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// Checks that a file can be read again, which a pipe cannot: opening it waits for somebody to
+/// write to it. A file that is not there is left to whoever reads it, whose error says more.
+///
+/// # Errors
+/// If the path names a pipe, a device or a folder.
+pub(crate) fn check_regular(path: &Path) -> anyhow::Result<()> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => bail!(
+            "cannot read `{}` again: it is not a regular file, but a pipe, a device or a folder",
+            path.display()
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn try_write(path: &Path, content: &[u8]) -> anyhow::Result<()> {

@@ -20,16 +20,15 @@ pub(super) struct Denials {
     logged: Mutex<HashMap<String, Instant>>,
 }
 
-impl Default for Denials {
-    fn default() -> Self {
+impl Denials {
+    /// Limits the lines about a service, or about a program.
+    pub(super) fn of(service: Option<String>) -> Self {
         Denials {
-            noise: Noise::new("denied addresses"),
+            noise: Noise::of(service, "denied addresses"),
             logged: Mutex::default(),
         }
     }
-}
 
-impl Denials {
     /// Logs a denial by calling `log`, unless it was logged before.
     pub(super) fn log(&self, denied: &Denied, log: impl FnOnce()) {
         // The text names what was denied, the address and the reason.
@@ -66,7 +65,7 @@ mod tests {
 
     #[test]
     fn each_address_is_logged_once() {
-        let denials = Denials::default();
+        let denials = Denials::of(None);
         assert!(logged(&denials, "192.0.2.1:80"));
         for _ in 0..1000 {
             assert!(!logged(&denials, "192.0.2.1:80"));
@@ -81,7 +80,7 @@ mod tests {
 
     #[test]
     fn many_addresses_make_few_lines() {
-        let denials = Denials::default();
+        let denials = Denials::of(None);
         let address = |number: u16| format!("192.0.2.1:{number}");
         let lines = (0..20_000).filter(|&number| logged(&denials, &address(number)));
         let lines = lines.count();

@@ -48,6 +48,8 @@ pub struct Grants {
     max_sockets_total: Option<usize>,
     connect_timeout: Option<Duration>,
     advice: Advice,
+    /// The name of the service in the log.
+    service: Option<String>,
 }
 
 /// Adds to a problem what to do about it.
@@ -55,21 +57,23 @@ pub struct Grants {
 pub(super) struct Advice {
     advise: Option<Arc<Advise>>,
     denials: Arc<Denials>,
+    service: Option<String>,
 }
 
 type Advise = dyn Fn(&Problem) -> String + Send + Sync;
 
 impl Default for Advice {
     fn default() -> Self {
-        Advice::new(None)
+        Advice::new(None, None)
     }
 }
 
 impl Advice {
-    fn new(advise: Option<Arc<Advise>>) -> Self {
+    fn new(advise: Option<Arc<Advise>>, service: Option<String>) -> Self {
         Advice {
             advise,
-            denials: Arc::default(),
+            denials: Arc::new(Denials::of(service.clone())),
+            service,
         }
     }
 
@@ -82,7 +86,8 @@ impl Advice {
     pub(super) fn log_denied(&self, denied: &Denied) {
         self.denials.log(denied, || {
             let problem = Problem::Denied(denied.clone());
-            tracing::warn!("{}", self.explain(&problem));
+            let service = self.service.as_deref();
+            tracing::warn!(service, "{}", self.explain(&problem));
         });
     }
 }
@@ -230,7 +235,13 @@ impl Grants {
     /// nothing.
     #[must_use]
     pub fn advice(mut self, advice: impl Fn(&Problem) -> String + Send + Sync + 'static) -> Self {
-        self.advice = Advice::new(Some(Arc::new(advice)));
+        self.advice = Advice::new(Some(Arc::new(advice)), None);
+        self
+    }
+
+    /// Sets the name of the service in the log.
+    pub(crate) fn service(mut self, service: Option<String>) -> Self {
+        self.service = service;
         self
     }
 
@@ -258,7 +269,7 @@ impl Grants {
         let printer = |output| Printer::new(output, budget.clone());
         let name = self.name.unwrap_or_else(|| defaults.name.to_owned());
         // The limit on lines is one component's.
-        let advice = Advice::new(self.advice.advise);
+        let advice = Advice::new(self.advice.advise, self.service);
         let log = advice.clone();
         let mut tcp = TcpCtx::builder()
             .policy(self.policy.clone())
@@ -363,6 +374,11 @@ impl Granted {
     /// Returns the component's name, which is its argument 0.
     pub(crate) fn name(&self) -> &str {
         self.args.first().map_or("", String::as_str)
+    }
+
+    /// Returns the name of the service in the log.
+    pub(super) fn service(&self) -> Option<&str> {
+        self.advice.service.as_deref()
     }
 
     /// Returns the text of a problem for the log, with the embedder's advice.

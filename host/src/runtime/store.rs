@@ -100,8 +100,10 @@ impl Granted {
         };
         let peer = peer.map(tracing::field::display);
         let time = HELD.as_secs();
+        let service = self.service();
         quietly(|| {
             tracing::warn!(
+                service,
                 peer,
                 more,
                 "the service has {how} for {time} s; meanwhile the other connections of its \

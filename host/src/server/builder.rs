@@ -340,7 +340,7 @@ impl ServerBuilder {
                 (0, defaults)
             }
         };
-        let grants = self.grants.resolve(defaults)?;
+        let grants = self.grants.service(self.name.clone()).resolve(defaults)?;
         let pooled = u32::try_from(pooled).unwrap_or(u32::MAX);
         let loaded = opened.link(Kind::Service)?;
         let style = loaded.interfaces.style();

@@ -19,8 +19,7 @@ use super::places::Gauge;
 use super::service::{InEngine, Instance, Service, Services};
 use super::tasks::Tasks;
 use super::visit::{Ended, Visit};
-use crate::noise::quietly;
-use crate::runtime::{Granted, Pooling, Seldom, State, TooManyCalls, Trap};
+use crate::runtime::{Granted, Pooling, State, TooManyCalls, Trap};
 use crate::tcp::callbacks::Driver;
 use crate::tcp::{Ending, Stream, reset_on_close};
 
@@ -61,8 +60,6 @@ pub(super) struct Instances {
     count: Gauge,
     observers: Arc<Observers>,
     tasks: Tasks,
-    /// When the log last said that an instance was ended.
-    said_ended: Seldom,
 }
 
 impl Instances {
@@ -83,7 +80,6 @@ impl Instances {
             count: Gauge::default(),
             observers,
             tasks,
-            said_ended: Seldom::default(),
         }
     }
 
@@ -290,20 +286,16 @@ impl Instances {
     /// guest has made itself, whose peers could take FIN for a complete end.
     fn ended(&self, state: &State, peer: SocketAddr, why: Outlasted) {
         state.tcp.abort_all();
-        let Some(more) = self.said_ended.say() else {
-            return;
-        };
+        let journal = self.observers.journal();
         match why {
             Outlasted::Time => {
                 let time = self.limits.background.unwrap_or_default().as_secs_f64();
-                quietly(
-                    || tracing::warn!(%peer, more, "an instance still ran {time} s after its connection, and was ended"),
-                );
+                let cause = format_args!("{time} s after its connection, and was ended");
+                journal.outlasted(peer, cause);
             }
             Outlasted::Place => {
-                quietly(
-                    || tracing::warn!(%peer, more, "an instance still ran after its connection, and was ended to make room for another"),
-                );
+                let cause = "after its connection, and was ended to make room for another";
+                journal.outlasted(peer, cause);
             }
         }
     }

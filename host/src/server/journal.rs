@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::report::Refusal;
-use crate::noise::Noise;
+use crate::noise::{Noise, quietly};
+use crate::runtime::Seldom;
 
 /// How many bytes of a guest's text are logged.
 const LONGEST: usize = 1024;
@@ -24,6 +25,8 @@ pub(super) struct Journal {
     trapped: Arc<Noise>,
     lost: Arc<Noise>,
     observers: Arc<Noise>,
+    /// When the log last said that an instance was ended.
+    outlasted: Seldom,
 }
 
 impl Default for Journal {
@@ -35,13 +38,15 @@ impl Default for Journal {
 impl Journal {
     /// Returns the log of a service.
     pub(super) fn of(service: Option<String>) -> Self {
+        let noise = |kind| Noise::of(service.clone(), kind);
         Journal {
-            service,
+            failed: noise("the service failed"),
+            trapped: noise("the service trapped"),
+            lost: noise("a connection is lost"),
+            observers: noise("an observer panicked"),
+            outlasted: Seldom::default(),
             refused: Mutex::default(),
-            failed: Noise::new("the service failed"),
-            trapped: Noise::new("the service trapped"),
-            lost: Noise::new("a connection is lost"),
-            observers: Noise::new("an observer panicked"),
+            service,
         }
     }
 
@@ -70,6 +75,14 @@ impl Journal {
         self.trapped.log(|| {
             tracing::error!(service, %peer, %backtrace, "the service trapped: {cause}");
         });
+    }
+
+    /// Logs that an instance was ended which had outlasted its connection, with the `cause`.
+    pub(super) fn outlasted(&self, peer: SocketAddr, cause: impl Display) {
+        let service = self.service();
+        if let Some(more) = self.outlasted.say() {
+            quietly(|| tracing::warn!(service, %peer, more, "an instance still ran {cause}"));
+        }
     }
 
     /// Logs that the host cannot serve a connection.
@@ -104,7 +117,7 @@ impl Journal {
         if let Some((_, noise)) = kinds.iter().find(|(kind, _)| *kind == refusal) {
             return noise.clone();
         }
-        let noise = Noise::new(refusal.reason());
+        let noise = Noise::of(self.service.clone(), refusal.reason());
         kinds.push((refusal, noise.clone()));
         noise
     }

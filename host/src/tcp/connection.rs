@@ -1,7 +1,9 @@
 //! A guest's handle to a connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
+use futures::task::AtomicWaker;
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 
 use super::waiters::Wait;
@@ -14,6 +16,36 @@ pub struct Connection {
     pub(super) socket: Arc<Socket>,
     receiving_taken: bool,
     sending_taken: bool,
+    /// Where the connection goes when the guest drops it; `None` ends it at once.
+    dropped: Option<Arc<Dropped>>,
+}
+
+/// A place for a connection that the guest has dropped, until the host knows whether the call
+/// fails in the same moment: its FIN is due, unless the connection is to be reset (rule C4).
+#[derive(Debug, Default)]
+pub(crate) struct Dropped {
+    connection: Mutex<Option<Connection>>,
+    waker: AtomicWaker,
+}
+
+impl Dropped {
+    /// Takes the connection, if the guest has dropped it. The next drop wakes `waker`.
+    pub(crate) fn take(&self, waker: &Waker) -> Option<Connection> {
+        self.waker.register(waker);
+        self.place().take()
+    }
+
+    fn put(&self, connection: Connection) {
+        *self.place() = Some(connection);
+        self.waker.wake();
+    }
+
+    fn place(&self) -> MutexGuard<'_, Option<Connection>> {
+        // No code panics while it holds the lock.
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Connection {
@@ -22,6 +54,19 @@ impl Connection {
             socket,
             receiving_taken: false,
             sending_taken: false,
+            dropped: None,
+        }
+    }
+
+    /// Sets where the connection goes when the guest drops it.
+    pub(crate) fn drops_into(&mut self, place: Arc<Dropped>) {
+        self.dropped = Some(place);
+    }
+
+    /// The guest has dropped the connection.
+    pub(super) fn dropped(mut self) {
+        if let Some(place) = self.dropped.take() {
+            place.put(self);
         }
     }
 

@@ -56,7 +56,7 @@ impl connections::HostConnection for TcpCtxView<'_> {
     }
 
     fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
-        self.table.delete(connection)?;
+        self.table.delete(connection)?.dropped();
         Ok(())
     }
 }

@@ -79,6 +79,7 @@ mod waiters;
 
 pub(crate) use bindings::halfopen::tcp::peer::{TlsEnd, TlsSession as PeerTls};
 pub use connection::Connection;
+pub(crate) use connection::Dropped;
 pub(crate) use ctx::Handle;
 pub use ctx::{Tcp, TcpCtx, TcpCtxBuilder, TcpCtxView, TcpView, add_to_linker};
 pub use ending::{Ending, Side};

@@ -66,6 +66,19 @@ impl ProcessArgs {
         self.log.access_log |= flags.log.access_log;
         self.log.log_format = flags.log.log_format.or(self.log.log_format);
     }
+
+    /// The keys whose values differ.
+    pub(crate) fn differences(&self, other: &ProcessArgs) -> Vec<&'static str> {
+        let keys = [
+            ("watch", self.watch != other.watch),
+            ("admin", self.admin != other.admin),
+            ("no-status", self.no_status != other.no_status),
+            ("access-log", self.log.access_log != other.log.access_log),
+            ("log-format", self.log.format() != other.log.format()),
+        ];
+        let differing = keys.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(key, _)| key).collect()
+    }
 }
 
 impl LogArgs {
@@ -75,7 +88,7 @@ impl LogArgs {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// Lines for people
     #[default]

@@ -26,6 +26,12 @@ const REFUSED: &str = "halfopen::refused";
 /// The target of what services print on standard error, where that is part of the log.
 pub(super) const SERVICE: &str = "service";
 
+/// The environment variable that selects events.
+const VARIABLE: &str = "HALFOPEN_LOG";
+/// What it may be.
+const LEVELS: &str = "the levels are off, error, warn, info, debug and trace, alone or for a name, \
+    such as `warn,access=info`";
+
 /// The log of the process. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Log {
@@ -39,8 +45,8 @@ static STARTED: OnceLock<Log> = OnceLock::new();
 /// Starts the log, which happens once. The environment variable `HALFOPEN_LOG` selects
 /// events, in the syntax of `tracing_subscriber::EnvFilter` (default: `warn`).
 pub(crate) fn start(args: LogArgs, status: StatusLine) -> Log {
-    let mut filter = EnvFilter::try_from_env("HALFOPEN_LOG")
-        .unwrap_or_else(|_| EnvFilter::default().add_directive(LevelFilter::WARN.into()));
+    let selected = std::env::var_os(VARIABLE).unwrap_or_default();
+    let (mut filter, doubt) = selection(&selected.to_string_lossy());
     let mut directives = vec![format!("{NOTICE}=info"), format!("{SERVICE}=info")];
     if args.access_log {
         // Each refusal has its line in the access log.
@@ -76,7 +82,46 @@ pub(crate) fn start(args: LogArgs, status: StatusLine) -> Log {
         tracing::error!(place, "halfopen has a bug, and a task of it ended: {what}");
     }));
     STARTED.get_or_init(|| log.clone());
+    if let Some(doubt) = doubt {
+        log.say(&doubt);
+    }
     log
+}
+
+/// The events that a text selects, and what is odd about it. A mistake in it is no reason not
+/// to serve: the default applies.
+fn selection(text: &str) -> (EnvFilter, Option<String>) {
+    let default = || EnvFilter::default().add_directive(LevelFilter::WARN.into());
+    if text.trim().is_empty() {
+        return (default(), None);
+    }
+    match EnvFilter::builder().parse(text) {
+        Ok(filter) => {
+            let misspelt = text
+                .split(',')
+                .map(str::trim)
+                .find(|part| is_no_level(part));
+            let doubt = misspelt.map(|part| {
+                format!(
+                    "{VARIABLE}: `{part}` is no level, and is taken for the name of a module, all \
+                     of whose events are logged; {LEVELS}"
+                )
+            });
+            (filter, doubt)
+        }
+        Err(error) => {
+            let doubt = format!("{VARIABLE}=`{text}` is ignored: {error}; {LEVELS}");
+            (default(), Some(doubt))
+        }
+    }
+}
+
+/// Whether a part of a selection is a single word that is neither a level nor a name that this
+/// program logs under.
+fn is_no_level(part: &str) -> bool {
+    let word = !part.is_empty() && !part.contains(['=', '[', ':']);
+    let known = || part.starts_with("halfopen") || [ACCESS, NOTICE, SERVICE].contains(&part);
+    word && part.parse::<LevelFilter>().is_err() && !known()
 }
 
 /// Prints the error that ends the process, and waits until it is written or cannot be.
@@ -159,4 +204,29 @@ fn dropped_as_json(lines: u64) -> String {
     format!(
         "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{lines} {DROPPED}\",\"dropped\":{lines}}}\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_that_is_odd_is_named() {
+        for fine in [
+            "",
+            "debug",
+            "warn,access=info",
+            "halfopen",
+            "service",
+            "rustls::server",
+            "3",
+        ] {
+            assert_eq!(selection(fine).1, None, "{fine}");
+        }
+        let doubt = |text| selection(text).1.unwrap();
+        assert!(doubt("inf").starts_with("HALFOPEN_LOG: `inf` is no level"));
+        assert!(doubt("warn, acess").contains("`acess` is no level"));
+        assert!(doubt("access=loud").starts_with("HALFOPEN_LOG=`access=loud` is ignored: "));
+        assert_eq!(selection("access=loud").0.to_string(), "warn");
+    }
 }

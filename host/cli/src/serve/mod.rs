@@ -7,12 +7,16 @@ mod systemd;
 mod watched;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::args::ServeArgs;
 use crate::config::Plan;
 use crate::observe::log;
 use crate::observe::status::StatusLine;
 use crate::serve::supervisor::Supervisor;
+
+/// How long to wait at the end for what systemd has not read yet.
+const FLUSH: Duration = Duration::from_secs(1);
 
 pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::of(&args)?;
@@ -32,5 +36,6 @@ pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     });
     // Do not wait for a component that is still being compiled.
     runtime.shutdown_background();
+    systemd::flush(FLUSH);
     done
 }

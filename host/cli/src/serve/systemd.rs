@@ -3,6 +3,10 @@
 //! and no effect.
 
 use std::net::TcpListener;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -31,24 +35,38 @@ pub(crate) fn sockets() -> anyhow::Result<Vec<(String, TcpListener)>> {
 
 /// Reports that the process accepts connections, at the start and after a reload.
 pub(crate) fn ready() {
-    notify(&[NotifyState::Ready]);
+    notify(vec![NotifyState::Ready]);
 }
 
 /// Reports that a reload begins; `ready` reports its end.
 pub(crate) fn reloading() {
     let mut state = vec![NotifyState::Reloading];
     state.extend(NotifyState::monotonic_usec_now());
-    notify(&state);
+    notify(state);
 }
 
 /// Reports that the process stops.
 pub(crate) fn stopping() {
-    notify(&[NotifyState::Stopping]);
+    notify(vec![NotifyState::Stopping]);
 }
 
-/// Reports to the watchdog that the process is alive.
+/// Reports to the watchdog that the process is alive, unless an earlier report still waits.
 pub(crate) fn alive() {
-    notify(&[NotifyState::Watchdog]);
+    if !ALIVE_WAITS.swap(true, Ordering::Relaxed) {
+        notify(vec![NotifyState::Watchdog]);
+    }
+}
+
+/// Waits until all reports are sent, for at most `limit`.
+pub(crate) fn flush(limit: Duration) {
+    let Some(queue) = &*QUEUE else {
+        return;
+    };
+    let (sent, all_sent) = channel();
+    if queue.send(Message::Flush(sent)).is_ok() {
+        // After the limit there is nothing more to do.
+        let _ = all_sent.recv_timeout(limit);
+    }
 }
 
 /// How often to call `alive`: twice within the time after which systemd restarts the
@@ -59,7 +77,43 @@ pub(crate) fn watchdog() -> Option<Duration> {
     enabled.then(|| Duration::from_micros(microseconds.max(2)) / 2)
 }
 
-fn notify(state: &[NotifyState]) {
+enum Message {
+    State(Vec<NotifyState<'static>>),
+    /// Everything before is sent.
+    Flush(Sender<()>),
+}
+
+/// The queue of a thread that sends. A datagram to a socket whose reader does not read waits
+/// (unix(7)), and the server must not.
+static QUEUE: LazyLock<Option<Sender<Message>>> = LazyLock::new(|| {
+    std::env::var_os("NOTIFY_SOCKET")?;
+    let (queue, messages) = channel();
+    thread::spawn(move || {
+        for message in messages {
+            match message {
+                Message::State(state) => send(&state),
+                // Whoever waited may have given up.
+                Message::Flush(sent) => drop(sent.send(())),
+            }
+        }
+    });
+    Some(queue)
+});
+
+/// Whether a report to the watchdog waits in the queue.
+static ALIVE_WAITS: AtomicBool = AtomicBool::new(false);
+
+fn notify(state: Vec<NotifyState<'static>>) {
+    if let Some(queue) = &*QUEUE {
+        // The thread never ends.
+        let _ = queue.send(Message::State(state));
+    }
+}
+
+fn send(state: &[NotifyState<'_>]) {
+    if matches!(state, [NotifyState::Watchdog]) {
+        ALIVE_WAITS.store(false, Ordering::Relaxed);
+    }
     // A lost notification is not worth ending the service for.
     if let Err(error) = sd_notify::notify(false, state) {
         tracing::debug!("cannot notify systemd: {error}");

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf as _, BytesMut};
 use halfopen_model::{Destroy, Event, Machine, Sink, Source, Step, Written};
 
 use super::clock::Watch;
+use super::queue::Queue;
 use super::ready::Signal;
 use crate::tcp::waiters::Wait;
 use crate::tcp::{Connection, Ending, ErrorCode, PeerTls, Socket};
@@ -56,7 +56,7 @@ pub(super) struct Entry {
     connecting: Option<Box<Connecting>>,
     machine: Machine<ErrorCode>,
     /// The data that is written and that the kernel has not taken.
-    queue: BytesMut,
+    queue: Queue,
     /// A chunk that is received and not delivered, because the socket is paused.
     held: Vec<u8>,
     /// Wakes the driver for this socket.
@@ -107,7 +107,7 @@ impl Entry {
             own: connecting.is_some(),
             connecting,
             machine: Machine::default(),
-            queue: BytesMut::new(),
+            queue: Queue::default(),
             held: Vec::new(),
             waker: Waker::from(signal.clone()),
             signal,
@@ -167,7 +167,7 @@ impl Entry {
             self.machine.fail(ErrorCode::OutOfMemory);
             return (Written::Ended, 0);
         }
-        self.queue.extend_from_slice(rest);
+        self.queue.push(rest);
         (self.machine.write_through(data.len(), taken), rest.len())
     }
 
@@ -350,7 +350,7 @@ impl Entry {
                 if let Some(socket) = self.socket.take() {
                     self.session = socket.peer_session().cloned().map(Box::new);
                 }
-                self.queue = BytesMut::new();
+                self.queue = Queue::default();
                 self.held = Vec::new();
                 Due::Close { had_error }
             }
@@ -364,7 +364,7 @@ impl Entry {
         };
         loop {
             match self.machine.next_step() {
-                Some(Step::Send) => match socket.poll_send(cx, &self.queue) {
+                Some(Step::Send) => match socket.poll_send(cx, self.queue.front()) {
                     Poll::Ready(Ok(length)) => {
                         socket.count_transfer();
                         if let Some(watch) = &mut self.watch {
@@ -372,10 +372,6 @@ impl Entry {
                         }
                         self.queue.advance(length);
                         self.machine.taken(length);
-                        if self.queue.is_empty() {
-                            // Idle sockets keep no memory.
-                            self.queue = BytesMut::new();
-                        }
                     }
                     Poll::Ready(Err(error)) => return self.machine.fail(error),
                     Poll::Pending => return,
@@ -385,7 +381,7 @@ impl Entry {
                     Err(error) => return self.machine.fail(error),
                 },
                 Some(Step::Stop) => {
-                    self.queue = BytesMut::new();
+                    self.queue = Queue::default();
                     return;
                 }
                 None => break,
@@ -496,7 +492,7 @@ impl Entry {
         let Some(taken) = self.offer(data) else {
             return false;
         };
-        self.queue.extend_from_slice(&data[taken..]);
+        self.queue.push(&data[taken..]);
         self.machine.fed(data.len(), taken);
         true
     }

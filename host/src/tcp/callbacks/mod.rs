@@ -92,6 +92,7 @@ mod exports;
 mod further;
 mod host;
 mod pipe;
+mod queue;
 mod ready;
 
 use std::net::SocketAddr;

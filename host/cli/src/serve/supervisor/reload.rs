@@ -9,6 +9,7 @@ use tokio::task::{JoinError, JoinHandle};
 use super::{Current, Loaded, Supervisor};
 use crate::config::Plan;
 use crate::descriptors;
+use crate::files;
 use crate::observe::log;
 use crate::serve::sockets::{Inherited, Sockets};
 use crate::serve::systemd;
@@ -22,13 +23,37 @@ impl Supervisor {
             return;
         }
         systemd::reloading();
-        match Plan::of(&self.args) {
+        match self.plan() {
             Ok(plan) => {
+                let changed = plan.process.differences(&self.process);
+                if !changed.is_empty() {
+                    let keys = changed.join("`, `");
+                    self.say(&format!(
+                        "`{keys}` changed, but settings of the process are read only at the start; \
+                         restart to change them"
+                    ));
+                }
                 self.watched = Watched::new(plan.files().chain(&self.args.process.config));
                 self.loading = Some(self.load(plan));
             }
             Err(error) => self.reloaded(Ok(Err(error))),
         }
+    }
+
+    /// Reads the plan again.
+    ///
+    /// # Errors
+    /// If it has mistakes, or a file of it cannot be read a second time. Reading a pipe would
+    /// wait for somebody to write to it.
+    fn plan(&self) -> anyhow::Result<Plan> {
+        if let Some(config) = &self.args.process.config {
+            files::check_regular(config)?;
+        }
+        let plan = Plan::of(&self.args)?;
+        for file in plan.files() {
+            files::check_regular(file)?;
+        }
+        Ok(plan)
     }
 
     /// Switches to the new version, or keeps the current one and says why.
