@@ -64,7 +64,7 @@ pub const GUESTS: [Guest; 30] = [
     test("solo"),
     test("strain"),
     test("tap"),
-    callbacks("wheel"),
+    test("wheel"),
 ];
 
 const fn part(name: &'static str) -> Guest {

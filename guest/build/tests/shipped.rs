@@ -184,10 +184,17 @@ fn no_component_imports_more_than_it_needs() {
             "driver.wasm" => [
                 &CONNECTIONS[..],
                 &CALLBACKS,
-                &["halfopen:tcp/control@0.1.0", "halfopen:tcp/events@0.1.0"],
+                &CLOCK,
+                &[
+                    OUTBOUND,
+                    "halfopen:tcp/control@0.1.0",
+                    "halfopen:tcp/events@0.1.0",
+                    "halfopen:tcp/timer-events@0.1.0",
+                    "halfopen:tcp/timers@0.1.0",
+                ],
             ]
             .concat(),
-            "state.wasm" => vec!["halfopen:tcp/types@0.1.0"],
+            "state.wasm" => [&CLOCK[..], &[PEER, "halfopen:tcp/types@0.1.0"]].concat(),
             "echo.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &[ENVIRONMENT_0_2]].concat(),
             "bare.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT_0_2]].concat(),
             "broadcast.wasm" | "parrot.wasm" => {

@@ -3,6 +3,7 @@
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
+use crate::kind::{TIMER_EVENTS, TIMERS};
 use crate::{Error, Interfaces, Kind, Style, one_line};
 
 /// The interface that a composed component exports.
@@ -49,15 +50,22 @@ pub fn compose(component: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
 pub fn compose_service(service: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
     let interfaces = Interfaces::of(service)?;
     let declared = interfaces.isolation()?;
+    if interfaces.has_timers_without_events() {
+        return Err(Error::Mismatch(format!(
+            "it imports `{TIMERS}` and does not export `{TIMER_EVENTS}`, which timers call; export it as well"
+        )));
+    }
     let mut graph = Graph::default();
     let adapter = graph.instantiate("halfopen:adapter", parts.adapter, &[])?;
     // All exports, because the adapter also exports `wasi:cli/environment`: there the service
     // sees its own arguments, after `--`, without the acceptor's before it.
     let (service, handler) = if interfaces.style() == Some(Style::Callback) {
-        let state = graph.instantiate("halfopen:state", parts.state, &[])?;
+        // For the types of `peer`.
+        let state = graph.instantiate("halfopen:state", parts.state, &[(adapter, Primitives)])?;
         let provided = [(state, All), (adapter, All)];
         let service = graph.instantiate("halfopen:service", service, &provided)?;
-        let provided = [(state, All), (service, All), (adapter, Primitives)];
+        // The service first: the state's `timer-events` are for services that have none.
+        let provided = [(service, All), (state, All), (adapter, Primitives)];
         let driver = graph.instantiate("halfopen:driver", parts.driver, &provided)?;
         (service, driver)
     } else {
@@ -166,7 +174,7 @@ impl Graph {
         match Interfaces::of(&bytes)?.primitive() {
             None => Ok(bytes),
             Some(import) => Err(Error::Mismatch(format!(
-                "it imports `{import}`, which the adapter does not provide"
+                "it imports `{import}`, which none of the parts provides"
             ))),
         }
     }

@@ -14,6 +14,11 @@ pub const HANDLER: &str = "halfopen:tcp/handler@0.1.0";
 /// The interface that a service in callback style exports.
 pub const EVENTS: &str = "halfopen:tcp/events@0.1.0";
 
+/// The interface that a service in callback style imports to set timers.
+pub(crate) const TIMERS: &str = "halfopen:tcp/timers@0.1.0";
+/// The interface that it exports to have them.
+pub(crate) const TIMER_EVENTS: &str = "halfopen:tcp/timer-events@0.1.0";
+
 /// The custom section of an encoded WIT package, which is a component by its binary format,
 /// and cannot be run.
 const WIT_PACKAGE: &str = "wit-component-encoding";
@@ -151,6 +156,12 @@ impl Interfaces {
         } else {
             None
         }
+    }
+
+    /// Whether the component sets timers and does not have their events.
+    pub(crate) fn has_timers_without_events(&self) -> bool {
+        let has = |names: &[String], name: &str| names.iter().any(|found| found == name);
+        has(&self.imports, TIMERS) && !has(&self.exports, TIMER_EVENTS)
     }
 
     /// Returns the kind of a component with these imports and exports.

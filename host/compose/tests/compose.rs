@@ -111,6 +111,47 @@ fn the_environment_is_the_adapters_in_every_version_of_wasi_0_2() {
     }
 }
 
+/// Replaces a name wherever it is.
+fn renamed(component: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut renamed = component.to_vec();
+    let mut found = false;
+    for at in 0..component.len() - from.len() {
+        if component[at..].starts_with(from) {
+            renamed[at..at + to.len()].copy_from_slice(to);
+            found = true;
+        }
+    }
+    assert!(found);
+    renamed
+}
+
+#[test]
+fn a_service_that_imports_what_no_part_has_is_refused_by_name() {
+    let wheel = include_bytes!("../../../tests/guests/dist/wheel.wasm");
+    let parts = shipped_parts();
+    assert_eq!(
+        kind(&compose(wheel, &parts.parts()).unwrap()),
+        Kind::Command
+    );
+    for (from, to, message) in [
+        (
+            "halfopen:tcp/piping@",
+            "halfopen:tcp/pipers@",
+            "it imports `halfopen:tcp/pipers@0.1.0`, which none of the parts provides",
+        ),
+        (
+            "halfopen:tcp/timer-events@",
+            "halfopen:tcp/timer-evenly@",
+            "does not export `halfopen:tcp/timer-events@0.1.0`, which timers call",
+        ),
+    ] {
+        let service = renamed(wheel, from.as_bytes(), to.as_bytes());
+        let error = compose(&service, &parts.parts()).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+        assert_eq!(error.lines().count(), 1);
+    }
+}
+
 #[test]
 fn a_component_that_cannot_be_composed_is_refused_with_the_reason() {
     let message = |name| composed(name).unwrap_err().to_string();

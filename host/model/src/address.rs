@@ -1,4 +1,24 @@
-//! Conversion of socket addresses between WIT and the standard library.
+//! Which socket addresses a TCP socket can have, and their conversion between WIT and the
+//! standard library.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// Whether a TCP socket can be bound to an address: not to multicast, broadcast and
+/// IPv4-mapped addresses, as `wasi:sockets` has it. Linux would accept some of them.
+#[must_use]
+pub fn is_local(address: SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(ip) => !ip.is_multicast() && !ip.is_broadcast(),
+        IpAddr::V6(ip) => !ip.is_multicast() && ip.to_ipv4_mapped().is_none(),
+    }
+}
+
+/// Whether a peer can have an address: not the unspecified address, port 0, nor those that
+/// [`is_local`] rejects.
+#[must_use]
+pub fn is_remote(address: SocketAddr) -> bool {
+    is_local(address) && !address.ip().is_unspecified() && address.port() != 0
+}
 
 /// Implements `From` in both directions between [`std::net::SocketAddr`] and the
 /// `IpSocketAddress` generated from `halfopen:tcp/types` or `wasi:sockets/types`.

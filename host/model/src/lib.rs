@@ -39,6 +39,7 @@ mod table;
 mod timers;
 mod turns;
 
+pub use address::{is_local, is_remote};
 pub use backoff::Backoff;
 pub use directions::{Closing, Directions};
 pub use idle::Idle;

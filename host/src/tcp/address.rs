@@ -1,6 +1,6 @@
 //! Which socket addresses a TCP socket can have, and the conversions of WIT's form.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::ErrorCode;
 use super::bindings::halfopen::tcp::types;
@@ -10,17 +10,13 @@ halfopen_model::address_conversions!(types);
 /// Rejects addresses that no TCP socket can be bound to: multicast, broadcast and
 /// IPv4-mapped addresses, as `wasi:sockets` does. Linux would accept some of them.
 pub(super) fn check_local(address: SocketAddr) -> Result<(), ErrorCode> {
-    let legal = match address.ip() {
-        IpAddr::V4(ip) => !ip.is_multicast() && !ip.is_broadcast(),
-        IpAddr::V6(ip) => !ip.is_multicast() && ip.to_ipv4_mapped().is_none(),
-    };
+    let legal = halfopen_model::is_local(address);
     legal.then_some(()).ok_or(ErrorCode::InvalidArgument)
 }
 
 /// Rejects addresses that no peer can have: the unspecified address, port 0, and the
 /// addresses that [`check_local`] rejects.
 pub(super) fn check_remote(address: SocketAddr) -> Result<(), ErrorCode> {
-    check_local(address)?;
-    let legal = !address.ip().is_unspecified() && address.port() != 0;
+    let legal = halfopen_model::is_remote(address);
     legal.then_some(()).ok_or(ErrorCode::InvalidArgument)
 }

@@ -5,6 +5,7 @@
 //! network says. All orders are carried out at one place, [`orders::carry_out`], which never
 //! waits: so the events come one at a time, whichever connection's task has brought them.
 
+mod clock;
 mod orders;
 mod socket;
 
@@ -28,6 +29,7 @@ mod bindings {
             world driver {
                 import halfopen:tcp/control@0.1.0;
                 import halfopen:tcp/events@0.1.0;
+                import halfopen:tcp/timer-events@0.1.0;
             }
         ",
         world: "halfopen:parts/driver",

@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker};
 use futures::future::{self, Either, FutureExt, LocalBoxFuture};
 use futures::task::AtomicWaker;
 use halfopen_guest::bindings::imports::halfopen::tcp::connections::Connection;
-use halfopen_guest::bindings::imports::halfopen::tcp::types::ErrorCode;
+use halfopen_guest::bindings::imports::halfopen::tcp::outbound;
+use halfopen_guest::bindings::imports::halfopen::tcp::types::{ErrorCode, IpSocketAddress};
 use halfopen_guest::bindings::imports::wit_stream;
 use halfopen_model::Room;
 use wit_bindgen::rt::async_support::StreamResult;
@@ -22,7 +23,7 @@ use crate::orders::carry_out;
 /// A connection that is open.
 pub(crate) struct Socket {
     number: u32,
-    /// `None` once the connection is closed or reset.
+    /// `None` until the connection exists, and once it is closed or reset.
     handle: RefCell<Option<Connection>>,
     /// The chunk that was received and not delivered.
     chunk: RefCell<Vec<u8>>,
@@ -56,25 +57,68 @@ thread_local! {
 pub(crate) async fn serve(connection: Connection) {
     let local = connection.local_address().ok();
     let remote = connection.remote_address().ok();
-    let (data, received) = connection.read();
-    let (writer, reader) = wit_stream::new();
-    let sent = connection.write(reader);
-    let number = control::add(local, remote);
-    let socket = Rc::new(Socket {
-        number,
-        handle: RefCell::new(Some(connection)),
-        chunk: RefCell::default(),
-        receive: Cell::new(false),
-        sending: RefCell::new(Sending::Idle(writer)),
-        closed: Cell::new(false),
-        receiver: AtomicWaker::new(),
-        sender: AtomicWaker::new(),
-    });
-    SOCKETS.with_borrow_mut(|sockets| sockets.insert(number, socket.clone()));
-    halfopen_guest::spawn(socket.clone().await_sent(sent));
-    halfopen_guest::spawn(socket.clone().send_rest());
+    let socket = Socket::add(control::add(local, remote));
+    let (data, received) = socket.clone().open(connection);
     carry_out();
     socket.receive_all(data, received).await;
+}
+
+/// Makes a connection, and serves it, unless the service gives it up before.
+pub(crate) fn connect(number: u32, remote: IpSocketAddress) {
+    let socket = Socket::add(number);
+    halfopen_guest::spawn(async move {
+        let connecting = pin!(outbound::connect(remote));
+        let connected = match future::select(connecting, pin!(socket.closed())).await {
+            Either::Left((connected, _)) => connected,
+            Either::Right(_) => return,
+        };
+        match connected {
+            Ok(connection) if socket.closed.get() => Connection::reset(connection),
+            Ok(connection) => {
+                let local = connection.local_address().ok();
+                let (data, received) = socket.clone().open(connection);
+                control::connected(number, local);
+                carry_out();
+                socket.receive_all(data, received).await;
+            }
+            Err(error) => {
+                control::failed(number, &error);
+                carry_out();
+            }
+        }
+    });
+}
+
+/// The receiving direction of a connection.
+type Received = (StreamReader<u8>, FutureReader<Result<(), ErrorCode>>);
+
+impl Socket {
+    fn add(number: u32) -> Rc<Self> {
+        let socket = Rc::new(Socket {
+            number,
+            handle: RefCell::default(),
+            chunk: RefCell::default(),
+            receive: Cell::new(false),
+            sending: RefCell::new(Sending::Over),
+            closed: Cell::new(false),
+            receiver: AtomicWaker::new(),
+            sender: AtomicWaker::new(),
+        });
+        SOCKETS.with_borrow_mut(|sockets| sockets.insert(number, socket.clone()));
+        socket
+    }
+
+    /// Takes over the connection, and starts the tasks that send.
+    fn open(self: Rc<Self>, connection: Connection) -> Received {
+        let received = connection.read();
+        let (writer, reader) = wit_stream::new();
+        let sent = connection.write(reader);
+        self.handle.replace(Some(connection));
+        self.sending.replace(Sending::Idle(writer));
+        halfopen_guest::spawn(self.clone().await_sent(sent));
+        halfopen_guest::spawn(self.send_rest());
+        received
+    }
 }
 
 // --- The orders ------------------------------------------------------------------
@@ -176,9 +220,10 @@ impl Socket {
                 Either::Right(_) => return,
             };
             if !chunk.is_empty() {
-                room.filled(chunk.len());
+                let length = chunk.len();
+                room.filled(length);
                 self.chunk.replace(chunk);
-                control::received(self.number);
+                control::received(self.number, length as u32);
             } else if result == StreamResult::Dropped {
                 break;
             } else {

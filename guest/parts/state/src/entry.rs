@@ -2,14 +2,28 @@
 
 use std::collections::VecDeque;
 
-use halfopen_model::{Destroy, Event, Machine, Step, Written as Taken};
+use halfopen_model::{Destroy, Event, Machine, Sink, Source, Step, Written as Taken};
 
 use crate::bindings::exports::halfopen::tcp::control::Order;
 use crate::bindings::exports::halfopen::tcp::sockets::Written;
 use crate::bindings::halfopen::tcp::types::{ErrorCode, IpSocketAddress};
+use crate::clock::Watch;
 
 /// Small writes are sent together, up to this many bytes.
 const PIECE: usize = 64 * 1024;
+
+/// How far the beginning of a connection has come.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// The service wants the connection.
+    Wanted(IpSocketAddress),
+    /// The order `connect` is being carried out.
+    Connecting,
+    /// The connection exists, and the order `connection` was not given.
+    Connected,
+    /// The order `connection` was given.
+    Begun,
+}
 
 /// The state of a connection, and what is written and not sent.
 pub(crate) struct Entry {
@@ -20,8 +34,17 @@ pub(crate) struct Entry {
     sending: usize,
     local: Option<IpSocketAddress>,
     remote: Option<IpSocketAddress>,
-    /// Whether the order `connection` was given.
-    begun: bool,
+    stage: Stage,
+    /// Whether the service makes the connection itself.
+    own: bool,
+    /// The length of the chunk that waits with the driver.
+    held: usize,
+    /// The sink of the pipe whose source this is.
+    sink: Option<u32>,
+    /// The source of the pipe that waits until this sink is free.
+    waiting: Option<u32>,
+    /// The idle time, if it was ever limited.
+    pub(crate) watch: Option<Box<Watch>>,
     /// Whether an order to receive is being carried out.
     receiving: bool,
     /// Whether the connection has to be reset.
@@ -31,6 +54,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// An accepted connection.
     pub(crate) fn new(local: Option<IpSocketAddress>, remote: Option<IpSocketAddress>) -> Self {
         Entry {
             machine: Machine::default(),
@@ -38,11 +62,34 @@ impl Entry {
             sending: 0,
             local,
             remote,
-            begun: false,
+            stage: Stage::Connected,
+            own: false,
+            held: 0,
+            sink: None,
+            waiting: None,
+            watch: None,
             receiving: false,
             reset: false,
             listed: false,
         }
+    }
+
+    /// A connection that the service makes.
+    pub(crate) fn connect(remote: IpSocketAddress) -> Self {
+        Entry {
+            stage: Stage::Wanted(remote),
+            own: true,
+            ..Entry::new(None, Some(remote))
+        }
+    }
+
+    /// Whether the service knows the number of the socket.
+    pub(crate) fn is_given(&self) -> bool {
+        self.own || matches!(self.stage, Stage::Begun)
+    }
+
+    fn exists(&self) -> bool {
+        matches!(self.stage, Stage::Connected | Stage::Begun)
     }
 
     // --- What the service calls ------------------------------------------------
@@ -87,6 +134,12 @@ impl Entry {
 
     fn carry_out(&mut self, how: Destroy) {
         self.reset |= how == Destroy::Reset;
+        match self.stage {
+            Stage::Begun => {}
+            // Only `close` follows.
+            Stage::Connected => self.stage = Stage::Begun,
+            Stage::Wanted(_) | Stage::Connecting => self.lost(),
+        }
     }
 
     pub(crate) fn pause(&mut self, paused: bool) {
@@ -95,6 +148,10 @@ impl Entry {
 
     pub(crate) fn allow_half_open(&mut self, allow: bool) {
         self.machine.allow_half_open(allow);
+    }
+
+    pub(crate) fn set_timeout(&mut self, milliseconds: u32) {
+        self.watch.get_or_insert_default().set(milliseconds);
     }
 
     pub(crate) fn unsent(&self) -> usize {
@@ -111,9 +168,17 @@ impl Entry {
 
     // --- What the driver reports -----------------------------------------------
 
-    pub(crate) fn received(&mut self) {
+    pub(crate) fn connected(&mut self, local: Option<IpSocketAddress>) {
+        self.stage = Stage::Connected;
+        self.local = local;
+        self.moved();
+    }
+
+    pub(crate) fn received(&mut self, length: u32) {
         self.receiving = false;
+        self.held = length as usize;
         self.machine.received();
+        self.moved();
     }
 
     pub(crate) fn receive_ended(&mut self) {
@@ -126,6 +191,13 @@ impl Entry {
     pub(crate) fn sent(&mut self) {
         self.machine.taken(self.sending);
         self.sending = 0;
+        self.moved();
+    }
+
+    fn moved(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.moved();
+        }
     }
 
     pub(crate) fn lost(&mut self) {
@@ -150,9 +222,16 @@ impl Entry {
 
     /// Returns the next order; `None` until something else happens.
     pub(crate) fn next(&mut self) -> Option<Order> {
-        if !self.begun {
-            self.begun = true;
-            return Some(Order::Connection);
+        match self.stage {
+            Stage::Connected => {
+                self.stage = Stage::Begun;
+                return Some(Order::Connection);
+            }
+            Stage::Wanted(remote) if !self.machine.stopped() => {
+                self.stage = Stage::Connecting;
+                return Some(Order::Connect(remote));
+            }
+            _ => {}
         }
         if self.reset {
             self.reset = false;
@@ -168,7 +247,7 @@ impl Entry {
                 Event::Close { had_error } => Order::Close(had_error),
             });
         }
-        if self.machine.step_due() {
+        if self.machine.step_due() && (self.exists() || self.machine.stopped()) {
             match self.machine.next_step() {
                 Some(Step::Send) => return self.send(),
                 Some(Step::Finish) => return Some(Order::Finish),
@@ -176,11 +255,16 @@ impl Entry {
                 None => {}
             }
         }
-        if self.machine.may_read() && !self.receiving {
-            self.receiving = true;
+        if self.machine.may_read() && self.receive() {
             return Some(Order::Receive);
         }
-        None
+        let passed = self.watch.as_mut().is_some_and(|watch| watch.take_passed());
+        (passed && !self.machine.stopped()).then_some(Order::Timeout)
+    }
+
+    /// Returns whether the driver has to be ordered to receive.
+    pub(crate) fn receive(&mut self) -> bool {
+        self.exists() && !std::mem::replace(&mut self.receiving, true)
     }
 
     fn send(&mut self) -> Option<Order> {
@@ -192,5 +276,76 @@ impl Entry {
             true => Order::Flush(piece),
             false => Order::Send(piece),
         })
+    }
+}
+
+/// What a pipe does with its source and its sink.
+impl Entry {
+    pub(crate) fn may_pipe(&self) -> bool {
+        self.machine.may_pipe()
+    }
+
+    pub(crate) fn pipe_to(&mut self, sink: u32) {
+        self.machine.pipe();
+        self.sink = Some(sink);
+    }
+
+    /// The sink of the pipe whose source this is.
+    pub(crate) fn sink(&self) -> Option<u32> {
+        self.sink
+    }
+
+    pub(crate) fn source(&self) -> Source {
+        self.machine.source()
+    }
+
+    /// Returns the length of the chunk that waits, which the pipe takes.
+    pub(crate) fn take_held(&mut self) -> usize {
+        self.machine.take_held();
+        self.held
+    }
+
+    /// Ends the pipe, which has `passed` on the end of this source.
+    pub(crate) fn unpipe(&mut self, passed: bool) {
+        self.machine.unpipe(passed);
+        self.sink = None;
+    }
+
+    /// Gives the sending direction to a pipe; returns whether that is possible.
+    pub(crate) fn feed(&mut self) -> bool {
+        self.machine.feed()
+    }
+
+    pub(crate) fn sink_state(&self) -> Sink {
+        match self.machine.sink() {
+            Sink::Send if !self.exists() => Sink::Wait,
+            state => state,
+        }
+    }
+
+    /// Lists the source once this sink is free.
+    pub(crate) fn wait_for(&mut self, source: u32) {
+        self.waiting = Some(source);
+    }
+
+    /// Returns the source that waits, if this sink is free or gone.
+    pub(crate) fn frees(&mut self) -> Option<u32> {
+        match self.waiting {
+            Some(_) if self.sink_state() != Sink::Wait => self.waiting.take(),
+            _ => None,
+        }
+    }
+
+    /// Records that the order `pass` sends so many bytes.
+    pub(crate) fn feed_data(&mut self, length: usize) {
+        self.machine.fed(length, 0);
+        // The order is this step.
+        _ = self.machine.next_step();
+        self.sending = length;
+    }
+
+    /// Ends the sending direction, because the peer of the source has.
+    pub(crate) fn end_feed(&mut self) {
+        self.machine.end_feed();
     }
 }

@@ -2,16 +2,22 @@
 //!
 //! A service imports `sockets` and exports `events`, and a composition must not be a circle,
 //! so one component cannot provide the imports and call the exports. This part provides the
-//! imports. It knows the state of every connection (`halfopen_model::Machine`) and keeps what
-//! is written, and does no I/O: the driver, which calls the exports, asks it for orders.
+//! imports. It knows the state of every connection (`halfopen_model::Machine`), keeps what is
+//! written and the timers, and does no I/O: the driver, which calls the exports, asks it for orders.
 
+mod clock;
 mod entry;
+mod pipe;
 mod sockets;
 
 use std::cell::RefCell;
 
+use std::net::SocketAddr;
+
 use bindings::exports::halfopen::tcp::control::{self, Order};
 use bindings::exports::halfopen::tcp::sockets::{self as contract, Written};
+use bindings::exports::halfopen::tcp::{connecting, piping, socket_peer, timer_events, timers};
+use bindings::halfopen::tcp::peer::TlsSession;
 use bindings::halfopen::tcp::types::{ErrorCode, IpSocketAddress};
 use entry::Entry;
 use sockets::Sockets;
@@ -43,40 +49,55 @@ thread_local! {
     static SOCKETS: RefCell<Sockets> = RefCell::default();
 }
 
-/// Does something with a socket; `None` if there is none of this number.
+halfopen_model::address_conversions!(bindings::halfopen::tcp::types);
+
+/// Does something with a socket that the driver names; `None` if there is none.
 fn act<T>(socket: u32, act: impl FnOnce(&mut Entry) -> T) -> Option<T> {
     SOCKETS.with_borrow_mut(|sockets| sockets.act(socket, act))
 }
 
-/// Reads something of a socket; `None` if there is none of this number.
+/// Does something with a socket that the service names; `None` if there is none. A number
+/// that it has guessed, before `connection` gave it, stands for none.
+fn call<T>(socket: u32, call: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+    look(socket, |_| ())?;
+    act(socket, call)
+}
+
+/// Reads something of a socket that the service names.
 fn look<T>(socket: u32, look: impl FnOnce(&Entry) -> T) -> Option<T> {
-    SOCKETS.with_borrow(|sockets| sockets.get(socket).map(look))
+    SOCKETS.with_borrow(|sockets| {
+        let entry = sockets.get(socket)?;
+        entry.is_given().then(|| look(entry))
+    })
 }
 
 /// What the service calls.
 impl contract::Guest for State {
     fn write(socket: u32, data: Vec<u8>) -> Written {
-        SOCKETS.with_borrow_mut(|sockets| sockets.write(socket, data))
+        match look(socket, |_| ()) {
+            Some(()) => SOCKETS.with_borrow_mut(|sockets| sockets.write(socket, data)),
+            None => Written::Ended,
+        }
     }
 
     fn end(socket: u32) {
-        act(socket, Entry::end);
+        call(socket, Entry::end);
     }
 
     fn destroy(socket: u32) {
-        act(socket, Entry::destroy);
+        call(socket, Entry::destroy);
     }
 
     fn reset(socket: u32) {
-        act(socket, Entry::reset);
+        call(socket, Entry::reset);
     }
 
     fn pause(socket: u32) {
-        act(socket, |entry| entry.pause(true));
+        call(socket, |entry| entry.pause(true));
     }
 
     fn resume(socket: u32) {
-        act(socket, |entry| entry.pause(false));
+        call(socket, |entry| entry.pause(false));
     }
 
     fn unsent(socket: u32) -> u64 {
@@ -84,11 +105,11 @@ impl contract::Guest for State {
     }
 
     fn allow_half_open(socket: u32, allow: bool) {
-        act(socket, |entry| entry.allow_half_open(allow));
+        call(socket, |entry| entry.allow_half_open(allow));
     }
 
     fn set_timeout(socket: u32, milliseconds: u32) {
-        _ = (socket, milliseconds);
+        call(socket, |entry| entry.set_timeout(milliseconds));
     }
 
     fn local_address(socket: u32) -> Result<IpSocketAddress, ErrorCode> {
@@ -102,6 +123,49 @@ impl contract::Guest for State {
     }
 }
 
+impl connecting::Guest for State {
+    fn connect(remote: IpSocketAddress) -> Result<u32, ErrorCode> {
+        if !halfopen_model::is_remote(SocketAddr::from(remote)) {
+            return Err(ErrorCode::InvalidArgument);
+        }
+        Ok(SOCKETS.with_borrow_mut(|sockets| sockets.add(Entry::connect(remote))))
+    }
+}
+
+impl piping::Guest for State {
+    fn pipe(source: u32, sink: u32) -> Result<(), ErrorCode> {
+        let given = look(source, |_| ()).and(look(sink, |_| ()));
+        given.ok_or(ErrorCode::InvalidState)?;
+        SOCKETS.with_borrow_mut(|sockets| sockets.pipe(source, sink))
+    }
+}
+
+impl timers::Guest for State {
+    fn set_timer(milliseconds: u32) -> u32 {
+        SOCKETS.with_borrow_mut(|sockets| sockets.clock.set(milliseconds, false))
+    }
+
+    fn set_interval(milliseconds: u32) -> u32 {
+        SOCKETS.with_borrow_mut(|sockets| sockets.clock.set(milliseconds, true))
+    }
+
+    fn clear(timer: u32) {
+        SOCKETS.with_borrow_mut(|sockets| sockets.clock.clear(timer));
+    }
+}
+
+impl socket_peer::Guest for State {
+    /// Returns `None`: `wasi:sockets` describes a peer by its address alone.
+    fn tls(_: u32) -> Option<TlsSession> {
+        None
+    }
+}
+
+/// What the driver calls for a service that uses no timers.
+impl timer_events::Guest for State {
+    fn fired(_: u32) {}
+}
+
 /// What the driver calls.
 impl control::Guest for State {
     fn add(local: Option<IpSocketAddress>, remote: Option<IpSocketAddress>) -> u32 {
@@ -112,8 +176,12 @@ impl control::Guest for State {
         SOCKETS.with_borrow_mut(Sockets::next)
     }
 
-    fn received(socket: u32) {
-        act(socket, Entry::received);
+    fn connected(socket: u32, local: Option<IpSocketAddress>) {
+        act(socket, |entry| entry.connected(local));
+    }
+
+    fn received(socket: u32, length: u32) {
+        act(socket, |entry| entry.received(length));
     }
 
     fn receive_ended(socket: u32) {

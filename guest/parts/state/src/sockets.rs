@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 
-use halfopen_model::Table;
+use halfopen_model::{Alarm, Table};
 
-use crate::Entry;
 use crate::bindings::exports::halfopen::tcp::control::Order;
 use crate::bindings::exports::halfopen::tcp::sockets::Written;
 use crate::bindings::halfopen::tcp::types::ErrorCode;
+use crate::clock::Clock;
+use crate::entry::Entry;
 
 /// The most bytes that wait to be sent, for all sockets together. No host tells a component
 /// how much memory it may have, and running out of it would end the program (rule K11).
@@ -23,12 +24,13 @@ pub(crate) struct Sockets {
     closing: Option<u32>,
     /// The number of written bytes that are not sent.
     unsent: usize,
+    pub(crate) clock: Clock,
 }
 
 impl Sockets {
     pub(crate) fn add(&mut self, entry: Entry) -> u32 {
         let number = self.entries.add(|_| Box::new(entry));
-        self.act(number, |_| ());
+        self.list(number);
         number
     }
 
@@ -36,17 +38,40 @@ impl Sockets {
         self.entries.get(socket).map(|entry| &**entry)
     }
 
-    /// Does something with a socket, which may then have an order.
-    pub(crate) fn act<T>(&mut self, socket: u32, act: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+    /// Changes a socket.
+    pub(crate) fn change<T>(
+        &mut self,
+        socket: u32,
+        change: impl FnOnce(&mut Entry) -> T,
+    ) -> Option<T> {
         let entry = self.entries.get_mut(socket)?;
         let before = entry.unsent();
-        let result = act(entry);
+        let result = change(entry);
         self.unsent = self.unsent + entry.unsent() - before;
-        if !entry.listed {
+        if let Some(watch) = &mut entry.watch {
+            self.clock.watch(socket, watch);
+        }
+        if let Some(source) = entry.frees() {
+            self.list(source);
+        }
+        Some(result)
+    }
+
+    /// Changes a socket, which may then have an order.
+    pub(crate) fn act<T>(&mut self, socket: u32, act: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let result = self.change(socket, act);
+        self.list(socket);
+        result
+    }
+
+    /// Puts a socket into the list of those that may have an order.
+    fn list(&mut self, socket: u32) {
+        if let Some(entry) = self.entries.get_mut(socket)
+            && !entry.listed
+        {
             entry.listed = true;
             self.ready.push_back(socket);
         }
-        Some(result)
     }
 
     pub(crate) fn write(&mut self, socket: u32, data: Vec<u8>) -> Written {
@@ -60,28 +85,61 @@ impl Sockets {
         written.unwrap_or(Written::Ended)
     }
 
-    /// Returns the next order. The sockets take turns.
+    /// Returns the next order. Timers come first; the sockets take turns.
     pub(crate) fn next(&mut self) -> Option<(u32, Order)> {
         if let Some(closed) = self.closing.take() {
-            self.entries.remove(closed);
+            self.remove(closed);
+        }
+        if let Some(timer) = self.ring() {
+            return Some((0, Order::Fired(timer)));
         }
         while let Some(socket) = self.ready.pop_front() {
             let Some(entry) = self.entries.get_mut(socket) else {
                 continue;
             };
-            let before = entry.unsent();
-            let order = entry.next();
-            self.unsent = self.unsent + entry.unsent() - before;
-            entry.listed = order.is_some();
-            let Some(order) = order else {
+            entry.listed = false;
+            let Some(order) = self.next_of(socket) else {
                 continue;
             };
-            self.ready.push_back(socket);
-            if matches!(order, Order::Close(_)) {
+            self.list(socket);
+            if matches!(order.1, Order::Close(_)) {
                 self.closing = Some(socket);
             }
-            return Some((socket, order));
+            return Some(order);
         }
-        None
+        let time = self.clock.wait()?;
+        Some((0, Order::Wait(time.as_nanos() as u64)))
+    }
+
+    fn next_of(&mut self, socket: u32) -> Option<(u32, Order)> {
+        if let Some(order) = self.pump(socket) {
+            return Some(order);
+        }
+        let order = self.change(socket, Entry::next)??;
+        Some((socket, order))
+    }
+
+    /// Returns a timer whose time has come, and looks at sockets that were idle for too long.
+    fn ring(&mut self) -> Option<u32> {
+        loop {
+            let socket = match self.clock.due()? {
+                Alarm::Timer(timer) => return Some(timer),
+                Alarm::Idle(socket) => socket,
+            };
+            if let Some(entry) = self.entries.get_mut(socket)
+                && let Some(watch) = &mut entry.watch
+                && self.clock.ring(socket, watch)
+            {
+                self.list(socket);
+            }
+        }
+    }
+
+    fn remove(&mut self, socket: u32) {
+        if let Some(entry) = self.entries.remove(socket)
+            && let Some(watch) = &entry.watch
+        {
+            self.clock.unwatch(socket, watch);
+        }
     }
 }
