@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 29] = [
+pub const GUESTS: [Guest; 31] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -48,6 +48,7 @@ pub const GUESTS: [Guest; 29] = [
     example("proxy"),
     example("store"),
     example("whoami"),
+    callbacks("alarm"),
     test("broadcast"),
     test("cases"),
     test("counter"),
@@ -57,8 +58,9 @@ pub const GUESTS: [Guest; 29] = [
     test("keeper"),
     callbacks("orders"),
     test("parrot"),
-    test("pinger"),
+    callbacks("pinger"),
     test("raw"),
+    callbacks("relay"),
     callbacks("rogue"),
     test("solo"),
     test("strain"),
