@@ -13,11 +13,12 @@ use halfopen_tests::server::{Server, command, run};
 use super::host::{BINARIES, echo, serve};
 
 /// The guests of the recipes, by the folders of their crates.
-const RECIPES: [&str; 5] = [
+const RECIPES: [&str; 6] = [
     "guest/examples/chat",
     "guest/examples/store",
     "tests/guests/tap",
     "tests/guests/pinger",
+    "tests/guests/relay",
     "tests/guests/counter",
 ];
 
@@ -213,7 +214,8 @@ fn in_the_chat_a_slow_reader_harms_nobody_and_is_dropped() -> Result<()> {
 
 #[test]
 fn the_pinger_pings_every_second() -> Result<()> {
-    for server in both("pinger", &[], &[])? {
+    for isolation in ["connection", "shared"] {
+        let server = serve("pinger", &["--isolation", isolation], &[])?;
         let start = Instant::now();
         let mut client = Client::connect(server.address())?;
         ensure!(client.receive(15)? == b"ping\nping\nping\n");
@@ -223,6 +225,63 @@ fn the_pinger_pings_every_second() -> Result<()> {
         ensure!(client.end()?.1 == End::Fin);
     }
     Ok(())
+}
+
+#[test]
+fn a_timer_of_the_sdk_is_called_unless_it_is_dropped() -> Result<()> {
+    let server = serve("alarm", &[], &[])?;
+    let connect = || Client::connect(server.address());
+    let mut silent = connect()?;
+    asks(&mut silent, "", "late\n")?;
+    // What a client says also clears its timer of `late`.
+    let mut counting = connect()?;
+    asks(&mut counting, "c", "1\n2\n3\n")?;
+    let mut forgetting = connect()?;
+    asks(&mut forgetting, "f", "forgotten\n")?;
+    let mut dropping = connect()?;
+    dropping.send(b"d")?;
+    dropping.silence(Duration::from_millis(1500))?; // more than any of the timers
+    for client in [&mut silent, &mut counting, &mut forgetting] {
+        client.silence(Duration::from_millis(1))?;
+    }
+    Ok(())
+}
+
+/// Starts the relay in one instance for all connections, in front of a server.
+fn relay(to: SocketAddr) -> Result<Server> {
+    let to = to.to_string();
+    let flags = ["--isolation", "shared", "--allow-connect", &to];
+    serve("relay", &flags, &[&to])
+}
+
+#[test]
+fn the_relay_passes_on_bytes_and_fin_and_keeps_the_events_of_its_own_connections() -> Result<()> {
+    let upstream = serve("echo", &[], &["--quiet", "--allow-half-open"])?;
+    let server = relay(upstream.address())?;
+    for round in 1..=2 {
+        let mut client = Client::connect(server.address())?;
+        asks(&mut client, "hello", "hello")?;
+        client.exchange(1 << 20, round)?; // with FIN in both directions
+    }
+    // One line for each client, and no connection that nobody has asked for.
+    let printed = server.printed(2);
+    ensure!(printed == ["connected", "connected"], "{printed:?}");
+    Ok(())
+}
+
+#[test]
+fn the_relay_resets_a_client_whose_server_is_not_there() -> Result<()> {
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let server = relay(gone)?;
+    let mut client = Client::connect(server.address())?;
+    ensure!(client.end()?.1 == End::Rst);
+    server.logged("the server: connection refused")?;
+
+    // An address that is not granted is the error of `connect` itself.
+    let server = serve("relay", &[], &[&gone.to_string()])?;
+    let mut client = Client::connect(server.address())?;
+    ensure!(client.end()?.1 == End::Rst);
+    server.logged("cannot forward: access denied")
 }
 
 #[test]

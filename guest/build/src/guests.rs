@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 30] = [
+pub const GUESTS: [Guest; 32] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -48,6 +48,7 @@ pub const GUESTS: [Guest; 30] = [
     example("proxy"),
     example("store"),
     example("whoami"),
+    callbacks("alarm"),
     test("bare"),
     test("broadcast"),
     test("cases"),
@@ -58,8 +59,9 @@ pub const GUESTS: [Guest; 30] = [
     test("keeper"),
     callbacks("orders"),
     test("parrot"),
-    test("pinger"),
+    callbacks("pinger"),
     test("raw"),
+    callbacks("relay"),
     callbacks("rogue"),
     test("solo"),
     test("strain"),

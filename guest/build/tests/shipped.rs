@@ -163,7 +163,22 @@ fn no_component_imports_more_than_it_needs() {
                 [&CONNECTIONS[..], &PRINTING].concat()
             }
             "keeper.wasm" | "strain.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK].concat(),
-            "pinger.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[PEER]].concat(),
+            "alarm.wasm" | "pinger.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &["halfopen:tcp/timers@0.1.0"],
+            ]
+            .concat(),
+            "relay.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &[
+                    ENVIRONMENT_0_2,
+                    "halfopen:tcp/connecting@0.1.0",
+                    "halfopen:tcp/piping@0.1.0",
+                ],
+            ]
+            .concat(),
             "orders.wasm" => vec![
                 "halfopen:tcp/sockets@0.1.0",
                 "halfopen:tcp/timers@0.1.0",

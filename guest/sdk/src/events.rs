@@ -12,11 +12,18 @@ use crate::{Connection, Error, Socket, task};
 
 /// The callbacks of one connection. Each does nothing by default.
 ///
-/// They are called in this order: `data` any number of times, `end` at most once, `error`
-/// at most once, and `close` always; `drain` may come at any time before `end`, or after it
-/// if half-open connections are allowed. During a call nothing else happens on this
-/// connection; data that the callback writes is sent once the callback has returned.
+/// They are called in this order: `connect` once for a connection of
+/// [`callbacks::connect`](crate::callbacks::connect), `data` any number of times, `end` at
+/// most once, `error` at most once, and `close` always; `drain` may come at any time before
+/// `end`, or after it if half-open connections are allowed. `timeout` may come at any time
+/// before `error` or `close`. During a call nothing else happens on this connection.
 pub trait Events {
+    /// Called when a connection that [`callbacks::connect`](crate::callbacks::connect) has
+    /// begun exists. If there will be none, `error` and `close` come instead.
+    fn connect(&mut self, socket: &Socket) {
+        _ = socket;
+    }
+
     /// Called when data has arrived. The size of a chunk has no meaning: TCP is a stream
     /// of bytes.
     fn data(&mut self, socket: &Socket, chunk: Vec<u8>) {

@@ -4,11 +4,34 @@
 //! accepts and connects by itself. Both are sandboxed components. `halfopen` runs them as
 //! they are; once composed (`halfopen compose`), they run on any WASI 0.3 host.
 //!
+//! # Callback style
+//!
+//! Recommended. The host accepts, reads and writes; [`callbacks!`](macro@callbacks) makes a
+//! service of a function that returns a value for each new connection. The methods of its
+//! [`Events`] are called when data arrives, when the peer ends its direction, and when the
+//! connection fails or closes, as Node does with the events of a `net.Socket`:
+//!
+//! ```no_run
+//! use halfopen_guest::{Events, Socket, callbacks};
+//!
+//! callbacks!(|_socket| Echo);
+//!
+//! struct Echo;
+//!
+//! impl Events for Echo {
+//!     fn data(&mut self, socket: &Socket, chunk: Vec<u8>) {
+//!         socket.write(chunk);
+//!     }
+//! }
+//! ```
+//!
+//! The module [`mod@callbacks`] has timers, outgoing connections and pipes.
+//!
 //! # Await style
 //!
-//! A [`Connection`] splits into two halves that implement
-//! [`futures::io`]'s `AsyncRead`, `AsyncBufRead` and `AsyncWrite`, so that
-//! existing codecs work:
+//! For existing codecs, for dialogues of several steps, and for programs. [`service!`] calls an
+//! `async fn` with each [`Connection`], which splits into two halves that implement
+//! [`futures::io`]'s `AsyncRead`, `AsyncBufRead` and `AsyncWrite`:
 //!
 //! ```no_run
 //! use halfopen_guest::futures::{AsyncReadExt, AsyncWriteExt};
@@ -26,20 +49,16 @@
 //! halfopen_guest::service!(handle);
 //! ```
 //!
-//! # Callback style
-//!
-//! [`Connection::serve`] calls the methods of an [`Events`] implementation when data
-//! arrives, when the peer ends its direction, and when the connection fails or closes, as
-//! Node does with the events of a `net.Socket`.
+//! [`Connection::serve`] calls [`Events`] in this style as well.
 //!
 //! # In both styles
 //!
-//! - The two directions of a connection end independently, each with its own FIN. In
-//!   callback style, [`Options::allow_half_open`] keeps the sending direction open after
-//!   the peer's FIN; by default the socket then ends too.
-//! - Backpressure is automatic. At most 64 KiB per connection wait to be sent, plus the
-//!   data that one callback writes; while more waits, nothing is read. Reading takes one
-//!   buffer of 4 KiB to 64 KiB.
+//! - The two directions of a connection end independently, each with its own FIN. With
+//!   [`Events`], [`Socket::allow_half_open`] keeps the sending direction open after the peer's
+//!   FIN; by default the socket then ends too.
+//! - Backpressure is automatic: while more than 64 KiB of a connection wait to be sent, nothing
+//!   is read from it. In await style a write waits meanwhile. In callback style it never waits,
+//!   and [`Socket::unsent`] says how much does.
 //! - [`ReadHalf::lines`] and [`LineBuffer`] return lines of bounded length.
 //! - A call on a connection that has ended, failed or been reset returns an error value at
 //!   most; it never traps.
@@ -64,7 +83,6 @@ static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 pub mod bindings;
 
 mod address;
-#[doc(hidden)]
 pub mod callbacks;
 mod connection;
 mod core;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use halfopen_model::Written;
 
 use crate::bindings::sockets::halfopen::tcp::socket_peer;
+use crate::callbacks::Number;
 use crate::core::{Core, Machine};
 use crate::{Error, Tls};
 
@@ -34,8 +35,8 @@ pub(crate) trait Handle {
     fn unsent(&self) -> usize;
     fn local_addr(&self) -> Result<SocketAddr, Error>;
     fn peer_addr(&self) -> Result<SocketAddr, Error>;
-    /// The number by which the host knows the socket, if it does.
-    fn number(&self) -> Option<u32>;
+    /// The socket as the host knows it, if it does.
+    fn number(&self) -> Option<&Number>;
     /// The peer's TLS session, where the SDK serves the events.
     fn tls(&self) -> Option<Tls> {
         None
@@ -80,6 +81,11 @@ impl Eq for Socket {}
 impl Socket {
     pub(crate) fn new(handle: Rc<impl Handle + 'static>) -> Self {
         Socket { handle }
+    }
+
+    /// Returns the socket as the host knows it, in a component in callback style.
+    pub(crate) fn number(&self) -> Option<&Number> {
+        self.handle.number()
     }
 
     /// Sends `data` behind the data written before. Returns false, and sends nothing, if
@@ -173,8 +179,8 @@ impl Socket {
     /// one.
     #[must_use]
     pub fn tls(&self) -> Option<Tls> {
-        match self.handle.number() {
-            Some(number) => socket_peer::tls(number).map(Tls::from),
+        match self.number() {
+            Some(number) => socket_peer::tls(number.number()).map(Tls::from),
             None => self.handle.tls(),
         }
     }
@@ -223,7 +229,7 @@ impl Handle for Core {
         self.peer_addr()
     }
 
-    fn number(&self) -> Option<u32> {
+    fn number(&self) -> Option<&Number> {
         None
     }
 

@@ -1,8 +1,13 @@
-//! Services in callback style: the host calls the component for each event.
+//! Services in callback style: outgoing connections, pipes and timers.
 //!
-//! [`callbacks!`](crate::callbacks) makes a component of this style.
+//! The macro [`callbacks!`](macro@crate::callbacks) makes a component of this style. The
+//! functions of this module work in such a component only, and it imports the interfaces of
+//! those that it calls: `halfopen:tcp/connecting`, `piping` and `timers`, which the
+//! native host has; `halfopen compose` does not support them yet.
 
+mod outgoing;
 mod socket;
+mod timers;
 mod wasi;
 
 use std::cell::RefCell;
@@ -14,7 +19,12 @@ use std::sync::Once;
 
 use crate::bindings::imports::halfopen::tcp::types::ErrorCode;
 use crate::{Error, Events, Socket};
-use socket::Number;
+
+pub use outgoing::{connect, pipe};
+pub(crate) use socket::Number;
+#[doc(hidden)]
+pub use timers::fired;
+pub use timers::{Timer, set_interval, set_timer};
 
 /// The service's part of a socket.
 struct Open<E: ?Sized> {
@@ -54,22 +64,28 @@ impl Hasher for Spread {
     }
 }
 
-/// Calls `new` for a connection that begins, and keeps the value that it returns.
+/// Calls `new` for a connection that begins, and keeps the value that it returns. A connection
+/// that the service has begun itself has a value already.
 #[doc(hidden)]
 pub fn connection<E: Events + 'static>(number: u32, new: impl FnOnce(&Socket) -> E) {
     prepare();
+    if OPEN.with_borrow(|all| all.contains_key(&number)) {
+        return event(number, |open, events| events.connect(&open.socket));
+    }
     add(number, new);
 }
 
-fn add<E: Events + 'static>(number: u32, new: impl FnOnce(&Socket) -> E) {
+/// Calls `new` for a socket, keeps the value that it returns, and returns the socket.
+fn add<E: Events + 'static>(number: u32, new: impl FnOnce(&Socket) -> E) -> Socket {
     let handle = Number::new(number);
     let socket = Socket::new(handle.clone());
     let open = Rc::new(Open {
         events: RefCell::new(new(&socket)),
-        socket,
+        socket: socket.clone(),
         number: handle,
     });
     OPEN.with_borrow_mut(|all| all.insert(number, open));
+    socket
 }
 
 /// Calls `handle` with what belongs to a socket.
@@ -137,7 +153,9 @@ fn prepare() {
 /// what happens on the connection. None of them waits, and no two of them run at the same
 /// time in one instance.
 ///
-/// `isolation` means what it means for [`service!`](crate::service).
+/// `isolation` means what it means for [`service!`](crate::service). A service that sets
+/// timers says so, behind the function: `callbacks!(Pinger::new, timers)`. Both may follow, in
+/// this order: `callbacks!(Pinger::new, timers, isolation = shared)`.
 ///
 /// ```no_run
 /// use halfopen_guest::{Events, Socket, callbacks};
@@ -157,6 +175,30 @@ macro_rules! callbacks {
     ($new:expr, isolation = $isolation:tt $(,)?) => {
         $crate::callbacks!($new);
         $crate::isolation!($isolation);
+    };
+    ($new:expr, timers, isolation = $isolation:tt $(,)?) => {
+        $crate::callbacks!($new, timers);
+        $crate::isolation!($isolation);
+    };
+    ($new:expr, timers $(,)?) => {
+        $crate::callbacks!($new);
+
+        const _: () = {
+            struct Timers;
+
+            impl $crate::bindings::timers::exports::halfopen::tcp::timer_events::Guest for Timers {
+                fn fired(timer: u32) {
+                    $crate::callbacks::fired(timer);
+                }
+            }
+
+            #[allow(unsafe_code)]
+            const _: () = {
+                $crate::bindings::timers::export_timers!(
+                    Timers with_types_in $crate::bindings::timers
+                );
+            };
+        };
     };
     ($new:expr $(,)?) => {
         const _: () = {

@@ -10,11 +10,13 @@ use crate::bindings::sockets::halfopen::tcp::sockets::{self, Written};
 use crate::socket::{Data, Handle};
 
 /// A socket by its number.
-pub(super) struct Number {
+pub(crate) struct Number {
     number: u32,
     /// Whether the sending direction has ended.
     ended: Cell<bool>,
     half_open: Cell<bool>,
+    /// Whether the host sends what it receives to another socket.
+    piped: Cell<bool>,
     /// The peer's address, once it has been read.
     remote: Cell<Option<SocketAddr>>,
 }
@@ -25,8 +27,20 @@ impl Number {
             number,
             ended: Cell::new(false),
             half_open: Cell::new(false),
+            piped: Cell::new(false),
             remote: Cell::new(None),
         })
+    }
+
+    /// The number by which the host knows the socket.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Records that what this socket receives is sent to `sink`, by the host.
+    pub(super) fn piped_to(&self, sink: &Number) {
+        self.piped.set(true);
+        sink.ended.set(true);
     }
 
     /// Records that the connection has failed or closed.
@@ -34,12 +48,18 @@ impl Number {
         self.ended.set(true);
     }
 
-    /// Records that the handler of the peer's FIN has returned (rule K2).
+    /// Records that the handler of the peer's FIN has returned (rules K2 and K15).
     pub(super) fn peer_ended(&self) {
-        if !self.half_open.get() {
+        if !self.half_open.get() && !self.piped.get() {
             self.ended.set(true);
         }
     }
+}
+
+/// Returns whole milliseconds, rounded up: a time is late, never early.
+pub(super) fn milliseconds(time: Duration) -> u32 {
+    let milliseconds = time.as_nanos().div_ceil(1_000_000);
+    u32::try_from(milliseconds).unwrap_or(u32::MAX)
 }
 
 impl Handle for Number {
@@ -78,10 +98,7 @@ impl Handle for Number {
     }
 
     fn set_timeout(&self, time: Duration) {
-        // Rounded up: a timeout is late, never early.
-        let milliseconds = time.as_micros().div_ceil(1000);
-        let milliseconds = u32::try_from(milliseconds).unwrap_or(u32::MAX);
-        sockets::set_timeout(self.number, milliseconds);
+        sockets::set_timeout(self.number, milliseconds(time));
     }
 
     fn is_writable(&self) -> bool {
@@ -105,7 +122,7 @@ impl Handle for Number {
         Ok(remote)
     }
 
-    fn number(&self) -> Option<u32> {
-        Some(self.number)
+    fn number(&self) -> Option<&Number> {
+        Some(self)
     }
 }

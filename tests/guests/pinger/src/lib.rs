@@ -1,27 +1,29 @@
 //! The pinger of the SDK's cookbook.
 
-use halfopen_guest::{Connection, Events, Options, Socket, service, spawn, time};
+use halfopen_guest::{Events, Socket, callbacks};
 use std::time::Duration;
 
-service!(handle);
+callbacks!(Pinger::new, timers);
 
-async fn handle(connection: Connection) -> Result<(), String> {
-    let open = |socket: &Socket| {
-        spawn(ping(socket.clone()));
-        Pinger
-    };
-    connection.serve(Options::default(), open).await;
-    Ok(())
+struct Pinger {
+    /// Cleared once it is dropped, with its connection.
+    _timer: Option<callbacks::Timer>,
 }
 
-async fn ping(socket: Socket) {
-    while socket.write("ping\n") {
-        if socket.unsent() > 1 << 10 {
-            return socket.reset(); // the client does not read
+impl Pinger {
+    fn new(socket: &Socket) -> Self {
+        let client = socket.clone();
+        let ping = move || {
+            client.write("ping\n");
+            if client.unsent() > 1 << 10 {
+                client.reset(); // the client does not read
+            }
+        };
+        ping();
+        Pinger {
+            _timer: callbacks::set_interval(Duration::from_secs(1), ping),
         }
-        time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-struct Pinger;
 impl Events for Pinger {}
