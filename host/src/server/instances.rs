@@ -255,7 +255,7 @@ impl Instances {
     /// Serves one connection with an instance in callback style, until it has closed.
     async fn call_back(
         self: Arc<Self>,
-        mut driver: Driver,
+        mut driver: Box<Driver>,
         mut store: Store<State>,
         connection: Handed,
         peer: SocketAddr,
@@ -435,7 +435,7 @@ impl Instances {
     /// If the instance traps.
     async fn call_back_many(
         &self,
-        mut driver: Driver,
+        mut driver: Box<Driver>,
         store: &mut Store<State>,
         queue: &mut mpsc::Receiver<(Stream, Visit)>,
         first: (Stream, Visit),

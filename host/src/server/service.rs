@@ -69,8 +69,7 @@ pub(super) enum Service {
 
 /// An instance of a service.
 pub(super) enum Instance {
-    Callback(Driver),
-    /// Boxed, because it is much larger.
+    Callback(Box<Driver>),
     Await(Box<HostWorld>),
 }
 
@@ -95,7 +94,7 @@ impl Service {
         Ok(match self {
             Service::Callback(pre) => {
                 let exports = Box::pin(pre.instantiate_async(store)).await?;
-                Instance::Callback(Driver::of(exports))
+                Instance::Callback(Box::new(Driver::of(exports)))
             }
             Service::Await(pre) => {
                 Instance::Await(Box::new(Box::pin(pre.instantiate_async(store)).await?))

@@ -82,7 +82,7 @@ impl Exports {
         let fired = interface
             .and_then(|interface| instance.get_export_index(&mut *store, Some(&interface), FIRED));
         let fired = match fired {
-            Some(index) => Some(instance.get_typed_func(&mut *store, &index)?),
+            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
         Ok(Exports { events, fired })

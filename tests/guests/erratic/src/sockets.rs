@@ -289,7 +289,7 @@ impl Sockets {
             }
             27 => {
                 sockets::set_timeout(socket, detail % 8);
-                known.may_time_out = detail % 8 != 0;
+                known.may_time_out = !detail.is_multiple_of(8);
             }
             28 => {
                 // What is set last holds.
