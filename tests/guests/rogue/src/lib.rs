@@ -1,7 +1,7 @@
 //! A service in callback style that misbehaves on request, for the tests that the host and the
 //! other connections do not suffer.
 //!
-//! The first two bytes of a connection say in which event it does what, see [`Event`] and
+//! The first two bytes of a connection after 0xff and 0xfe say in which event it does what, see [`Event`] and
 //! [`Action`]; what begins with another byte is echoed. A peer from 127.0.0.N other than
 //! 127.0.0.1 has something done in the event `connection`, see [`Action::of_peer`].
 
@@ -158,7 +158,8 @@ impl Guest for Rogue {
             return;
         }
         let plan = match data[..] {
-            [event, action] => Event::of(event).zip(Action::of(action)),
+            // More may have come in the same chunk.
+            [0xff, 0xfe, event, action, ..] => Event::of(event).zip(Action::of(action)),
             _ => None,
         };
         let Some((event, action)) = plan else {
