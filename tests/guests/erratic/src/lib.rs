@@ -5,7 +5,7 @@
 //! A client first sends a header of 14 bytes: the seed of the connection (8 bytes, little
 //! endian), the number of bytes that follow before FIN (4 bytes), and the length of a script
 //! (2 bytes). The script follows, whose bytes decide what the service does; without one, the
-//! seed does. Then come the bytes of the [`pattern`]. The service sends the pattern of its own
+//! seed does. Then come the bytes of the `pattern`. The service sends the pattern of its own
 //! side. When a connection closes, the service prints what it has counted.
 
 mod pattern;
