@@ -2,7 +2,7 @@
 //! writes, and calls the service's events.
 //!
 //! It carries out the orders of the state (`guest/parts/state`), and reports to it what the
-//! network says. All orders are carried out at one place, [`orders::carry_out`], which never
+//! network says. All orders are carried out at one place, `orders::carry_out`, which never
 //! waits: so the events come one at a time, whichever connection's task has brought them.
 
 mod clock;
