@@ -263,6 +263,10 @@ impl Sockets {
             14 => {
                 sockets::end(socket);
                 known.ended = true;
+                // A client that has our FIN leaves. Nobody would learn that, of a socket that is
+                // paused for ever.
+                sockets::resume(socket);
+                known.paused = false;
             }
             15 | 16 if detail.is_multiple_of(4) => {
                 if call == 15 {
@@ -275,7 +279,7 @@ impl Sockets {
                 let unsent = sockets::unsent(socket);
                 ensure!(unsent == 0, "{socket}: {unsent} unsent after destroy");
             }
-            17 | 18 => {
+            17 | 18 if !known.ended => {
                 sockets::pause(socket);
                 known.paused = true;
             }
