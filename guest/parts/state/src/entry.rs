@@ -220,6 +220,11 @@ impl Entry {
 
     // --- What the driver asks --------------------------------------------------
 
+    /// Records that the handler of the last event has returned.
+    pub(crate) fn handled(&mut self) {
+        self.machine.handled();
+    }
+
     /// Returns the next order; `None` until something else happens.
     pub(crate) fn next(&mut self) -> Option<Order> {
         match self.stage {

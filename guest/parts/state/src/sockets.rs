@@ -22,6 +22,8 @@ pub(crate) struct Sockets {
     ready: VecDeque<u32>,
     /// The socket that goes once its event `close` has returned.
     closing: Option<u32>,
+    /// The socket whose event `end` is being handled.
+    ending: Option<u32>,
     /// The number of written bytes that are not sent.
     unsent: usize,
     pub(crate) clock: Clock,
@@ -90,6 +92,10 @@ impl Sockets {
         if let Some(closed) = self.closing.take() {
             self.remove(closed);
         }
+        if let Some(ended) = self.ending.take() {
+            // Before another socket's event can write to this one (rule K2).
+            self.change(ended, Entry::handled);
+        }
         if let Some(timer) = self.ring() {
             return Some((0, Order::Fired(timer)));
         }
@@ -102,8 +108,10 @@ impl Sockets {
                 continue;
             };
             self.list(socket);
-            if matches!(order.1, Order::Close(_)) {
-                self.closing = Some(socket);
+            match order.1 {
+                Order::Close(_) => self.closing = Some(socket),
+                Order::End => self.ending = Some(socket),
+                _ => {}
             }
             return Some(order);
         }

@@ -379,17 +379,23 @@ impl<E: Clone> Machine<E> {
         }
     }
 
-    /// Returns the next event for the program, whose handler for the last one has returned.
-    ///
-    /// The order is `data`\* `end`? `error`? `close`, with `drain` before `end`'s effect at
-    /// any place (rule K1).
-    pub fn next_event(&mut self) -> Option<Event<E>> {
+    /// Records that the handler of the last event has returned: after the peer's FIN, the
+    /// sending direction ends (rule K2). [`Machine::next_event`] does so as well.
+    pub fn handled(&mut self) {
         if self.receiving == Receiving::Ending {
             self.receiving = Receiving::Over;
             if !self.half_open {
                 self.end();
             }
         }
+    }
+
+    /// Returns the next event for the program, whose handler for the last one has returned.
+    ///
+    /// The order is `data`\* `end`? `error`? `close`, with `drain` before `end`'s effect at
+    /// any place (rule K1).
+    pub fn next_event(&mut self) -> Option<Event<E>> {
+        self.handled();
         let event = self.due()?;
         match &event {
             Event::Data => self.held = false,

@@ -16,6 +16,16 @@ fn events(machine: &mut Machine<&'static str>) -> Vec<Event<&'static str>> {
 }
 
 #[test]
+fn nobody_writes_between_the_handler_of_end_and_fin() {
+    let mut machine = Machine::<&str>::default();
+    machine.receive_end().unwrap();
+    assert_eq!(machine.next_event(), Some(Event::End));
+    assert_eq!(machine.write(1), Written::More, "the handler may write");
+    machine.handled();
+    assert_eq!(machine.write(1), Written::Ended, "another handler may not");
+}
+
+#[test]
 fn fin_comes_once_and_after_the_last_byte() {
     let mut machine = machine();
     assert_eq!(machine.write(2), Written::More);

@@ -121,6 +121,11 @@ impl Entry {
         }
     }
 
+    /// Records that the handler of the last event has returned.
+    pub(super) fn handled(&mut self) {
+        self.machine.handled();
+    }
+
     /// Whether the service knows the number of the socket.
     pub(super) fn is_given(&self) -> bool {
         self.begun || self.own

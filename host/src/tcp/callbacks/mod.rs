@@ -251,8 +251,11 @@ impl Sockets {
         due
     }
 
-    /// Records that the handler of an event has returned.
+    /// Records that the handler of an event has returned, before another socket has a turn.
     fn handled(&mut self) {
+        if let Some(entry) = self.entries.get_mut(self.current) {
+            entry.handled();
+        }
         self.current = 0;
     }
 

@@ -1,9 +1,9 @@
 //! A service in callback style that misbehaves on request, for the tests that the host and the
 //! other connections do not suffer.
 //!
-//! The first two bytes of a connection after 0xff and 0xfe say in which event it does what, see [`Event`] and
-//! [`Action`]; what begins with another byte is echoed. A peer from 127.0.0.N other than
-//! 127.0.0.1 has something done in the event `connection`, see [`Action::of_peer`].
+//! The first two bytes of a connection after 0xff and 0xfe say in which event it does what, see
+//! `Event` and `Action`; what begins otherwise is echoed. A peer from 127.0.0.N other than
+//! 127.0.0.1 has something done in the event `connection`, see `Action::of_peer`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

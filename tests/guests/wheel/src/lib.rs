@@ -1,7 +1,7 @@
 //! A service in callback style that makes the calls that its clients name, and reports the
 //! events: for the tests of `connecting`, `piping`, `timers` and `socket-peer`.
 //!
-//! A client sends lines, see [`call`]. A socket is named by its number, and the client's own by
+//! A client sends lines, see `call`. A socket is named by its number, and the client's own by
 //! 0. Each answer is a line; so is each event of a socket or timer that a line has made.
 
 use std::cell::RefCell;
