@@ -49,6 +49,8 @@ async fn run(tcp: TcpCtxBuilder, stdout: Output) -> Result<(), ()> {
     let mut linker = Linker::<State>::new(&engine);
     add_to_linker(&mut linker).unwrap();
     wasmtime_wasi::p3::add_to_linker(&mut linker).unwrap();
+    // The SDK asks WASI 0.2 for the arguments, in either style.
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
     let state = State {
         wasi: WasiCtxBuilder::new()
             .args(&["primitives", "--once", "--listen", "127.0.0.1:0"])
