@@ -28,7 +28,11 @@ fn a_component_with_handler_and_run_can_be_served_and_run() {
     let run = halfopen("run");
     assert!(run.status.success(), "{run:?}");
     let inspected = String::from_utf8(halfopen("inspect").stdout).unwrap();
-    for part in ["service in await style and program", "halfopen serve", "halfopen run"] {
+    for part in [
+        "service in await style and program",
+        "halfopen serve",
+        "halfopen run",
+    ] {
         assert!(inspected.contains(part), "{inspected}");
     }
 }

@@ -425,7 +425,7 @@ impl HasData for Tcp {
 ///     // The SDK uses WASI 0.3; the standard library of `wasm32-wasip2` uses WASI 0.2.
 ///     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
 ///     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-///     let service = Component::from_file(&engine, "dist/echo.wasm")?;
+///     let service = Component::from_file(&engine, "dist/pass.wasm")?;
 ///
 ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
 /// #   let address = listener.local_addr()?;
