@@ -35,15 +35,15 @@ pub(super) fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> was
         timers.func_wrap(
             name,
             move |mut store: StoreContextMut<'_, T>, (milliseconds,): (u32,)| {
-                let clock = ctx(&mut store).sockets().clock();
-                Ok((clock.set(milliseconds, repeats),))
+                let sockets = ctx(&mut store).sockets();
+                Ok((sockets.set_timer(milliseconds, repeats),))
             },
         )?;
     }
     timers.func_wrap(
         "clear",
         |mut store: StoreContextMut<'_, T>, (timer,): (u32,)| {
-            ctx(&mut store).sockets().clock().clear(timer);
+            ctx(&mut store).sockets().clear_timer(timer);
             Ok(())
         },
     )?;

@@ -182,8 +182,7 @@ impl Sockets {
     /// Calls `act` on a socket that the service names, and lets the driver look at it; `None`
     /// if there is none.
     fn act<R>(&mut self, socket: u32, act: impl FnOnce(&mut Entry) -> R) -> Option<R> {
-        self.given(socket)?;
-        let entry = self.entries.get_mut(socket)?;
+        let entry = given(&mut self.entries, socket)?;
         let before = entry.kept();
         let result = act(entry);
         self.kept = self.kept + entry.kept() - before;
@@ -197,9 +196,12 @@ impl Sockets {
     /// Takes the entry of a socket out, to write to it; [`written`](Self::written) puts it back.
     /// Returns as well how many bytes may be kept for it.
     fn writes(&mut self, socket: u32) -> Option<(Box<Entry>, usize)> {
-        self.given(socket)?;
-        let room = self.max_kept.saturating_sub(self.kept);
-        Some((self.entries.lend(socket)?, room))
+        let entry = self.entries.lend(socket)?;
+        if !entry.is_given() {
+            self.entries.give_back(socket, entry);
+            return None;
+        }
+        Some((entry, self.max_kept.saturating_sub(self.kept)))
     }
 
     fn written(&mut self, socket: u32, entry: Box<Entry>, written: Written, kept: usize) {
@@ -213,14 +215,8 @@ impl Sockets {
     }
 
     fn look<R>(&self, socket: u32, look: impl FnOnce(&Entry) -> R) -> Option<R> {
-        self.given(socket).map(look)
-    }
-
-    /// Returns a socket that the service names. A number that it has guessed, before
-    /// `connection` gave it, stands for none.
-    fn given(&self, socket: u32) -> Option<&Entry> {
         let entry = self.entries.get(socket)?;
-        entry.is_given().then_some(&**entry)
+        entry.is_given().then(|| look(entry))
     }
 
     /// Lets the driver look at a socket.
@@ -232,10 +228,11 @@ impl Sockets {
 
     /// Returns the next event of a socket.
     fn next(&mut self, socket: u32, buffer: &mut [u8]) -> Option<Due> {
-        if self.entries.get(socket)?.is_piped() {
+        let mut entry = self.entries.get_mut(socket)?;
+        if entry.is_piped() {
             self.pump(socket, buffer);
+            entry = self.entries.get_mut(socket)?;
         }
-        let entry = self.entries.get_mut(socket)?;
         let before = entry.kept();
         let due = entry.next(buffer);
         self.kept = self.kept + entry.kept() - before;
@@ -281,8 +278,17 @@ impl Sockets {
 
     // --- Time ------------------------------------------------------------------
 
-    fn clock(&mut self) -> &mut Clock {
-        self.clock.get_or_insert_default()
+    /// Sets a timer, and returns its number; 0 if there are too many.
+    fn set_timer(&mut self, milliseconds: u32, repeats: bool) -> u32 {
+        let clock = self.clock.get_or_insert_default();
+        clock.set(milliseconds, repeats)
+    }
+
+    /// Ends a timer.
+    fn clear_timer(&mut self, timer: u32) {
+        if let Some(clock) = &mut self.clock {
+            clock.clear(timer);
+        }
     }
 
     /// The time of the clock, if there is one.
@@ -292,10 +298,10 @@ impl Sockets {
 
     /// Limits the idle time of a socket.
     fn set_timeout(&mut self, socket: u32, milliseconds: u32) {
-        let clock = self.clock.get_or_insert_default();
-        let Some(entry) = self.entries.get_mut(socket) else {
+        let Some(entry) = given(&mut self.entries, socket) else {
             return;
         };
+        let clock = self.clock.get_or_insert_default();
         let watch = entry
             .watch
             .get_or_insert_with(|| Box::new(clock.new_watch()));
@@ -337,5 +343,59 @@ impl Sockets {
                 clock.watch(socket, watch);
             }
         }
+    }
+}
+
+/// Returns a socket that the service names. A number that it has guessed, before `connection`
+/// gave it, stands for none (rule K10).
+fn given(entries: &mut Table<Box<Entry>>, socket: u32) -> Option<&mut Entry> {
+    let entry = entries.get_mut(socket)?;
+    entry.is_given().then_some(&mut **entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::tcp::TcpCtx;
+
+    /// Until `connection` has given it, a number stands for no socket (rule K10), whatever is
+    /// done with it.
+    #[tokio::test]
+    async fn a_number_that_was_guessed_stands_for_nothing() {
+        let ctx = TcpCtx::default();
+        let mut sockets = Sockets::new(None);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peers = Vec::new();
+        for _ in 0..2 {
+            peers.push(TcpStream::connect(listener.local_addr().unwrap()).await);
+            let (stream, _) = listener.accept().await.unwrap();
+            sockets.add(ctx.connection(stream));
+        }
+        assert!(matches!(
+            sockets.next(1, &mut [0; 16]),
+            Some(Due::Connection)
+        ));
+        let timed = |sockets: &Sockets, number| {
+            let entry = sockets.entries.get(number);
+            entry.is_some_and(|entry| entry.watch.is_some())
+        };
+        for number in [1, 2] {
+            sockets.set_timeout(number, 1000);
+            assert_eq!(sockets.look(number, |_| ()), (number == 1).then_some(()));
+            assert_eq!(timed(&sockets, number), number == 1);
+        }
+        assert!(sockets.writes(2).is_none());
+        assert_eq!(sockets.act(2, Entry::destroy), None);
+        for (source, sink) in [(1, 2), (2, 1)] {
+            let piped = sockets.pipe(source, sink);
+            assert!(matches!(piped, Err(ErrorCode::InvalidState)), "{piped:?}");
+        }
+        assert!(matches!(
+            sockets.next(2, &mut [0; 16]),
+            Some(Due::Connection)
+        ));
+        sockets.pipe(1, 2).unwrap();
     }
 }

@@ -2,8 +2,8 @@
 
 use halfopen_model::Sink;
 
-use super::Sockets;
-use super::entry::Passed;
+use super::entry::{Entry, Passed};
+use super::{Sockets, given};
 use crate::tcp::ErrorCode;
 
 /// How many chunks a pipe moves while others wait.
@@ -20,7 +20,7 @@ impl Sockets {
     /// pipe has them.
     pub(super) fn pipe(&mut self, source: u32, sink: u32) -> Result<(), ErrorCode> {
         let may_pipe = self.look(source, |entry| entry.may_pipe()) == Some(true);
-        let feeds = may_pipe && self.entries.get_mut(sink).is_some_and(|sink| sink.feed());
+        let feeds = may_pipe && given(&mut self.entries, sink).is_some_and(Entry::feed);
         let entry = self.entries.get_mut(source).filter(|_| feeds);
         entry.ok_or(ErrorCode::InvalidState)?.pipe_to(sink);
         self.touch(source);
