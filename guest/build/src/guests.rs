@@ -48,21 +48,21 @@ pub const GUESTS: [Guest; 32] = [
     example("proxy"),
     example("store"),
     example("whoami"),
-    callbacks("alarm"),
+    uncomposed("alarm"),
     test("bare"),
     test("broadcast"),
     test("cases"),
     test("counter"),
-    callbacks("erratic"),
+    uncomposed("erratic"),
     test("greedy"),
     test("hostile"),
     test("keeper"),
-    callbacks("orders"),
+    uncomposed("orders"),
     test("parrot"),
-    callbacks("pinger"),
+    uncomposed("pinger"),
     test("raw"),
-    callbacks("relay"),
-    callbacks("rogue"),
+    uncomposed("relay"),
+    uncomposed("rogue"),
     test("solo"),
     test("strain"),
     test("tap"),
@@ -93,8 +93,8 @@ const fn test(name: &'static str) -> Guest {
     }
 }
 
-/// A guest of the tests in callback style.
-const fn callbacks(name: &'static str) -> Guest {
+/// A guest of the tests that has no standalone component.
+const fn uncomposed(name: &'static str) -> Guest {
     Guest {
         composes: false,
         ..test(name)

@@ -5,25 +5,32 @@ use std::time::Duration;
 /// How long a connection has neither received nor sent data, and when its program is told.
 ///
 /// Times are durations since an origin that the caller chooses. Data moves more often than
-/// a limit passes, so moving data changes no alarm: the caller sets one for
-/// [`alarm`](Self::alarm), and when that rings asks [`ring`](Self::ring), which may put it off.
+/// a limit passes, so moving data changes no alarm: [`Timers::attend`](crate::Timers::attend)
+/// sets one, and when that rings the caller asks [`ring`](Self::ring), and attends again.
 ///
 /// ```
 /// use std::time::Duration;
-/// use halfopen_model::Idle;
+/// use halfopen_model::{Alarm, Idle, Timers};
 ///
 /// let second = Duration::from_secs;
+/// let mut timers = Timers::default();
 /// let mut idle = Idle::default();
 /// idle.set(second(0), second(5));
-/// assert_eq!(idle.alarm(), Some(second(5)));
+/// timers.attend(7, &mut idle);
 /// idle.moved(second(3));
+/// assert_eq!(timers.due(second(5)), Some(Alarm::Idle(7)));
 /// assert!(!idle.ring(second(5)));
-/// assert_eq!(idle.alarm(), Some(second(8)));
+/// timers.attend(7, &mut idle);
+/// assert_eq!(timers.due(second(8)), Some(Alarm::Idle(7)));
 /// assert!(idle.ring(second(8)));
 /// // Once, until data moves again.
-/// assert_eq!(idle.alarm(), None);
+/// assert!(idle.take_passed());
+/// assert!(!idle.take_passed());
+/// timers.attend(7, &mut idle);
+/// assert_eq!(timers.next(), None);
 /// idle.moved(second(9));
-/// assert_eq!(idle.alarm(), Some(second(14)));
+/// timers.attend(7, &mut idle);
+/// assert_eq!(timers.next(), Some(second(14)));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Idle {
@@ -33,6 +40,10 @@ pub struct Idle {
     since: Duration,
     /// Whether the limit has passed since then.
     passed: bool,
+    /// Whether it has, and the program has not been told.
+    due: bool,
+    /// The alarm that is set. It may come earlier than the limit passes.
+    pub(crate) alarm: Option<Duration>,
 }
 
 impl Idle {
@@ -46,19 +57,29 @@ impl Idle {
     pub fn moved(&mut self, now: Duration) {
         self.since = now;
         self.passed = false;
+        self.due = false;
     }
 
-    /// Returns when to call [`ring`](Self::ring), or later; `None` if there is no need.
-    #[must_use]
-    pub fn alarm(&self) -> Option<Duration> {
-        (!self.limit.is_zero() && !self.passed).then(|| self.since + self.limit)
-    }
-
-    /// Returns whether the limit has passed now, and not been reported since data moved.
+    /// Looks at the time after the alarm has rung. Returns whether the program is to be told
+    /// that the limit has passed.
     pub fn ring(&mut self, now: Duration) -> bool {
-        let passes = self.alarm().is_some_and(|alarm| alarm <= now);
-        self.passed |= passes;
-        passes
+        self.alarm = None;
+        if self.passes().is_some_and(|passes| passes <= now) {
+            self.passed = true;
+            self.due = true;
+        }
+        self.due
+    }
+
+    /// Returns whether the program is to be told that the limit has passed, which the caller
+    /// does.
+    pub fn take_passed(&mut self) -> bool {
+        std::mem::take(&mut self.due)
+    }
+
+    /// Returns when the limit passes; `None` if there is none, or it has passed.
+    pub(crate) fn passes(&self) -> Option<Duration> {
+        (!self.limit.is_zero() && !self.passed).then(|| self.since + self.limit)
     }
 }
 
@@ -85,15 +106,15 @@ mod tests {
     }
 
     #[test]
-    fn a_new_limit_begins_now_and_none_has_no_alarm() {
+    fn a_new_limit_begins_now_and_none_never_passes() {
         let mut idle = Idle::default();
-        assert_eq!(idle.alarm(), None);
+        assert_eq!(idle.passes(), None);
         assert!(!idle.ring(Duration::MAX));
         idle.set(Duration::from_secs(1), Duration::from_secs(5));
         idle.set(Duration::from_secs(2), Duration::from_secs(5));
-        assert_eq!(idle.alarm(), Some(Duration::from_secs(7)));
+        assert_eq!(idle.passes(), Some(Duration::from_secs(7)));
         idle.set(Duration::from_secs(3), Duration::ZERO);
-        assert_eq!(idle.alarm(), None);
+        assert_eq!(idle.passes(), None);
     }
 
     proptest! {
@@ -120,11 +141,12 @@ mod tests {
                         now += late;
                         let passes = limit > 0 && !told && now >= since + limit;
                         prop_assert_eq!(idle.ring(milliseconds(now)), passes);
+                        prop_assert_eq!(idle.take_passed(), passes);
                         told |= passes;
                     }
                 }
-                let alarm = (limit > 0 && !told).then(|| milliseconds(since + limit));
-                prop_assert_eq!(idle.alarm(), alarm);
+                let next = (limit > 0 && !told).then(|| milliseconds(since + limit));
+                prop_assert_eq!(idle.passes(), next);
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::Idle;
+
 /// What is to be done at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alarm {
@@ -80,13 +82,21 @@ impl Timers {
         }
     }
 
-    /// Moves the alarm of an idle connection.
-    pub fn watch(&mut self, connection: u32, old: Option<Duration>, new: Option<Duration>) {
-        if let Some(old) = old {
-            self.alarms.remove(&(old, Alarm::Idle(connection)));
+    /// Sets the alarm of an idle connection, if it has none that comes early enough.
+    pub fn attend(&mut self, connection: u32, idle: &mut Idle) {
+        if let Some(passes) = idle.passes()
+            && idle.alarm.is_none_or(|alarm| alarm > passes)
+        {
+            self.forget(connection, idle);
+            self.alarms.insert((passes, Alarm::Idle(connection)));
+            idle.alarm = Some(passes);
         }
-        if let Some(new) = new {
-            self.alarms.insert((new, Alarm::Idle(connection)));
+    }
+
+    /// Removes the alarm of a connection, which has closed.
+    pub fn forget(&mut self, connection: u32, idle: &Idle) {
+        if let Some(alarm) = idle.alarm {
+            self.alarms.remove(&(alarm, Alarm::Idle(connection)));
         }
     }
 
@@ -160,14 +170,18 @@ mod tests {
     #[test]
     fn the_alarm_of_a_connection_moves() {
         let mut timers = Timers::default();
-        let [two, three, four] = [2, 3, 4].map(Duration::from_secs);
-        timers.watch(7, None, Some(three));
-        timers.watch(7, Some(three), Some(two));
-        timers.watch(8, None, Some(three));
-        timers.watch(8, Some(three), None);
-        assert_eq!(timers.due(Duration::from_secs(1)), None);
-        assert_eq!(timers.due(four), Some(Alarm::Idle(7)));
-        assert_eq!(timers.due(four), None);
+        let second = Duration::from_secs;
+        let [mut seventh, mut eighth] = [Idle::default(); 2];
+        seventh.set(second(0), second(3));
+        timers.attend(7, &mut seventh);
+        seventh.set(second(0), second(2));
+        timers.attend(7, &mut seventh);
+        eighth.set(second(0), second(3));
+        timers.attend(8, &mut eighth);
+        timers.forget(8, &eighth);
+        assert_eq!(timers.due(second(1)), None);
+        assert_eq!(timers.due(second(4)), Some(Alarm::Idle(7)));
+        assert_eq!(timers.due(second(4)), None);
         assert_eq!(timers.next(), None);
     }
 

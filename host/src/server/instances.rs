@@ -182,7 +182,7 @@ impl Instances {
     /// one that nobody reads, while there are as many instances as there may be.
     pub(super) async fn serve_one(self: Arc<Self>, stream: Stream, mut visit: Visit) {
         let peer = visit.peer();
-        let ended = visit.ended();
+        let mut ended = visit.ended();
         // Declared before the store, and so given back after it is dropped.
         let place;
         let InEngine { engine, service } = self.services.current();
@@ -198,7 +198,6 @@ impl Instances {
         };
         let turns = store.data().turns();
         let counted = self.count.count_one();
-        let mut ended = ended;
         let instance = tokio::select! {
             biased;
             instance = turns.run(service.instantiate(&mut store)) => instance,

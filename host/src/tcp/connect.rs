@@ -13,8 +13,7 @@ use super::address::check_remote;
 use super::{Connection, Denied, ErrorCode, TcpCtx};
 
 /// Begins to connect, on behalf of the guest of a store. The future goes on without the store,
-/// within a tokio runtime; dropping it gives the connection
-/// up, and sends RST if there is one.
+/// within a tokio runtime; dropping it gives the connection up, and sends RST if there is one.
 ///
 /// # Errors
 /// At once, if the address is not valid or not granted, or the guest has as many sockets as it

@@ -7,40 +7,20 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use halfopen::Policy;
-use halfopen::tcp::{TcpCtx, TcpCtxView, TcpView, add_to_linker};
+use halfopen::tcp::{TcpCtx, add_to_linker};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store};
+use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p3::bindings::{Command, CommandPre};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+mod state;
+
+use state::State;
 
 /// A limit that no input reaches, however slow the machine.
 const LONGEST: Duration = Duration::from_secs(60);
-
-struct State {
-    wasi: WasiCtx,
-    tcp: TcpCtx,
-    table: ResourceTable,
-}
-
-impl TcpView for State {
-    fn tcp(&mut self) -> TcpCtxView<'_> {
-        TcpCtxView {
-            ctx: &mut self.tcp,
-            table: &mut self.table,
-        }
-    }
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
-}
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("tokio starts"));
 
@@ -52,6 +32,8 @@ static GUEST: LazyLock<(Engine, CommandPre<State>)> = LazyLock::new(|| {
     let component = Component::from_binary(&engine, guest).expect("the guest is a component");
     let mut linker = Linker::<State>::new(&engine);
     add_to_linker(&mut linker).expect("no name is defined twice");
+    // The guest asks WASI 0.2 for its arguments.
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker).expect("no name is defined twice");
     wasmtime_wasi::p3::add_to_linker(&mut linker).expect("no name is defined twice");
     let pre = linker
         .instantiate_pre(&component)

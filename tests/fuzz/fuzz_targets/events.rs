@@ -7,49 +7,27 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use halfopen::tcp::{TcpCtx, TcpCtxView, TcpView, callbacks};
+use halfopen::tcp::{TcpCtx, callbacks};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
-use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, Store};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::WasiCtxBuilder;
 
 #[path = "../../guests/erratic/src/pattern.rs"]
 mod pattern;
+mod state;
 
 use pattern::{Sender, bytes};
+use state::State;
 
 /// A limit that no input reaches, however slow the machine.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// How long the clients wait for a guest that does nothing.
 const IDLE: Duration = Duration::from_millis(5);
-
-struct State {
-    wasi: WasiCtx,
-    tcp: TcpCtx,
-    table: ResourceTable,
-}
-
-impl TcpView for State {
-    fn tcp(&mut self) -> TcpCtxView<'_> {
-        TcpCtxView {
-            ctx: &mut self.tcp,
-            table: &mut self.table,
-        }
-    }
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
-}
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("tokio starts"));
 

@@ -17,22 +17,12 @@ pub(crate) struct Clock {
     wait: Option<Duration>,
 }
 
-/// The idle time of a socket that has a limit on it.
-#[derive(Default)]
-pub(crate) struct Watch {
-    idle: Idle,
-    /// The alarm that is set. It may come earlier than that of `idle`: moving data does not
-    /// move the alarm.
-    alarm: Option<Duration>,
-    /// Whether the limit has passed, and no event has said so.
-    passed: bool,
-}
-
-fn now() -> Duration {
+/// The time, since an origin that the host chooses.
+pub(crate) fn now() -> Duration {
     Duration::from_nanos(monotonic_clock::now())
 }
 
-fn milliseconds(number: u32) -> Duration {
+pub(crate) fn milliseconds(number: u32) -> Duration {
     Duration::from_millis(number.into())
 }
 
@@ -46,18 +36,13 @@ impl Clock {
     }
 
     /// Sets the alarm of a socket, if it has none that comes early enough.
-    pub(crate) fn watch(&mut self, socket: u32, watch: &mut Watch) {
-        if let Some(wanted) = watch.idle.alarm()
-            && watch.alarm.is_none_or(|alarm| alarm > wanted)
-        {
-            self.timers.watch(socket, watch.alarm, Some(wanted));
-            watch.alarm = Some(wanted);
-        }
+    pub(crate) fn watch(&mut self, socket: u32, idle: &mut Idle) {
+        self.timers.attend(socket, idle);
     }
 
     /// Forgets a socket that has closed.
-    pub(crate) fn unwatch(&mut self, socket: u32, watch: &Watch) {
-        self.timers.watch(socket, watch.alarm, None);
+    pub(crate) fn unwatch(&mut self, socket: u32, idle: &Idle) {
+        self.timers.forget(socket, idle);
     }
 
     /// Takes an alarm whose time has come.
@@ -69,14 +54,12 @@ impl Clock {
         self.timers.due(now)
     }
 
-    /// Looks at the time of a socket after its alarm; returns whether the limit has passed.
-    pub(crate) fn ring(&mut self, socket: u32, watch: &mut Watch) -> bool {
-        watch.alarm = None;
-        if let Some(now) = self.now {
-            watch.passed |= watch.idle.ring(now);
-        }
-        self.watch(socket, watch);
-        watch.passed
+    /// Looks at the time of a socket after its alarm; returns whether the event `timeout` is
+    /// due.
+    pub(crate) fn ring(&mut self, socket: u32, idle: &mut Idle) -> bool {
+        let due = self.now.is_some_and(|now| idle.ring(now));
+        self.watch(socket, idle);
+        due
     }
 
     /// Returns the time for which the driver has to wait, if it does not know it. There is
@@ -92,24 +75,5 @@ impl Clock {
             None => self.now = None,
         }
         sooner
-    }
-}
-
-impl Watch {
-    /// Sets the limit; 0 is none.
-    pub(crate) fn set(&mut self, limit: u32) {
-        self.idle.set(now(), milliseconds(limit));
-        self.passed = false;
-    }
-
-    /// Records that data was received or sent.
-    pub(crate) fn moved(&mut self) {
-        self.idle.moved(now());
-        self.passed = false;
-    }
-
-    /// Returns whether the event `timeout` is due, which the caller delivers.
-    pub(crate) fn take_passed(&mut self) -> bool {
-        std::mem::take(&mut self.passed)
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use halfopen_model::{Destroy, Event, Machine, Sink, Source, Step, Written as Taken};
+use halfopen_model::{Destroy, Event, Idle, Machine, Sink, Source, Step, Written as Taken};
 
 use crate::bindings::exports::halfopen::tcp::control::Order;
 use crate::bindings::exports::halfopen::tcp::sockets::Written;
 use crate::bindings::halfopen::tcp::types::{ErrorCode, IpSocketAddress};
-use crate::clock::Watch;
+use crate::clock;
 
 /// Small writes are sent together, up to this many bytes.
 const PIECE: usize = 64 * 1024;
@@ -44,7 +44,7 @@ pub(crate) struct Entry {
     /// The source of the pipe that waits until this sink is free.
     waiting: Option<u32>,
     /// The idle time, if it was ever limited.
-    pub(crate) watch: Option<Box<Watch>>,
+    pub(crate) idle: Option<Box<Idle>>,
     /// Whether an order to receive is being carried out.
     receiving: bool,
     /// Whether the connection has to be reset.
@@ -67,7 +67,7 @@ impl Entry {
             held: 0,
             sink: None,
             waiting: None,
-            watch: None,
+            idle: None,
             receiving: false,
             reset: false,
             listed: false,
@@ -151,7 +151,8 @@ impl Entry {
     }
 
     pub(crate) fn set_timeout(&mut self, milliseconds: u32) {
-        self.watch.get_or_insert_default().set(milliseconds);
+        let limit = clock::milliseconds(milliseconds);
+        self.idle.get_or_insert_default().set(clock::now(), limit);
     }
 
     pub(crate) fn unsent(&self) -> usize {
@@ -195,8 +196,8 @@ impl Entry {
     }
 
     fn moved(&mut self) {
-        if let Some(watch) = &mut self.watch {
-            watch.moved();
+        if let Some(idle) = &mut self.idle {
+            idle.moved(clock::now());
         }
     }
 
@@ -263,7 +264,7 @@ impl Entry {
         if self.machine.may_read() && self.receive() {
             return Some(Order::Receive);
         }
-        let passed = self.watch.as_mut().is_some_and(|watch| watch.take_passed());
+        let passed = self.idle.as_mut().is_some_and(|idle| idle.take_passed());
         (passed && !self.machine.stopped()).then_some(Order::Timeout)
     }
 

@@ -50,8 +50,8 @@ impl Sockets {
         let before = entry.unsent();
         let result = change(entry);
         self.unsent = self.unsent + entry.unsent() - before;
-        if let Some(watch) = &mut entry.watch {
-            self.clock.watch(socket, watch);
+        if let Some(idle) = &mut entry.idle {
+            self.clock.watch(socket, idle);
         }
         if let Some(source) = entry.frees() {
             self.list(source);
@@ -135,8 +135,8 @@ impl Sockets {
                 Alarm::Idle(socket) => socket,
             };
             if let Some(entry) = self.entries.get_mut(socket)
-                && let Some(watch) = &mut entry.watch
-                && self.clock.ring(socket, watch)
+                && let Some(idle) = &mut entry.idle
+                && self.clock.ring(socket, idle)
             {
                 self.list(socket);
             }
@@ -145,9 +145,9 @@ impl Sockets {
 
     fn remove(&mut self, socket: u32) {
         if let Some(entry) = self.entries.remove(socket)
-            && let Some(watch) = &entry.watch
+            && let Some(idle) = &entry.idle
         {
-            self.clock.unwatch(socket, watch);
+            self.clock.unwatch(socket, idle);
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The macro [`callbacks!`](macro@crate::callbacks) makes a component of this style. The
 //! functions of this module work in such a component only, and it imports the interfaces of
-//! those that it calls: `halfopen:tcp/connecting`, `piping` and `timers`, which the
-//! native host has; `halfopen compose` does not support them yet.
+//! those that it calls: `halfopen:tcp/connecting`, `piping` and `timers`. The native host has
+//! them, and `halfopen compose` brings them along.
 
 mod outgoing;
 mod socket;

@@ -21,11 +21,6 @@ pub(super) struct Clock {
 pub(super) struct Watch {
     idle: Idle,
     origin: Instant,
-    /// The alarm that is set. It may come earlier than that of `idle`: moving data does not
-    /// move the alarm.
-    alarm: Option<Duration>,
-    /// Whether the limit has passed, and no event has said so.
-    passed: bool,
 }
 
 impl Default for Clock {
@@ -59,24 +54,17 @@ impl Clock {
         Watch {
             idle: Idle::default(),
             origin: self.origin,
-            alarm: None,
-            passed: false,
         }
     }
 
     /// Sets the alarm of a socket, if it has none that comes early enough.
     pub(super) fn watch(&mut self, socket: u32, watch: &mut Watch) {
-        if let Some(wanted) = watch.idle.alarm()
-            && watch.alarm.is_none_or(|alarm| alarm > wanted)
-        {
-            self.timers.watch(socket, watch.alarm, Some(wanted));
-            watch.alarm = Some(wanted);
-        }
+        self.timers.attend(socket, &mut watch.idle);
     }
 
     /// Forgets a socket that has closed.
     pub(super) fn unwatch(&mut self, socket: u32, watch: &Watch) {
-        self.timers.watch(socket, watch.alarm, None);
+        self.timers.forget(socket, &watch.idle);
     }
 
     /// Takes an alarm whose time has come.
@@ -102,24 +90,20 @@ impl Watch {
     pub(super) fn set(&mut self, milliseconds: u32) {
         let limit = Duration::from_millis(milliseconds.into());
         self.idle.set(self.origin.elapsed(), limit);
-        self.passed = false;
     }
 
     /// Records that data was received or sent.
     pub(super) fn moved(&mut self) {
         self.idle.moved(self.origin.elapsed());
-        self.passed = false;
     }
 
-    /// Looks at the time after the alarm; returns whether the limit has passed.
+    /// Looks at the time after the alarm; returns whether the event `timeout` is due.
     pub(super) fn ring(&mut self, now: Duration) -> bool {
-        self.alarm = None;
-        self.passed |= self.idle.ring(now);
-        self.passed
+        self.idle.ring(now)
     }
 
     /// Returns whether the event `timeout` is due, which the caller delivers.
     pub(super) fn take_passed(&mut self) -> bool {
-        std::mem::take(&mut self.passed)
+        self.idle.take_passed()
     }
 }
