@@ -4,14 +4,14 @@
 //! counts interruptions in a row; the count starts again when the guest has waited in
 //! between, or its connections have moved data.
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::task::AtomicWaker;
+use pin_project_lite::pin_project;
 use tokio::task::coop::has_budget_remaining;
 use tokio::task::yield_now;
 
@@ -26,40 +26,62 @@ pub(crate) struct Turns(Arc<AtomicU64>);
 impl Turns {
     /// Runs the future that runs a guest in callback style, and counts each poll of it as a
     /// turn.
-    pub(crate) async fn count<F: Future>(&self, running: F) -> F::Output {
-        let mut running = pin!(running);
-        poll_fn(|cx| {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            runs();
-            running.as_mut().poll(cx)
-        })
-        .await
+    pub(crate) fn count<F: Future>(&self, running: F) -> impl Future<Output = F::Output> {
+        Running {
+            turns: self,
+            wakes: None,
+            running,
+        }
     }
 
     /// Runs the future that runs a guest in await style, and counts each poll of it as a turn.
     ///
     /// A wake during a turn leads to the next turn at once, except where the task's budget
     /// is used up: then other tasks, and the events of the kernel, come first.
-    pub(crate) async fn run<F: Future>(&self, running: F) -> F::Output {
-        let mut running = pin!(running);
+    pub(crate) fn run<F: Future>(&self, running: F) -> impl Future<Output = F::Output> {
         let turn = Arc::new(Turn::default());
         let waker = Waker::from(turn.clone());
-        poll_fn(|cx| {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            turn.begin(cx.waker());
-            runs();
-            let polled = running.as_mut().poll(&mut Context::from_waker(&waker));
-            let again = turn.end();
-            if again && polled.is_pending() {
-                if has_budget_remaining() {
-                    cx.waker().wake_by_ref();
-                } else {
-                    let _ = pin!(yield_now()).poll(cx);
-                }
+        Running {
+            turns: self,
+            wakes: Some((turn, waker)),
+            running,
+        }
+    }
+}
+
+pin_project! {
+    /// Runs a guest. An async function would have room for `running` twice, as its argument
+    /// and while it waits for it, and each connection may have an instance.
+    struct Running<'a, F> {
+        turns: &'a Turns,
+        // Where the wakes of a guest in await style go.
+        wakes: Option<(Arc<Turn>, Waker)>,
+        #[pin]
+        running: F,
+    }
+}
+
+impl<F: Future> Future for Running<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.turns.0.fetch_add(1, Ordering::Relaxed);
+        runs();
+        let Some((turn, waker)) = this.wakes else {
+            return this.running.poll(cx);
+        };
+        turn.begin(cx.waker());
+        let polled = this.running.poll(&mut Context::from_waker(waker));
+        let again = turn.end();
+        if again && polled.is_pending() {
+            if has_budget_remaining() {
+                cx.waker().wake_by_ref();
+            } else {
+                let _ = pin!(yield_now()).poll(cx);
             }
-            polled
-        })
-        .await
+        }
+        polled
     }
 }
 
@@ -161,7 +183,7 @@ impl Compute {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Poll;
+    use std::future::poll_fn;
 
     use tokio::task::coop::consume_budget;
     use tokio::time::timeout;

@@ -15,7 +15,7 @@ use wasmtime::{Engine, Store};
 
 use super::call::{Handed, handle};
 use super::observer::Observers;
-use super::places::Gauge;
+use super::places::{Counted, Gauge};
 use super::service::{InEngine, Instance, Service, Services};
 use super::tasks::Tasks;
 use super::visit::{Ended, Visit};
@@ -208,13 +208,11 @@ impl Instances {
             Ok(Instance::Await(instance)) => instance,
             Ok(Instance::Callback(driver)) => {
                 // A task of its own: the connection may last for long, and this one is large.
+                let held = (place, counted);
                 let serve = self
                     .clone()
-                    .call_back(driver, store, connection, peer, ended);
-                return self.tasks.spawn(async move {
-                    serve.await;
-                    drop((counted, place));
-                });
+                    .call_back(held, driver, store, connection, peer, ended);
+                return self.tasks.spawn(serve);
             }
             Err(error) => {
                 connection.reset(Ending::Trapped);
@@ -251,9 +249,11 @@ impl Instances {
         drop((counted, place));
     }
 
-    /// Serves one connection with an instance in callback style, until it has closed.
+    /// Serves one connection with an instance in callback style, until it has closed. What
+    /// the instance takes up is given back last.
     async fn call_back(
         self: Arc<Self>,
+        _held: (Option<OwnedSemaphorePermit>, Counted),
         mut driver: Box<Driver>,
         mut store: Store<State>,
         connection: Handed,
