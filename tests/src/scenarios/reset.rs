@@ -81,6 +81,46 @@ pub(super) const SCENARIOS: Groups = &[
             &["error ECONNRESET", "close true"],
         ),
     ),
+    &{
+        const ON_WASI: Play = Script(
+            &[
+                Connect(1),
+                Send(1, b"wpttu"),
+                Receive(1, b"hello"),
+                Send(1, b"more"),
+                Reset(1),
+                Printed(3),
+            ],
+            &["data 4", "error ECONNRESET", "close true"],
+        );
+        const AT_ONCE: Play = Script(
+            &[
+                Connect(1),
+                Send(1, b"wp"),
+                Receive(1, b"hello"),
+                Send(1, b"more"),
+                Reset(1),
+                Printed(2),
+            ],
+            &["error ECONNRESET", "close true"],
+        );
+        const SEEN: &str = "the host's own socket sees the reset";
+        const UNSEEN: &str = "a stream of WASI 0.3 shows a reset only where it is read";
+        let [closed, half_open] = both(
+            [
+                "data-and-reset-while-paused",
+                "data-and-reset-while-paused-half-open",
+            ],
+            &["K7", "K8"],
+            AT_ONCE,
+        );
+        [
+            closed.on_wasi(UNSEEN, ON_WASI).on_node_host(SEEN, AT_ONCE),
+            half_open
+                .on_wasi(UNSEEN, ON_WASI)
+                .on_node_host(SEEN, AT_ONCE),
+        ]
+    },
     &[
         case(
             "fin-then-reset-while-idle",
