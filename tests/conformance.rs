@@ -16,6 +16,7 @@ use libtest_mimic::Arguments;
 
 mod conformance {
     pub(crate) mod errors;
+    pub(crate) mod further;
     pub(crate) mod hostile;
     pub(crate) mod matrix;
     pub(crate) mod node_host;
@@ -24,14 +25,15 @@ mod conformance {
     pub(crate) mod rogue;
     pub(crate) mod server;
 }
-use conformance::{errors, hostile, matrix, node_host, programs, proxy, rogue, server};
+use conformance::{errors, further, hostile, matrix, node_host, programs, proxy, rogue, server};
 
 /// The cases, by what they are about.
-const CASES: [(&str, &[Case]); 7] = [
+const CASES: [(&str, &[Case]); 8] = [
     ("programs", programs::CASES),
     ("errors, from the bare primitives", errors::CASES),
     ("proxies", proxy::CASES),
     ("servers that are full, stop or die", server::CASES),
+    ("further interfaces of callback style", further::CASES),
     ("hostile services", hostile::CASES),
     ("hostile services in callback style", rogue::CASES),
     ("Node as a host", node_host::CASES),

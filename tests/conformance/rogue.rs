@@ -25,12 +25,16 @@ pub(crate) const CASES: &[Case] = &[
         ..case("rogue-loops", &["E3"], loops)
     },
     case("rogue-memory", &["C4"], memory),
-    case("rogue-calls", &["K5", "E3"], calls),
-    case("rogue-calls-at-the-beginning", &["K5", "E3"], first_calls),
-    case("rogue-calls-for-strangers", &["E3"], strangers),
+    case("rogue-calls", &["K5", "K12", "E3"], calls),
+    case(
+        "rogue-calls-at-the-beginning",
+        &["K5", "K12", "E3"],
+        first_calls,
+    ),
+    case("rogue-calls-for-strangers", &["K10", "E3"], strangers),
     case("rogue-calls-for-others", &["K9", "E3"], others),
-    case("rogue-floods", &["K6", "E3"], floods),
-    case("rogue-writes-much", &["K6"], much),
+    case("rogue-floods", &["K6", "K11", "E3"], floods),
+    case("rogue-writes-much", &["K6", "K11"], much),
     case("rogue-writes-little", &["K1", "K6"], little),
     case("rogue-toggles", &["K2"], toggles),
 ];

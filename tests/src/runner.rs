@@ -317,7 +317,7 @@ impl Runner {
     }
 
     /// Returns the command that serves a service on `listen`, with flags for `halfopen`
-    /// where that is the host.
+    /// where that is the host, or for Node in callback style, which knows `--allow-connect`.
     #[must_use]
     pub fn service_with(
         self,
@@ -372,7 +372,11 @@ impl Runner {
                 };
                 let mut command = Command::new(node.as_deref().unwrap_or(Path::new("node")));
                 command.arg(root().join("tests/node").join(host));
-                command.arg(own).args(listens()).arg("--");
+                command.arg(own).args(listens());
+                if properties.style == Some(Style::Callback) {
+                    command.args(flags);
+                }
+                command.arg("--");
                 command
             }
         };
