@@ -30,6 +30,8 @@ pub(crate) struct Socket {
     /// Whether there is an order to receive.
     receive: Cell<bool>,
     sending: RefCell<Sending>,
+    /// Whether the host has stopped to read what is sent. The error is on its way.
+    failing: Cell<bool>,
     closed: Cell<bool>,
     /// The task that receives.
     receiver: AtomicWaker,
@@ -100,6 +102,7 @@ impl Socket {
             chunk: RefCell::default(),
             receive: Cell::new(false),
             sending: RefCell::new(Sending::Over),
+            failing: Cell::new(false),
             closed: Cell::new(false),
             receiver: AtomicWaker::new(),
             sender: AtomicWaker::new(),
@@ -167,9 +170,12 @@ impl Socket {
     }
 
     fn sent(&self, writer: Option<StreamWriter<u8>>) {
-        if let Some(writer) = writer {
-            self.sending.replace(Sending::Idle(writer));
-            control::sent(self.number);
+        match writer {
+            Some(writer) => {
+                self.sending.replace(Sending::Idle(writer));
+                control::sent(self.number);
+            }
+            None => self.failing.set(true),
         }
     }
 
@@ -238,13 +244,13 @@ impl Socket {
         drop(data);
         match received.await {
             Ok(()) => {
-                if matches!(*self.sending.borrow(), Sending::Busy(_)) {
-                    // The kernel reports a reset once. If the sending direction gets it, the
-                    // receiving one looks as if FIN had come; the sending direction's error is
-                    // then already on its way (rule E1).
-                    halfopen_guest::yield_now().await;
+                // The kernel reports a reset once. If the sending direction gets it, the
+                // receiving one looks as if FIN had come; the sending direction's error is
+                // then already on its way (rule E1).
+                halfopen_guest::yield_now().await;
+                if !self.failing.get() {
+                    control::receive_ended(self.number);
                 }
-                control::receive_ended(self.number);
             }
             Err(error) => control::failed(self.number, &error),
         }

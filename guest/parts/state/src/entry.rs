@@ -159,6 +159,15 @@ impl Entry {
         self.machine.unsent()
     }
 
+    /// What the service sees: after `destroy`, the rest is offered to the host one last time,
+    /// and waits no longer.
+    pub(crate) fn still_unsent(&self) -> usize {
+        match self.machine.stopped() {
+            true => 0,
+            false => self.unsent(),
+        }
+    }
+
     pub(crate) fn local(&self) -> Option<IpSocketAddress> {
         self.local.filter(|_| !self.machine.closed())
     }

@@ -101,7 +101,7 @@ impl contract::Guest for State {
     }
 
     fn unsent(socket: u32) -> u64 {
-        look(socket, Entry::unsent).unwrap_or(0) as u64
+        look(socket, Entry::still_unsent).unwrap_or(0) as u64
     }
 
     fn allow_half_open(socket: u32, allow: bool) {
