@@ -29,7 +29,7 @@ use libtest_mimic::Arguments;
 fn main() -> ExitCode {
     let binaries = Arc::new(Binaries::find(env!("CARGO_BIN_EXE_wasmtime")));
     let scripts = trials(&binaries, "", Runner::is_exact, play);
-    let calls = trials(&binaries, "calls::", Runner::is_native, play_calls);
+    let calls = trials(&binaries, "calls::", Runner::is_exact, play_calls);
     libtest_mimic::run(&Arguments::from_args(), scripts.chain(calls).collect()).exit_code()
 }
 

@@ -65,14 +65,19 @@ pub(crate) fn play(
     });
     no_violation(&server)?;
     let seen = seen?;
-    // Every connection is closed, also one that the service has paused for ever.
-    eventually("every connection is closed", || {
-        no_violation(&server)?;
-        Ok(server.printed(0).len() >= seen.len())
-    })?;
+    // On a stream of WASI, no reset shows while the service has paused (K7), and a reset by the
+    // service may look like FIN (C3).
+    let native = runner.is_native();
+    if native {
+        // Every connection is closed, also one that the service has paused for ever.
+        eventually("every connection is closed", || {
+            no_violation(&server)?;
+            Ok(server.printed(0).len() >= seen.len())
+        })?;
+    }
     let printed = server.printed(0);
     ensure!(
-        printed.len() == seen.len(),
+        printed.len() == seen.len() || !native,
         "{} connections, and {} are closed",
         seen.len(),
         printed.len()
@@ -87,6 +92,9 @@ pub(crate) fn play(
     }
     for seen in &seen {
         let counted = closed.remove(&seen.seed);
+        if !native && (counted.is_none() || seen.end == Some(End::Fin)) {
+            continue;
+        }
         agree(seen, counted).with_context(|| format!("connection {}", seen.seed))?;
     }
     ensure!(

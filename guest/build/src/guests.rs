@@ -53,7 +53,7 @@ pub const GUESTS: [Guest; 32] = [
     test("broadcast"),
     test("cases"),
     test("counter"),
-    uncomposed("erratic"),
+    test("erratic"),
     test("greedy"),
     test("hostile"),
     test("keeper"),
