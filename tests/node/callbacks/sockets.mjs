@@ -248,10 +248,11 @@ class Connection {
 
   /** The peer's FIN. */
   #receivedEnd() {
-    this.#unpipe()?.end();
+    const sink = this.#unpipe();
+    sink?.end();
     this.#call('end');
-    // A pipe carries one direction, and leaves the other to the service (K2).
-    if (!this.#halfOpen && !this.#piped) this.end();
+    // A pipe that has passed FIN on leaves the other direction to the service (K2, K15).
+    if (!this.#halfOpen && !sink) this.end();
   }
 
   #drained() {
