@@ -253,9 +253,10 @@ fn no_component_imports_more_than_it_needs() {
                     "{standalone} is not in this list"
                 );
                 let more = match name.as_str() {
-                    "chat-standalone.wasm" | "echo-standalone.wasm" | "lines-standalone.wasm" => {
-                        &PRINTING_0_2[..]
-                    }
+                    "chat-standalone.wasm"
+                    | "echo-standalone.wasm"
+                    | "erratic-standalone.wasm"
+                    | "lines-standalone.wasm" => &PRINTING_0_2[..],
                     // A program is not called by an acceptor, which takes some of the arguments.
                     "primitives-standalone.wasm" | "raw-standalone.wasm" => &[ENVIRONMENT_0_2],
                     _ => &[],
