@@ -213,6 +213,10 @@ fn send_much(peer: &Peer, length: usize) -> Result<thread::JoinHandle<Result<()>
     }))
 }
 
+fn joined<T>(thread: thread::JoinHandle<Result<T>>) -> Result<T> {
+    thread.join().map_err(|_| anyhow!("a thread panicked"))?
+}
+
 /// Two pipes carry two directions that end independently.
 fn piping(runner: Runner, binaries: &Binaries) -> Result<()> {
     const MUCH: usize = 4 * 1024 * 1024;
@@ -228,9 +232,9 @@ fn piping(runner: Runner, binaries: &Binaries) -> Result<()> {
     let senders = [send_much(&client, MUCH)?, send_much(&peer, MUCH / 2)?];
     let answer = thread::spawn(move || client.rest());
     ensure!(peer.rest()? == pattern(MUCH));
-    ensure!(answer.join().map_err(|_| anyhow!("a thread panicked"))?? == pattern(MUCH / 2));
+    ensure!(joined(answer)? == pattern(MUCH / 2));
     for sender in senders {
-        sender.join().map_err(|_| anyhow!("a thread panicked"))??;
+        joined(sender)?;
     }
     // One end after the other, in both orders.
     let (mut first, mut second) = proxied()?;
@@ -249,7 +253,7 @@ fn piping(runner: Runner, binaries: &Binaries) -> Result<()> {
     thread::sleep(Duration::from_millis(100));
     let sender = send_much(&client, MUCH)?;
     ensure!(client.rest()? == pattern(MUCH));
-    sender.join().map_err(|_| anyhow!("a thread panicked"))?
+    joined(sender)
 }
 
 /// The ends of a pipe are its own, and another cannot have them.
@@ -292,7 +296,7 @@ fn piping_ends(runner: Runner, binaries: &Binaries) -> Result<()> {
     client.expect(&[&format!("close false {sink}")])?;
     let sender = send_much(&from, 4 * 1024 * 1024)?;
     client.expect(&[&format!("end {source}"), &format!("close false {source}")])?;
-    sender.join().map_err(|_| anyhow!("a thread panicked"))??;
+    joined(sender)?;
     ensure!(from.rest()? == b"");
     Ok(())
 }

@@ -40,7 +40,7 @@ pub struct Idle {
     since: Duration,
     /// Whether the limit has passed since then.
     passed: bool,
-    /// Whether it has, and the program has not been told.
+    /// Whether the limit has passed, and the program has not been told.
     due: bool,
     /// The alarm that is set. It may come earlier than the limit passes.
     pub(crate) alarm: Option<Duration>,
