@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use halfopen::tcp::Ending;
 use halfopen::{Outcome, Report};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{self, format::Writer};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::process::{LogArgs, LogFormat};
 use crate::observe::escape::{escaped, fields};
@@ -43,18 +44,14 @@ pub(crate) struct Log {
 static STARTED: OnceLock<Log> = OnceLock::new();
 
 /// Starts the log, which happens once. The environment variable `HALFOPEN_LOG` selects
-/// events, in the syntax of `tracing_subscriber::EnvFilter` (default: `warn`).
+/// events, in the syntax of `tracing_subscriber::filter::Targets` (default: `warn`).
 pub(crate) fn start(args: LogArgs, status: StatusLine) -> Log {
     let selected = std::env::var_os(VARIABLE).unwrap_or_default();
     let (mut filter, doubt) = selection(&selected.to_string_lossy());
-    let mut directives = vec![format!("{NOTICE}=info"), format!("{SERVICE}=info")];
+    filter.extend([(NOTICE, LevelFilter::INFO), (SERVICE, LevelFilter::INFO)]);
     if args.access_log {
         // Each refusal has its line in the access log.
-        directives.extend([format!("{ACCESS}=info"), format!("{REFUSED}=off")]);
-    }
-    for directive in directives {
-        let directive = directive.parse();
-        filter = filter.add_directive(directive.expect("`target=level` is a directive"));
+        filter.extend([(ACCESS, LevelFilter::INFO), (REFUSED, LevelFilter::OFF)]);
     }
     let log = Log {
         stderr: Stderr::start(
@@ -66,14 +63,14 @@ pub(crate) fn start(args: LogArgs, status: StatusLine) -> Log {
         ),
         format: args.format(),
     };
-    let subscriber = tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer()
         .with_writer(log.stderr.clone())
         .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .with_env_filter(filter);
+        .with_target(false);
     match args.format() {
-        LogFormat::Text => subscriber.fmt_fields(fields()).init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+        LogFormat::Text => subscriber.with(layer.fmt_fields(fields())).init(),
+        LogFormat::Json => subscriber.with(layer.json().flatten_event(true)).init(),
     }
     // The default hook writes to standard error itself, which may block.
     panic::set_hook(Box::new(|panic| {
@@ -90,12 +87,12 @@ pub(crate) fn start(args: LogArgs, status: StatusLine) -> Log {
 
 /// The events that a text selects, and what is odd about it. A mistake in it is no reason not
 /// to serve: the default applies.
-fn selection(text: &str) -> (EnvFilter, Option<String>) {
-    let default = || EnvFilter::default().add_directive(LevelFilter::WARN.into());
+fn selection(text: &str) -> (Targets, Option<String>) {
+    let default = || Targets::new().with_default(LevelFilter::WARN);
     if text.trim().is_empty() {
         return (default(), None);
     }
-    match EnvFilter::builder().parse(text) {
+    match text.parse::<Targets>() {
         Ok(filter) => {
             let misspelt = text
                 .split(',')

@@ -16,7 +16,10 @@ use rustls::{ProtocolVersion, RootCertStore, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_cert::Certificate;
+use x509_cert::der::asn1::{Ia5StringRef, PrintableStringRef, Utf8StringRef};
+use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
+use x509_cert::der::{Any, Decode};
 
 use crate::server::report::Refusal;
 use crate::tcp::{PeerTls, TlsEnd, reset_on_close};
@@ -242,9 +245,23 @@ fn version(version: ProtocolVersion) -> Option<String> {
 }
 
 fn common_name(certificate: &[u8]) -> Option<String> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let name = certificate.subject().iter_common_name().next()?;
-    name.as_str().ok().map(str::to_owned)
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let subject = certificate.tbs_certificate().subject();
+    let name = subject.iter().find(|part| part.oid == COMMON_NAME)?;
+    text(&name.value).map(str::to_owned)
+}
+
+/// The text of a part of a name, in the encodings that RFC 5280, section 4.1.2.4, allows and that
+/// are UTF-8.
+fn text(value: &Any) -> Option<&str> {
+    if let Ok(text) = value.decode_as::<Utf8StringRef<'_>>() {
+        return Some(text.as_str());
+    }
+    if let Ok(text) = value.decode_as::<PrintableStringRef<'_>>() {
+        return Some(text.as_str());
+    }
+    let text = value.decode_as::<Ia5StringRef<'_>>().ok()?;
+    Some(text.as_str())
 }
 
 /// Chooses a certificate by the name that the client asks for.
