@@ -7,6 +7,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 use halfopen_tests::each::trial;
 use halfopen_tests::runner::{Binaries, Runner};
@@ -55,8 +56,15 @@ pub(crate) struct Case {
     run: Run,
 }
 
+/// Trials at once for each processor, unless `--test-threads` says otherwise: most of the time a
+/// trial waits.
+const AT_ONCE: usize = 3;
+
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    if let Ok(processors) = thread::available_parallelism() {
+        (arguments.test_threads).get_or_insert(AT_ONCE * processors.get());
+    }
     let binaries = Arc::new(Binaries::find(env!("CARGO_BIN_EXE_wasmtime")));
     let (installed, missing): (Vec<Runner>, Vec<Runner>) = Runner::ALL
         .iter()
