@@ -58,7 +58,7 @@ pub(crate) struct Case {
 
 /// Trials at once for each processor, unless `--test-threads` says otherwise: most of the time a
 /// trial waits.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 2;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();

@@ -138,13 +138,25 @@ impl Capture {
             let Some(packet) = Packet::parse(line) else {
                 continue;
             };
-            if packet.from == self.server.port() {
-                wires.entry(packet.to).or_default().server.add(&packet);
-            } else {
-                wires.entry(packet.from).or_default().client.add(&packet);
-            }
+            let from_server = packet.from == self.server.port();
+            let client = if from_server { packet.to } else { packet.from };
+            wires.entry(client).or_default().add(&packet, from_server);
         }
         Ok(wires)
+    }
+}
+
+impl Wire {
+    fn add(&mut self, packet: &Packet, from_server: bool) {
+        if !from_server {
+            return self.client.add(packet);
+        }
+        // The kernel's answer to a packet that the client's RST has overtaken, on another
+        // processor (RFC 9293, section 3.10.7.1).
+        let answer = packet.rst && !packet.ack;
+        if !(answer && self.client.rst) {
+            self.server.add(packet);
+        }
     }
 }
 
@@ -168,6 +180,7 @@ struct Packet {
     syn: bool,
     fin: bool,
     rst: bool,
+    ack: bool,
     /// The relative sequence number after the packet's last byte. The first byte of the
     /// connection has number 1.
     end: u64,
@@ -192,6 +205,7 @@ impl Packet {
             syn: flags.contains('S'),
             fin: flags.contains('F'),
             rst: flags.contains('R'),
+            ack: flags.contains('.'),
             end: end.unwrap_or(0),
         })
     }
@@ -319,6 +333,26 @@ mod tests {
         assert!(fin.fin && fin.end == 3);
         assert!(packet("[R], seq 1, win 0, length 0").rst);
         assert!(packet("[S], seq 123456, win 0, length 0").syn);
+    }
+
+    #[test]
+    fn an_answer_to_what_a_rst_has_overtaken_is_no_reset() {
+        let packet = |flags: &str| {
+            let line =
+                format!("1:2 IP 127.0.0.1.80 > 127.0.0.1.4000: Flags [{flags}], seq 1, win 0");
+            Packet::parse(&line).unwrap()
+        };
+        let (reset, answer) = (packet("R."), packet("R"));
+        let wire = |packets: &[(&Packet, bool)]| {
+            let mut wire = Wire::default();
+            for (packet, from_server) in packets {
+                wire.add(packet, *from_server);
+            }
+            wire
+        };
+        assert!(!wire(&[(&reset, false), (&answer, true)]).server.rst);
+        assert!(wire(&[(&reset, false), (&reset, true)]).server.rst);
+        assert!(wire(&[(&answer, true)]).server.rst);
     }
 
     #[test]
