@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long a connection has neither received nor sent data, and when its program is told.
+/// How long a connection has neither received nor sent data, and when that is reported.
 ///
 /// Times are durations since an origin that the caller chooses. Data moves more often than
 /// a limit passes, so moving data changes no alarm: [`Timers::attend`](crate::Timers::attend)
@@ -40,7 +40,7 @@ pub struct Idle {
     since: Duration,
     /// Whether the limit has passed since then.
     passed: bool,
-    /// Whether the limit has passed, and the program has not been told.
+    /// Whether the limit has passed, and that has not been reported.
     due: bool,
     /// The alarm that is set. It may come earlier than the limit passes.
     pub(crate) alarm: Option<Duration>,

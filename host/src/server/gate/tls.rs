@@ -17,9 +17,8 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use x509_cert::Certificate;
-use x509_cert::der::asn1::{Ia5StringRef, PrintableStringRef, Utf8StringRef};
 use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
-use x509_cert::der::{Any, Decode};
+use x509_cert::der::{Any, Decode, Tag, Tagged};
 
 use crate::server::report::Refusal;
 use crate::tcp::{PeerTls, TlsEnd, reset_on_close};
@@ -251,17 +250,20 @@ fn common_name(certificate: &[u8]) -> Option<String> {
     text(&name.value).map(str::to_owned)
 }
 
-/// The text of a part of a name, in the encodings that RFC 5280, section 4.1.2.4, allows and that
-/// are UTF-8.
+/// The text of a part of a name; `None` unless its string type is UTF-8 or a part of it.
 fn text(value: &Any) -> Option<&str> {
-    if let Ok(text) = value.decode_as::<Utf8StringRef<'_>>() {
-        return Some(text.as_str());
-    }
-    if let Ok(text) = value.decode_as::<PrintableStringRef<'_>>() {
-        return Some(text.as_str());
-    }
-    let text = value.decode_as::<Ia5StringRef<'_>>().ok()?;
-    Some(text.as_str())
+    let readable = matches!(
+        value.tag(),
+        Tag::Utf8String
+            | Tag::PrintableString
+            | Tag::Ia5String
+            | Tag::TeletexString
+            | Tag::NumericString
+            | Tag::VisibleString
+    );
+    readable
+        .then(|| str::from_utf8(value.value()).ok())
+        .flatten()
 }
 
 /// Chooses a certificate by the name that the client asks for.
@@ -283,4 +285,41 @@ fn has(certificate: &CertifiedKey, name: &ServerName<'_>) -> bool {
         return false;
     };
     ParsedCertificate::try_from(leaf).is_ok_and(|leaf| verify_server_name(&leaf, name).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::string::{BmpString, PrintableString, TeletexString};
+    use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair};
+
+    use super::common_name;
+
+    fn named(names: &[DnValue]) -> Option<String> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "an organisation");
+        for name in names {
+            params
+                .distinguished_name
+                .push(DnType::CommonName, name.clone());
+        }
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        common_name(certificate.der())
+    }
+
+    #[test]
+    fn the_common_name_is_read_in_each_usual_string_type() {
+        let utf8 = DnValue::Utf8String("Zoë".to_owned());
+        let printable = DnValue::PrintableString(PrintableString::try_from("somebody").unwrap());
+        let teletex = DnValue::TeletexString(TeletexString::try_from("somebody").unwrap());
+        let wide = DnValue::BmpString(BmpString::try_from("somebody").unwrap());
+        assert_eq!(named(&[utf8]).as_deref(), Some("Zoë"));
+        assert_eq!(named(&[printable]).as_deref(), Some("somebody"));
+        assert_eq!(named(&[teletex]).as_deref(), Some("somebody"));
+        assert_eq!(named(&[wide]), None, "two bytes for each character");
+        assert_eq!(named(&[]), None);
+        assert_eq!(common_name(b"no certificate"), None);
+    }
 }
