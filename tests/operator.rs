@@ -11,6 +11,7 @@ mod operator {
     mod balancer;
     mod configuration;
     mod cookbook;
+    mod draining;
     mod ended;
     mod files;
     mod greedy;

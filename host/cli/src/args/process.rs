@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use crate::args::listen::socket_address;
+use crate::args::values::seconds;
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ProcessArgs {
@@ -13,8 +15,8 @@ pub(crate) struct ProcessArgs {
     ///
     /// The keys of the file are the flags without their dashes, and each service is a table.
     /// The flags about the process may be given as well, and override the file: --watch,
-    /// --admin, --no-status, --access-log and --log-format. `halfopen check` reports
-    /// mistakes in the file.
+    /// --admin, --drain-delay, --no-status, --access-log and --log-format. `halfopen check`
+    /// reports mistakes in the file.
     #[arg(long, value_name = "FILE", help_heading = None)]
     pub(crate) config: Option<PathBuf>,
     /// Reloads when a file changes on disk
@@ -27,7 +29,7 @@ pub(crate) struct ProcessArgs {
     /// Serves metrics and health over HTTP on this address
     ///
     /// Paths are `/metrics` for Prometheus, `/healthz`, and `/readyz`, which fails once
-    /// the server stops accepting. A port alone is on 127.0.0.1. [default: none]
+    /// the server is about to stop. A port alone is on 127.0.0.1. [default: none]
     #[arg(
         long,
         value_name = "ADDR",
@@ -36,6 +38,19 @@ pub(crate) struct ProcessArgs {
         hide_short_help = true
     )]
     pub(crate) admin: Option<SocketAddr>,
+    /// Goes on accepting for this long after a stop is requested, in seconds
+    ///
+    /// Meanwhile `/readyz` fails, and so do health checks with the PROXY protocol, so that load
+    /// balancers send new connections elsewhere before the server refuses them. `--grace`
+    /// begins after it. A second signal ends it. [default: 0]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = seconds,
+        help_heading = "Load balancers",
+        hide_short_help = true
+    )]
+    pub(crate) drain_delay: Option<Duration>,
     /// Hides the status line, which standard error shows at a terminal
     #[arg(long, help_heading = "Observing", hide_short_help = true)]
     pub(crate) no_status: bool,
@@ -62,6 +77,7 @@ impl ProcessArgs {
     pub(crate) fn override_with(&mut self, flags: &ProcessArgs) {
         self.watch |= flags.watch;
         self.admin = flags.admin.or(self.admin);
+        self.drain_delay = flags.drain_delay.or(self.drain_delay);
         self.no_status |= flags.no_status;
         self.log.access_log |= flags.log.access_log;
         self.log.log_format = flags.log.log_format.or(self.log.log_format);
@@ -72,6 +88,7 @@ impl ProcessArgs {
         let keys = [
             ("watch", self.watch != other.watch),
             ("admin", self.admin != other.admin),
+            ("drain-delay", self.drain_delay != other.drain_delay),
             ("no-status", self.no_status != other.no_status),
             ("access-log", self.log.access_log != other.log.access_log),
             ("log-format", self.log.format() != other.log.format()),

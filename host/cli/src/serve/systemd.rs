@@ -13,6 +13,9 @@ use anyhow::Context;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
+/// The time for which a stop is extended.
+const EXTENSION: Duration = Duration::from_secs(20);
+
 /// Takes the sockets that systemd passed, each with its name (systemd.socket(5),
 /// `FileDescriptorName=`). A second call finds none.
 pub(crate) fn sockets() -> anyhow::Result<Vec<(String, TcpListener)>> {
@@ -48,6 +51,14 @@ pub(crate) fn reloading() {
 /// Reports that the process stops.
 pub(crate) fn stopping() {
     notify(vec![NotifyState::Stopping]);
+}
+
+/// Asks for more time to stop, so that `TimeoutStopSec=` does not end the process while it
+/// drains. To be repeated, at least three times within [`EXTENSION`].
+pub(crate) fn extend() {
+    // Fits: the constant is below an hour.
+    let microseconds = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
+    notify(vec![NotifyState::ExtendTimeoutUsec(microseconds)]);
 }
 
 /// Reports to the watchdog that the process is alive, unless an earlier report still waits.

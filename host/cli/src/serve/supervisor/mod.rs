@@ -1,6 +1,7 @@
 //! Keeps services running over reloads: the current version of each accepts connections,
 //! and retired versions finish theirs.
 
+mod drain;
 mod reload;
 mod stop;
 
@@ -33,6 +34,8 @@ use crate::signals::{Request, Signals};
 
 /// The interval between checks of watched files.
 const WATCH: Duration = Duration::from_millis(500);
+/// How often to ask systemd for more time during a stop.
+const EXTEND: Duration = Duration::from_secs(5);
 /// How long to wait for output to be written: its reader may have stalled.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -183,6 +186,12 @@ impl Supervisor {
         if lost {
             self.say("every listener has failed, so the server stops; the log says why");
         }
+        self.drain(if lost {
+            Duration::ZERO
+        } else {
+            self.process.drain_delay.unwrap_or_default()
+        })
+        .await;
         let ended = self.stop().await;
         Ok(match lost {
             true => ExitCode::FAILURE,

@@ -1,17 +1,16 @@
 //! Stops all services.
 
+use std::pin::pin;
 use std::process::ExitCode;
 
 use futures::future::join_all;
 
-use super::Supervisor;
+use super::{EXTEND, Supervisor, ticks};
 use crate::serve::systemd;
 
 impl Supervisor {
     /// Stops accepting, and waits until all connections have ended.
     pub(super) async fn stop(&mut self) -> ExitCode {
-        systemd::stopping();
-        self.admin.set_ready(false);
         // Drops the sockets as well: as long as a descriptor is open, the kernel completes
         // connections to it.
         let current = std::mem::take(&mut self.current);
@@ -31,12 +30,17 @@ impl Supervisor {
         ));
         // All at the same time, so that the times do not add up.
         let finished = join_all(servers.iter().map(|server| server.wait()));
-        let summaries = tokio::select! {
-            summaries = finished => summaries,
-            () = self.signals.stop() => {
-                self.log.stderr().clear_status();
-                self.say("stopped at once");
-                return ExitCode::FAILURE;
+        let mut finished = pin!(finished);
+        let mut extending = ticks(EXTEND);
+        let summaries = loop {
+            tokio::select! {
+                summaries = &mut finished => break summaries,
+                () = self.signals.stop() => {
+                    self.log.stderr().clear_status();
+                    self.say("stopped at once");
+                    return ExitCode::FAILURE;
+                }
+                _ = extending.tick() => systemd::extend(),
             }
         };
         let accepted: u64 = summaries.iter().map(|summary| summary.accepted).sum();
