@@ -28,5 +28,6 @@ mod operator {
     mod stopping;
     mod terminal;
     mod unread;
+    mod upgrading;
     mod usage;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::args::listen::socket_address;
-use crate::args::values::seconds;
+use crate::args::values::{positive_seconds, seconds};
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ProcessArgs {
@@ -15,8 +15,8 @@ pub(crate) struct ProcessArgs {
     ///
     /// The keys of the file are the flags without their dashes, and each service is a table.
     /// The flags about the process may be given as well, and override the file: --watch,
-    /// --admin, --drain-delay, --no-status, --access-log and --log-format. `halfopen check`
-    /// reports mistakes in the file.
+    /// --admin, --drain-delay, --upgrade-timeout, --no-status, --access-log and --log-format.
+    /// `halfopen check` reports mistakes in the file.
     #[arg(long, value_name = "FILE", help_heading = None)]
     pub(crate) config: Option<PathBuf>,
     /// Reloads when a file changes on disk
@@ -51,6 +51,19 @@ pub(crate) struct ProcessArgs {
         hide_short_help = true
     )]
     pub(crate) drain_delay: Option<Duration>,
+    /// Limits how long an upgrade may take until the new process could accept, in seconds
+    ///
+    /// On SIGUSR2 the process starts the binary at its path anew, which loads the services and
+    /// takes over the listening sockets. If it is not prepared within this time, it is ended,
+    /// and nothing changes. [default: 60]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = positive_seconds,
+        help_heading = "Component",
+        hide_short_help = true
+    )]
+    pub(crate) upgrade_timeout: Option<Duration>,
     /// Hides the status line, which standard error shows at a terminal
     #[arg(long, help_heading = "Observing", hide_short_help = true)]
     pub(crate) no_status: bool,
@@ -78,6 +91,7 @@ impl ProcessArgs {
         self.watch |= flags.watch;
         self.admin = flags.admin.or(self.admin);
         self.drain_delay = flags.drain_delay.or(self.drain_delay);
+        self.upgrade_timeout = flags.upgrade_timeout.or(self.upgrade_timeout);
         self.no_status |= flags.no_status;
         self.log.access_log |= flags.log.access_log;
         self.log.log_format = flags.log.log_format.or(self.log.log_format);
@@ -89,6 +103,10 @@ impl ProcessArgs {
             ("watch", self.watch != other.watch),
             ("admin", self.admin != other.admin),
             ("drain-delay", self.drain_delay != other.drain_delay),
+            (
+                "upgrade-timeout",
+                self.upgrade_timeout != other.upgrade_timeout,
+            ),
             ("no-status", self.no_status != other.no_status),
             ("access-log", self.log.access_log != other.log.access_log),
             ("log-format", self.log.format() != other.log.format()),

@@ -48,6 +48,11 @@ pub(crate) fn reloading() {
     notify(state);
 }
 
+/// Reports that another process is the service from now on.
+pub(crate) fn main_process(process: u32) {
+    notify(vec![NotifyState::MainPid(process)]);
+}
+
 /// Reports that the process stops.
 pub(crate) fn stopping() {
     notify(vec![NotifyState::Stopping]);
@@ -84,7 +89,18 @@ pub(crate) fn flush(limit: Duration) {
 /// service. `None` without a watchdog.
 pub(crate) fn watchdog() -> Option<Duration> {
     let mut microseconds = 0;
-    let enabled = sd_notify::watchdog_enabled(false, &mut microseconds);
+    let enabled = match std::env::var_os("WATCHDOG_PID") {
+        Some(_) => sd_notify::watchdog_enabled(false, &mut microseconds),
+        // A successor is not the process that systemd has started. sd_watchdog_enabled(3) takes
+        // the variable for any process then, and the crate for none.
+        None => std::env::var("WATCHDOG_USEC")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .is_some_and(|given| {
+                microseconds = given;
+                true
+            }),
+    };
     enabled.then(|| Duration::from_micros(microseconds.max(2)) / 2)
 }
 

@@ -33,6 +33,7 @@ impl Supervisor {
                 request = self.signals.next() => match request {
                     Request::Stop => return,
                     Request::Reload => self.say("not reloaded: the server is about to stop"),
+                    Request::Upgrade => self.say("not upgraded: the server is about to stop"),
                 },
                 _ = extending.tick() => systemd::extend(),
                 Some(()) = self.stopped.1.recv() => {

@@ -4,8 +4,11 @@
 mod drain;
 mod reload;
 mod stop;
+mod upgrade;
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +23,7 @@ use crate::args::ServeArgs;
 use crate::args::process::ProcessArgs;
 use crate::config::Plan;
 use crate::descriptors;
-use crate::observe::admin::Admin;
+use crate::observe::admin::{Admin, Listening};
 use crate::observe::counts;
 use crate::observe::guest;
 use crate::observe::log::Log;
@@ -29,6 +32,7 @@ use crate::observe::status::StatusLine;
 use crate::observe::traces::Traces;
 use crate::serve::sockets::{Sockets, addresses_of};
 use crate::serve::systemd;
+use crate::serve::upgrade::{Generations, Step, Takeover};
 use crate::serve::watched::Watched;
 use crate::signals::{Request, Signals};
 
@@ -50,6 +54,9 @@ pub(crate) struct Supervisor {
     metrics: Arc<Metrics>,
     traces: Option<Traces>,
     admin: Admin,
+    admin_address: Option<Listening>,
+    /// The task that draws the status line.
+    counting: Option<JoinHandle<()>>,
     stdout: Output,
     stderr: Output,
     current: Vec<Current>,
@@ -64,6 +71,22 @@ pub(crate) struct Supervisor {
     /// A reload was requested during the one in progress.
     reload_again: bool,
     watched: Watched,
+    /// The binary of this process, as its path was at the start.
+    binary: io::Result<PathBuf>,
+    /// The processes before this one that still drain.
+    generations: Generations,
+    /// The upgrade in progress.
+    upgrading: Option<JoinHandle<anyhow::Result<Step>>>,
+}
+
+/// Why the process accepts no more.
+enum Over {
+    /// A signal requested a stop.
+    Stopped,
+    /// All listeners have failed.
+    Lost,
+    /// The process of this number accepts.
+    Upgraded(u32),
 }
 
 /// The version of a service that accepts connections.
@@ -79,15 +102,17 @@ struct Loaded {
 }
 
 impl Supervisor {
-    /// Loads all services, prints their addresses, and starts to accept.
+    /// Loads all services, prints their addresses, and starts to accept. With `takeover`, on the
+    /// sockets of the process before, once that lets it.
     pub(crate) async fn start(
         args: ServeArgs,
         plan: Plan,
         log: Log,
         status: StatusLine,
+        takeover: &mut Option<Takeover>,
     ) -> anyhow::Result<Self> {
         // First, so that a signal during the start is not lost.
-        let signals = Signals::with_reload()?;
+        let signals = Signals::of_a_server()?;
         let metrics = Metrics::new(log.stderr());
         let admin = Admin::new(metrics.clone());
         let process = plan.process.clone();
@@ -103,6 +128,8 @@ impl Supervisor {
             metrics,
             traces: Traces::from_env()?,
             admin,
+            admin_address: None,
+            counting: None,
             current: Vec::new(),
             retired: Vec::new(),
             finishing: JoinSet::new(),
@@ -110,43 +137,65 @@ impl Supervisor {
             loading: None,
             reload_again: false,
             watched,
+            binary: std::env::current_exe(),
+            generations: Generations::default(),
+            upgrading: None,
         };
         let inherited = systemd::sockets()?;
         if let Some(raised) = descriptors::raise() {
             supervisor.say(&raised);
         }
         let loaded = supervisor.load(plan).await??;
-        let sockets = supervisor.open(&loaded.plan, inherited)?;
-        let admin = match supervisor.process.admin {
-            Some(address) => Some(supervisor.admin.listen(address).await?),
-            None => None,
+        let sockets = match takeover {
+            Some(takeover) => supervisor.take_over(&loaded.plan, inherited, takeover)?,
+            None => supervisor.open(&loaded.plan, inherited)?,
         };
-        let addresses = addresses_of(&sockets)?;
-        // Before a service starts, because scripts read these lines first.
-        for address in &addresses {
-            supervisor.stdout.line(&address.to_string()).await;
+        if let Some(address) = supervisor.process.admin {
+            let handed = takeover
+                .as_mut()
+                .and_then(|before| before.take_admin(address));
+            let listening = supervisor.admin.listen(address, handed).await?;
+            supervisor.admin_address = Some(listening);
         }
-        // So that a person sees them first as well, if standard output can be written.
-        supervisor.stdout.flush(FLUSH).await;
-        if let ([service], Some(&address)) = (&*loaded.plan.services, addresses.first())
-            && service.args.component.is_none()
-        {
-            supervisor.say(&format!(
-                "serving the built-in echo; {}",
-                how_to_try(address)
-            ));
+        match takeover.take() {
+            None => {
+                supervisor.introduce(&loaded, &sockets).await?;
+                supervisor.replace(loaded, sockets)?;
+            }
+            Some(before) => {
+                let before = tokio::task::spawn_blocking(move || before.prepared()).await??;
+                supervisor.replace(loaded, sockets)?;
+                supervisor.succeed(before);
+            }
         }
-        if let Some(address) = admin {
-            supervisor.say(&format!("metrics on http://{address}/metrics"));
-        }
-        supervisor.replace(loaded, sockets)?;
         supervisor.admin.set_ready(true);
         if supervisor.status.is_shown() {
             let stderr = supervisor.log.stderr().clone();
-            counts::show(stderr, supervisor.metrics.clone());
+            let metrics = supervisor.metrics.clone();
+            supervisor.counting = Some(counts::show(stderr, metrics));
         }
         systemd::ready();
         Ok(supervisor)
+    }
+
+    /// Prints the addresses, before a service starts, because scripts read these lines first.
+    async fn introduce(&self, loaded: &Loaded, sockets: &[Sockets]) -> anyhow::Result<()> {
+        let addresses = addresses_of(sockets)?;
+        for address in &addresses {
+            self.stdout.line(&address.to_string()).await;
+        }
+        // So that a person sees them first as well, if standard output can be written.
+        self.stdout.flush(FLUSH).await;
+        if let ([service], Some(&address)) = (&*loaded.plan.services, addresses.first())
+            && service.args.component.is_none()
+        {
+            let how = how_to_try(address);
+            self.say(&format!("serving the built-in echo; {how}"));
+        }
+        if let Some(Listening { bound, .. }) = self.admin_address {
+            self.say(&format!("metrics on http://{bound}/metrics"));
+        }
+        Ok(())
     }
 
     /// Serves until a signal requests a stop, or all listeners have failed, which is a
@@ -154,11 +203,12 @@ impl Supervisor {
     pub(crate) async fn run(&mut self) -> anyhow::Result<ExitCode> {
         let mut watching = self.process.watch.then(|| ticks(WATCH));
         let mut watchdog = systemd::watchdog().map(ticks);
-        let lost = loop {
+        let over = loop {
             tokio::select! {
                 request = self.signals.next() => match request {
-                    Request::Stop => break false,
+                    Request::Stop => break Over::Stopped,
                     Request::Reload => self.reload(),
+                    Request::Upgrade => self.upgrade(),
                 },
                 Some(_) = OptionFuture::from(watching.as_mut().map(|ticks| ticks.tick())) => {
                     if self.watched.changed() {
@@ -172,30 +222,36 @@ impl Supervisor {
                     self.loading = None;
                     self.reloaded(loaded);
                 }
+                Some(step) = OptionFuture::from(self.upgrading.as_mut()) => {
+                    self.upgrading = None;
+                    if let Some(process) = self.stepped(step) {
+                        break Over::Upgraded(process);
+                    }
+                }
                 Some(_) = self.finishing.join_next() => {
                     // A finished version's task has dropped its handle.
                     self.retired.retain(|server| Arc::strong_count(server) > 1);
                 }
                 Some(()) = self.stopped.1.recv() => {
                     if self.current.iter().all(|current| !current.server.is_accepting()) {
-                        break true;
+                        break Over::Lost;
                     }
                 }
             }
         };
-        if lost {
-            self.say("every listener has failed, so the server stops; the log says why");
-        }
-        self.drain(if lost {
-            Duration::ZERO
-        } else {
-            self.process.drain_delay.unwrap_or_default()
-        })
-        .await;
-        let ended = self.stop().await;
-        Ok(match lost {
-            true => ExitCode::FAILURE,
-            false => ended,
+        Ok(match over {
+            Over::Stopped => {
+                self.drain(self.process.drain_delay.unwrap_or_default())
+                    .await;
+                self.stop().await
+            }
+            Over::Lost => {
+                self.say("every listener has failed, so the server stops; the log says why");
+                self.drain(Duration::ZERO).await;
+                self.stop().await;
+                ExitCode::FAILURE
+            }
+            Over::Upgraded(process) => self.retire(process).await,
         })
     }
 
