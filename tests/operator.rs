@@ -10,6 +10,7 @@ mod operator {
     mod attack;
     mod balancer;
     mod configuration;
+    mod control;
     mod cookbook;
     mod draining;
     mod ended;

@@ -15,8 +15,8 @@ pub(crate) struct ProcessArgs {
     ///
     /// The keys of the file are the flags without their dashes, and each service is a table.
     /// The flags about the process may be given as well, and override the file: --watch,
-    /// --admin, --drain-delay, --upgrade-timeout, --no-status, --access-log and --log-format.
-    /// `halfopen check` reports mistakes in the file.
+    /// --admin, --control, --drain-delay, --upgrade-timeout, --no-status, --access-log and
+    /// --log-format. `halfopen check` reports mistakes in the file.
     #[arg(long, value_name = "FILE", help_heading = None)]
     pub(crate) config: Option<PathBuf>,
     /// Reloads when a file changes on disk
@@ -64,6 +64,17 @@ pub(crate) struct ProcessArgs {
         hide_short_help = true
     )]
     pub(crate) upgrade_timeout: Option<Duration>,
+    /// Takes orders of `halfopen ctl` on a Unix socket at this path
+    ///
+    /// Only the user that the server runs as can use it. The orders are HTTP: `GET /status`,
+    /// `POST /drain`, `POST /upgrade`. [default: none]
+    #[arg(
+        long,
+        value_name = "PATH",
+        help_heading = "Observing",
+        hide_short_help = true
+    )]
+    pub(crate) control: Option<PathBuf>,
     /// Hides the status line, which standard error shows at a terminal
     #[arg(long, help_heading = "Observing", hide_short_help = true)]
     pub(crate) no_status: bool,
@@ -91,6 +102,9 @@ impl ProcessArgs {
         self.watch |= flags.watch;
         self.admin = flags.admin.or(self.admin);
         self.drain_delay = flags.drain_delay.or(self.drain_delay);
+        if flags.control.is_some() {
+            self.control.clone_from(&flags.control);
+        }
         self.upgrade_timeout = flags.upgrade_timeout.or(self.upgrade_timeout);
         self.no_status |= flags.no_status;
         self.log.access_log |= flags.log.access_log;
@@ -102,6 +116,7 @@ impl ProcessArgs {
         let keys = [
             ("watch", self.watch != other.watch),
             ("admin", self.admin != other.admin),
+            ("control", self.control != other.control),
             ("drain-delay", self.drain_delay != other.drain_delay),
             (
                 "upgrade-timeout",

@@ -1,5 +1,6 @@
 //! `halfopen serve`, which is also what `halfopen` without a command does.
 
+mod control;
 mod listen;
 mod sockets;
 mod supervisor;

@@ -121,6 +121,11 @@ impl Sockets {
         all
     }
 
+    /// The name of the service.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Adds the sockets to what a successor gets.
     pub(crate) fn offer(&self, offer: &mut Offer) -> anyhow::Result<()> {
         for Socket { origin, socket } in &self.sockets {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::orders::Followed;
 use super::{EXTEND, Supervisor, ticks};
 use crate::serve::systemd;
 use crate::signals::Request;
@@ -35,6 +36,11 @@ impl Supervisor {
                     Request::Reload => self.say("not reloaded: the server is about to stop"),
                     Request::Upgrade => self.say("not upgraded: the server is about to stop"),
                 },
+                Some(order) = self.orders.1.recv() => {
+                    if let Followed::Stop = self.follow_at_the_end(order, "drains") {
+                        return;
+                    }
+                }
                 _ = extending.tick() => systemd::extend(),
                 Some(()) = self.stopped.1.recv() => {
                     if self.current.iter().all(|current| !current.server.is_accepting()) {

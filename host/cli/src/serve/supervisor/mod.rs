@@ -2,6 +2,7 @@
 //! and retired versions finish theirs.
 
 mod drain;
+mod orders;
 mod reload;
 mod stop;
 mod upgrade;
@@ -30,7 +31,9 @@ use crate::observe::log::Log;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::StatusLine;
 use crate::observe::traces::Traces;
+use crate::serve::control::{Answer, Control, Order};
 use crate::serve::sockets::{Sockets, addresses_of};
+use crate::serve::supervisor::orders::Followed;
 use crate::serve::systemd;
 use crate::serve::upgrade::{Generations, Step, Takeover};
 use crate::serve::watched::Watched;
@@ -55,6 +58,9 @@ pub(crate) struct Supervisor {
     traces: Option<Traces>,
     admin: Admin,
     admin_address: Option<Listening>,
+    control: Option<Control>,
+    /// Orders of the control socket.
+    orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
     /// The task that draws the status line.
     counting: Option<JoinHandle<()>>,
     stdout: Output,
@@ -77,6 +83,8 @@ pub(crate) struct Supervisor {
     generations: Generations,
     /// The upgrade in progress.
     upgrading: Option<JoinHandle<anyhow::Result<Step>>>,
+    /// Whoever asked for it over the control socket.
+    upgrade_asked: Option<Answer>,
 }
 
 /// Why the process accepts no more.
@@ -129,6 +137,8 @@ impl Supervisor {
             traces: Traces::from_env()?,
             admin,
             admin_address: None,
+            control: None,
+            orders: mpsc::channel(1),
             counting: None,
             current: Vec::new(),
             retired: Vec::new(),
@@ -140,6 +150,7 @@ impl Supervisor {
             binary: std::env::current_exe(),
             generations: Generations::default(),
             upgrading: None,
+            upgrade_asked: None,
         };
         let inherited = systemd::sockets()?;
         if let Some(raised) = descriptors::raise() {
@@ -156,6 +167,13 @@ impl Supervisor {
                 .and_then(|before| before.take_admin(address));
             let listening = supervisor.admin.listen(address, handed).await?;
             supervisor.admin_address = Some(listening);
+        }
+        if let Some(path) = &supervisor.process.control {
+            let handed = takeover
+                .as_mut()
+                .and_then(|before| before.take_control(path));
+            let orders = supervisor.orders.0.clone();
+            supervisor.control = Some(Control::listen(path, handed, orders)?);
         }
         match takeover.take() {
             None => {
@@ -208,7 +226,11 @@ impl Supervisor {
                 request = self.signals.next() => match request {
                     Request::Stop => break Over::Stopped,
                     Request::Reload => self.reload(),
-                    Request::Upgrade => self.upgrade(),
+                    Request::Upgrade => self.upgrade(None, None),
+                },
+                Some(order) = self.orders.1.recv() => match self.follow(order) {
+                    Followed::On => {}
+                    Followed::Stop => break Over::Stopped,
                 },
                 Some(_) = OptionFuture::from(watching.as_mut().map(|ticks| ticks.tick())) => {
                     if self.watched.changed() {
@@ -258,6 +280,9 @@ impl Supervisor {
     /// Waits until the services' output and the traces are written; for the output, only so
     /// long.
     pub(crate) async fn flush(self) {
+        if let Some(control) = self.control {
+            control.finish(FLUSH).await;
+        }
         tokio::join!(self.stdout.flush(FLUSH), self.stderr.flush(FLUSH));
         if let Some(traces) = self.traces {
             // The exporter blocks until its own thread has sent everything.

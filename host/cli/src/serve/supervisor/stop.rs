@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use futures::future::join_all;
 
+use super::orders::Followed;
 use super::{EXTEND, Supervisor, ticks};
 use crate::serve::systemd;
 
@@ -22,6 +23,7 @@ impl Supervisor {
         for server in &servers {
             server.stop();
         }
+        self.retired.clone_from(&servers);
         let grace = servers.iter().map(|server| server.grace()).max();
         let grace = grace.unwrap_or_default().as_secs_f64();
         let open: usize = servers.iter().map(|server| server.connections()).sum();
@@ -35,10 +37,11 @@ impl Supervisor {
         let summaries = loop {
             tokio::select! {
                 summaries = &mut finished => break summaries,
-                () = self.signals.stop() => {
-                    self.log.stderr().clear_status();
-                    self.say("stopped at once");
-                    return ExitCode::FAILURE;
+                () = self.signals.stop() => return self.stop_at_once(),
+                Some(order) = self.orders.1.recv() => {
+                    if let Followed::Stop = self.follow_at_the_end(order, "stops") {
+                        return self.stop_at_once();
+                    }
                 }
                 _ = extending.tick() => systemd::extend(),
             }
@@ -52,5 +55,11 @@ impl Supervisor {
             ));
         }
         ExitCode::SUCCESS
+    }
+
+    fn stop_at_once(&self) -> ExitCode {
+        self.log.stderr().clear_status();
+        self.say("stopped at once");
+        ExitCode::FAILURE
     }
 }

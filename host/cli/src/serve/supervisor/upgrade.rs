@@ -1,15 +1,17 @@
 //! Upgrades in place: a successor takes over, and this process drains.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use futures::future::join_all;
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::{Current, Supervisor};
+use super::{Current, FLUSH, Supervisor};
 use crate::config::Plan;
+use crate::serve::control::Answer;
 use crate::serve::sockets::{Inherited, Sockets};
 use crate::serve::systemd;
 use crate::serve::upgrade::{Children, Offer, Step, Successor, Takeover};
@@ -21,15 +23,20 @@ const GENERATIONS: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Supervisor {
-    /// Begins an upgrade; `stepped` takes its outcome.
-    pub(super) fn upgrade(&mut self) {
-        if let Err(error) = self.start_successor() {
-            self.not_upgraded(&error);
+    /// Begins an upgrade to a binary, or to the one at the path of this process's own; `stepped`
+    /// takes its outcome, which goes to the log, and to whoever asked for it.
+    pub(super) fn upgrade(&mut self, binary: Option<PathBuf>, asked: Option<Answer>) {
+        if self.upgrading.is_some() {
+            let error = anyhow::anyhow!("an upgrade is in progress");
+            return self.not_upgraded(&error, asked);
+        }
+        match self.start_successor(binary) {
+            Ok(()) => self.upgrade_asked = asked,
+            Err(error) => self.not_upgraded(&error, asked),
         }
     }
 
-    fn start_successor(&mut self) -> anyhow::Result<()> {
-        ensure!(self.upgrading.is_none(), "an upgrade is in progress");
+    fn start_successor(&mut self, binary: Option<PathBuf>) -> anyhow::Result<()> {
         ensure!(
             self.loading.is_none(),
             "a reload is in progress; try again after it"
@@ -41,17 +48,19 @@ impl Supervisor {
              finish, or stop it with SIGTERM",
             draining.first().copied().unwrap_or_default()
         );
-        let binary = self
-            .binary
-            .as_ref()
-            .map_err(|error| anyhow::anyhow!("{error}"));
-        let binary = binary.context("the path of this process's binary is not known")?;
+        let binary = match (&binary, &self.binary) {
+            (Some(binary), _) | (None, Ok(binary)) => binary,
+            (None, Err(error)) => bail!("the path of this process's binary is not known: {error}"),
+        };
         let mut offer = Offer::default();
         for current in &self.current {
             current.sockets.offer(&mut offer)?;
         }
         if let Some(admin) = &self.admin_address {
             offer.admin(admin.configured, admin.socket.try_clone()?);
+        }
+        if let Some(control) = &self.control {
+            offer.control(control.path(), control.socket()?)?;
         }
         offer.generations(&self.generations)?;
         let successor = Successor::start(binary, std::env::args_os().skip(1).collect())?;
@@ -80,14 +89,19 @@ impl Supervisor {
             }
             Ok(Step::Accepts(process)) => Some(process),
             Err(error) => {
-                self.not_upgraded(&error);
+                let asked = self.upgrade_asked.take();
+                self.not_upgraded(&error, asked);
                 None
             }
         }
     }
 
-    fn not_upgraded(&self, error: &anyhow::Error) {
-        self.say(&format!("not upgraded, and nothing has changed: {error:#}"));
+    fn not_upgraded(&self, error: &anyhow::Error, asked: Option<Answer>) {
+        let text = format!("not upgraded, and nothing has changed: {error:#}");
+        self.say(&text);
+        if let Some(asked) = asked {
+            asked.refused(&text);
+        }
     }
 
     /// Accepts no more, and lets all connections finish, however long they take: the successor
@@ -101,6 +115,12 @@ impl Supervisor {
         }
         if let Some(admin) = self.admin_address.take() {
             admin.close();
+        }
+        if let Some(asked) = self.upgrade_asked.take() {
+            asked.done(format!("process {successor} accepts\n"));
+        }
+        if let Some(control) = self.control.take() {
+            control.hand_over(FLUSH).await;
         }
         for Current { server, .. } in std::mem::take(&mut self.current) {
             server.retire();

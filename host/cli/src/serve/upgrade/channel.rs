@@ -34,6 +34,8 @@ pub(super) enum Message {
     },
     /// The listening socket of the admin address, with its descriptor.
     Admin { address: String },
+    /// The listening socket of the control path, with its descriptor.
+    Control { path: String },
     /// A process that drains or is about to, with a descriptor of it (pidfd_open(2)).
     Generation { process: u32 },
     /// Everything has been handed over.

@@ -61,6 +61,14 @@ impl Offer {
         self.0.push((Message::Admin { address }, socket));
     }
 
+    /// Adds the listening socket of the control path.
+    pub(crate) fn control(&mut self, path: &Path, socket: OwnedFd) -> anyhow::Result<()> {
+        let path = path.to_str().context("the control path is not UTF-8")?;
+        let path = path.to_owned();
+        self.0.push((Message::Control { path }, socket));
+        Ok(())
+    }
+
     /// Adds this process, and the earlier ones that still drain.
     pub(crate) fn generations(&mut self, earlier: &Generations) -> anyhow::Result<()> {
         let this = Generation::this()?;

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -33,6 +34,8 @@ pub(crate) struct Takeover {
     pub(crate) listeners: Vec<Handed>,
     /// The admin address as the configuration wrote it, and its socket.
     pub(crate) admin: Option<(SocketAddr, TcpListener)>,
+    /// The path of the control socket, and the socket.
+    pub(crate) control: Option<(PathBuf, OwnedFd)>,
     pub(crate) generations: Generations,
 }
 
@@ -60,6 +63,7 @@ impl Takeover {
             process,
             listeners: Vec::new(),
             admin: None,
+            control: None,
             generations: Generations::default(),
         };
         if format != FORMAT {
@@ -93,6 +97,7 @@ impl Takeover {
             Message::Admin { address } => {
                 self.admin = Some((address.parse()?, TcpListener::from(descriptor)));
             }
+            Message::Control { path } => self.control = Some((path.into(), descriptor)),
             Message::Generation { process } => self.generations.push(Generation {
                 process,
                 descriptor,
@@ -106,6 +111,13 @@ impl Takeover {
     pub(crate) fn take_admin(&mut self, address: SocketAddr) -> Option<TcpListener> {
         self.admin
             .take_if(|(before, _)| *before == address)
+            .map(|(_, socket)| socket)
+    }
+
+    /// Takes the control socket, if the configuration still has its path.
+    pub(crate) fn take_control(&mut self, path: &Path) -> Option<OwnedFd> {
+        self.control
+            .take_if(|(before, _)| before == path)
             .map(|(_, socket)| socket)
     }
 
