@@ -1,0 +1,294 @@
+"""One instance of a service: its connections, and the calls of its events."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from halfopen.border import Handles, InstanceBorder
+from halfopen.component.linking import Options
+from halfopen.errors import Trapped
+from halfopen.output import Lines, Output
+from halfopen.service import Service
+from halfopen.tcp import codes, policy
+from halfopen.tcp.address import SocketAddress
+from halfopen.tcp.closing import Closing
+from halfopen.tcp.codes import ErrorCode
+from halfopen.tcp.connection import Connection
+from halfopen.tcp.owner import Clock
+from halfopen.tcp.reactor import Alarm, Reactor
+from halfopen.tcp.timers import Timers
+from halfopen.wasm import api
+from halfopen.wasm.store import Store
+
+#: How much an instance takes at once: at first, and once a peer sends that much (rule K6).
+SMALL, LARGE = 4 << 10, 64 << 10
+
+#: How many sockets an instance may have of its own, if it serves one connection.
+MOST_OWN = 64
+
+#: How long an instance goes on after its connection has ended, in seconds.
+BACKGROUND = 30.0
+
+
+class Instance:
+    """An instance, which calls nothing after it has trapped or ended."""
+
+    def __init__(
+        self,
+        service: Service,
+        reactor: Reactor,
+        clock: Clock,
+        output: Output,
+        ended: Callable[[Instance, Connection], None],
+        trapped: Callable[[Instance, Trapped, Connection | None], None],
+    ) -> None:
+        self.service, self.settings = service, service.settings
+        self.reactor, self.clock = reactor, clock
+        self._ended, self._trapped = ended, trapped
+        self.connections: dict[int, Connection] = {}
+        self.closing: set[Closing] = set()
+        self._last = 0
+        self.own = 0
+        self.kept = 0
+        self.dead = False
+        self.buffer = memoryview(bytearray(LARGE))
+        self.handles = Handles()
+        self.stdout, self.stderr = Lines(output.stdout), Lines(output.stderr)
+        self.timers = Timers(reactor, self._fired)
+        self._background: Alarm | None = None
+        self._borders: dict[Options, InstanceBorder] = {}
+        self.store = Store(service.code, self.settings.max_memory)
+        try:
+            service.current = self
+            self.store.instantiate()
+            assert service.memory is not None
+            self.memory = self.store.memory(service.memory)
+            self._functions = {
+                name: self.store.function(event.core) for name, event in service.events.items()
+            }
+            self._fired_function = service.fired and self.store.function(service.fired.core)
+            self._realloc = self.store.function(service.realloc)
+            deliver = self.store.function(service.deliver)
+        except BaseException:
+            self.store.close()
+            raise
+        self._deliver_at, self._cells, self._place = deliver.parts()
+        self._context, self._compiler = self.store.context, service.code.compiler
+        self._trap, self._trap_at = self.store.trap_parts()
+        self._inbox: memoryview | None = None
+        self._inbox_at = self._capacity = 0
+
+    # --- Connections -------------------------------------------------------------------------
+
+    def accept(self, sock: socket.socket, remote: SocketAddress | None) -> Connection:
+        """Serves a connection that the server has accepted."""
+        connection = Connection(self, self._number(), sock, remote)
+        self.connections[connection.number] = connection
+        connection.touch()
+        return connection
+
+    def connect(self, remote: SocketAddress) -> Any:
+        """Begins to connect; the value of `connecting.connect`."""
+        case = policy.check(remote[0], remote[1], self.settings.allow_connect)
+        if case:
+            return "err", codes.error_code(case)
+        shared = self.service.isolation == "shared"
+        most = self.settings.max_connections if shared else MOST_OWN
+        if most and self.own >= most:
+            return "err", ("other", f"the service has {most} sockets of its own, which is the limit")
+        try:
+            family = socket.AF_INET6 if ":" in remote[0] else socket.AF_INET
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            return "err", codes.from_number(error.errno)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        number = sock.connect_ex(remote)
+        if number not in (0, errno.EINPROGRESS):
+            # The outcome is an event, whatever it is.
+            sock.close()
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        connection = Connection(self, self._number(), sock, remote, connecting=True)
+        self.connections[connection.number] = connection
+        self.own += 1
+        connection.is_own = True
+        if number not in (0, errno.EINPROGRESS):
+            connection.connecting = False
+            connection.fail(codes.from_number(number))
+        elif limit := self.settings.connect_timeout:
+            self.reactor.alarm(time.monotonic() + limit, connection.give_up_connecting)
+        return "ok", connection.number
+
+    def _number(self) -> int:
+        # After four thousand million the numbers begin again, and leave out those in use (K10).
+        while True:
+            self._last = (self._last + 1) & 0xFFFFFFFF
+            if self._last and self._last not in self.connections:
+                return self._last
+
+    def may_keep(self, length: int) -> bool:
+        """Counts bytes that have to wait, if the instance may have them (rule K11)."""
+        most = self.settings.max_memory
+        if most and self.kept + length > most:
+            return False
+        self.kept += length
+        return True
+
+    def remove(self, connection: Connection) -> None:
+        """Forgets a connection whose last event has returned."""
+        self.connections.pop(connection.number, None)
+        self.reactor.unsettled.append(self)
+
+    def settle(self) -> None:
+        """Ends an instance whose connection has ended (rule C8): at once if it does nothing else."""
+        if self.dead or self.service.isolation == "shared" or self.closing:
+            return
+        if any(not one.is_own for one in self.connections.values()):
+            return
+        if not self.connections and not self.timers:
+            self.end()
+        elif self._background is None:
+            when = time.monotonic() + BACKGROUND
+            self._background = self.reactor.alarm(when, self.end)
+
+    def linger(self, connection: Connection, sock: socket.socket) -> None:
+        """Lets a socket close gently."""
+
+        def ended() -> None:
+            self.closing.discard(closing)
+            self.socket_ended(connection)
+            self.reactor.unsettled.append(self)
+
+        closing = Closing(self.reactor, sock, ended)
+        self.closing.add(closing)
+
+    def socket_ended(self, connection: Connection) -> None:
+        """The socket of a connection is closed."""
+        if connection.is_own:
+            self.own -= 1
+        self._ended(self, connection)
+
+    # --- Events ------------------------------------------------------------------------------
+
+    @property
+    def inbox(self) -> memoryview:
+        """Where the instance takes the next chunk, in its own memory."""
+        if self._inbox is None:
+            self._open_inbox()
+            assert self._inbox is not None
+        return self._inbox
+
+    def _open_inbox(self) -> None:
+        self._capacity = self._capacity or SMALL
+        self.service.current = self
+        self._inbox_at = self._realloc(0, 0, 1, self._capacity)
+        self._inbox = self.memory.piece(self._inbox_at, self._capacity)
+
+    def deliver(self, connection: Connection, length: int) -> None:
+        """Calls `data` with what lies in the inbox."""
+        cells, at, capacity = self._cells, self._inbox_at, self._capacity
+        following = LARGE if length == capacity else capacity
+        cells[0] = connection.number
+        cells[4] = at
+        cells[8] = capacity
+        cells[12] = length
+        cells[16] = following
+        self.service.current = self
+        compiler = self._compiler
+        compiler.calls += 1
+        error = api.call(self._context, self._deliver_at, self._place, 17, self._trap_at)
+        compiler.calls += 1
+        if error or self._trap.value:
+            return self._failed(error, connection)
+        if cells[0] != at or following != capacity:
+            try:
+                self._inbox_at, self._capacity = cells[0], following
+                self._inbox = self.memory.piece(cells[0], following)
+            except Trapped as trapped:
+                self._trap_with(trapped, connection)
+
+    def deliver_bytes(self, connection: Connection, data: bytes) -> None:
+        """Calls `data`."""
+        try:
+            inbox = self.inbox
+            if len(data) <= len(inbox):
+                inbox[: len(data)] = data
+                return self.deliver(connection, len(data))
+            self.service.current = self
+            place = self._realloc(0, 0, 1, len(data))
+            self.memory.piece(place, len(data))[:] = data
+            self._functions["data"](connection.number, place, len(data))
+        except Trapped as trapped:
+            self._trap_with(trapped, connection)
+
+    def call(self, event: str, number: int, connection: Connection, *detail: int) -> None:
+        """Calls an event."""
+        if self.dead:
+            return
+        self.service.current = self
+        try:
+            self._functions[event](number, *detail)
+        except Trapped as trapped:
+            self._trap_with(trapped, connection)
+
+    def call_error(self, number: int, error: ErrorCode, connection: Connection) -> None:
+        """Calls `error`."""
+        lifted = self.service.events["error"]
+        self.service.current = self
+        try:
+            core = lifted.type.parameters[1].lower(self.border(lifted.options), error)
+            self._functions["error"](number, *(int(one) & 0xFFFFFFFF for one in core))
+        except Trapped as trapped:
+            self._trap_with(trapped, connection)
+
+    def _fired(self, timer: int) -> None:
+        if self.dead or self._fired_function is None:
+            return
+        self.service.current = self
+        try:
+            self._fired_function(timer)
+        except Trapped as trapped:
+            self._trap_with(trapped, None)
+
+    def border(self, options: Options) -> InstanceBorder:
+        """Returns what lifts and lowers with these options."""
+        border = self._borders.get(options)
+        if border is None:
+            border = self._borders[options] = InstanceBorder(self, options)
+        return border
+
+    # --- The end -----------------------------------------------------------------------------
+
+    def _failed(self, error: int | None, connection: Connection) -> None:
+        try:
+            self.store.check(error)
+        except Trapped as trapped:
+            self._trap_with(trapped, connection)
+
+    def _trap_with(self, trapped: Trapped, connection: Connection | None) -> None:
+        self.end()
+        self._trapped(self, trapped, connection)
+
+    def end(self) -> None:
+        """Ends the instance: its connections are reset, and none of their events follow."""
+        if self.dead:
+            return
+        self.dead = True
+        if self._background:
+            self._background.cancel()
+        self.timers.close()
+        for connection in list(self.connections.values()):
+            connection.drop()
+        self.connections.clear()
+        self.stdout.close()
+        self.stderr.close()
+        self._inbox = None
+        self._borders.clear()
+        self._functions.clear()
+        # Nothing of the instance is under way: events are not called within events.
+        self.store.close()
+
+

@@ -1,0 +1,57 @@
+"""What a connection needs of the instance that it belongs to."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Protocol
+
+from halfopen.tcp.codes import ErrorCode
+from halfopen.tcp.reactor import Reactor
+
+if TYPE_CHECKING:
+    from halfopen.tcp.connection import Connection
+
+
+class Clock(Protocol):
+    """Counts ticks, so that a connection can note cheaply when it moved data."""
+
+    tick: int
+
+
+class Owner(Protocol):
+    """An instance, as its connections see it."""
+
+    reactor: Reactor
+    clock: Clock
+    #: Where the instance takes the next chunk, in its own memory.
+    inbox: memoryview
+    #: Where data lies that the instance does not see.
+    buffer: memoryview
+    #: How many bytes wait to be sent, of all connections.
+    kept: int
+    #: Whether the instance has trapped or ended.
+    dead: bool
+
+    def deliver(self, connection: Connection, length: int) -> None:
+        """Calls `data` with what lies in the inbox."""
+
+    def deliver_bytes(self, connection: Connection, data: bytes) -> None:
+        """Calls `data`."""
+
+    def call(self, event: str, number: int, connection: Connection, *detail: int) -> None:
+        """Calls an event."""
+
+    def call_error(self, number: int, error: ErrorCode, connection: Connection) -> None:
+        """Calls `error`."""
+
+    def may_keep(self, length: int) -> bool:
+        """Counts bytes that have to wait, if the instance may have them (rule K11)."""
+
+    def remove(self, connection: Connection) -> None:
+        """Forgets a connection whose last event has returned."""
+
+    def linger(self, connection: Connection, sock: socket.socket) -> None:
+        """Lets a socket close gently."""
+
+    def socket_ended(self, connection: Connection) -> None:
+        """The socket of a connection is closed."""
