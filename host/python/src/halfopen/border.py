@@ -190,4 +190,3 @@ def write_callback(service: Service, options: Options) -> Any:
 
 #: The core type of `sockets.write`.
 WRITE_TYPE = (("i32", "i32", "i32"), ("i32",))
-

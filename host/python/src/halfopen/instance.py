@@ -70,7 +70,9 @@ class Instance:
             self._functions = {
                 name: self.store.function(event.core) for name, event in service.events.items()
             }
-            self._fired_function = service.fired and self.store.function(service.fired.core)
+            self._fired_function = (
+                self.store.function(service.fired.core) if service.fired else None
+            )
             self._realloc = self.store.function(service.realloc)
             deliver = self.store.function(service.deliver)
         except BaseException:
@@ -99,7 +101,10 @@ class Instance:
         shared = self.service.isolation == "shared"
         most = self.settings.max_connections if shared else MOST_OWN
         if most and self.own >= most:
-            return "err", ("other", f"the service has {most} sockets of its own, which is the limit")
+            return "err", (
+                "other",
+                f"the service has {most} sockets of its own, which is the limit",
+            )
         try:
             family = socket.AF_INET6 if ":" in remote[0] else socket.AF_INET
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -290,5 +295,3 @@ class Instance:
         self._functions.clear()
         # Nothing of the instance is under way: events are not called within events.
         self.store.close()
-
-

@@ -9,6 +9,7 @@ import select
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from halfopen.errors import HalfopenError, ListenError, Trapped
 from halfopen.instance import Instance
@@ -65,7 +66,9 @@ def _reason(error: OSError) -> str:
 class Server:
     """A running server. `halfopen.serve` makes it."""
 
-    def __init__(self, service: Service, listeners: Sequence[socket.socket], output: Output) -> None:
+    def __init__(
+        self, service: Service, listeners: Sequence[socket.socket], output: Output
+    ) -> None:
         self._service, self._listeners, self._output = service, list(listeners), output
         self._settings = service.settings
         self._reactor = Reactor(asyncio.get_running_loop())
@@ -154,9 +157,7 @@ class Server:
         if not self._accepting and not self._stopping:
             self._accepting = True
             for one in self._listeners:
-                self._reactor.register(
-                    one.fileno(), select.EPOLLIN, lambda _events, one=one: self._accept(one)
-                )
+                self._reactor.register(one.fileno(), select.EPOLLIN, partial(self._accept, one))
 
     def _stop_accepting(self) -> None:
         if self._accepting:
@@ -164,7 +165,7 @@ class Server:
             for one in self._listeners:
                 self._reactor.unregister(one.fileno())
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket, _events: int) -> None:
         for _ in range(MOST_ACCEPTED):
             if not self._accepting:
                 return
@@ -201,7 +202,9 @@ class Server:
                 if self._service.isolation == "shared":
                     self._shared = instance
         except Trapped as trapped:
-            log.error("the service trapped when it was started: %s peer=%s", trapped, display(remote))
+            log.error(
+                "the service trapped when it was started: %s peer=%s", trapped, display(remote)
+            )
             return reset(sock)
         except OSError:
             return sock.close()

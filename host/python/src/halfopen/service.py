@@ -93,7 +93,9 @@ class Service:
             return callback(self, function, lambda: None)
         imported = function.function
         implementation = interfaces.find(imported.interface, imported.name)
-        is_write = imported.interface.startswith("halfopen:tcp/sockets@") and imported.name == "write"
+        is_write = (
+            imported.interface.startswith("halfopen:tcp/sockets@") and imported.name == "write"
+        )
         if is_write and imported.type.lowered() == WRITE_TYPE:
             return HostCallback(*WRITE_TYPE, write_callback(self, function.options))
         return callback(self, function, implementation)
@@ -124,9 +126,13 @@ def _events(plan: Plan) -> dict[str, Lifted]:
     }
     for event, kinds in expected.items():
         actual = events[event].type
-        fits = len(actual.parameters) == len(kinds) and actual.result is None and all(
-            isinstance(one, kind) if isinstance(kind, type) else one is kind
-            for one, kind in zip(actual.parameters, kinds)
+        fits = (
+            len(actual.parameters) == len(kinds)
+            and actual.result is None
+            and all(
+                isinstance(one, kind) if isinstance(kind, type) else one is kind
+                for one, kind in zip(actual.parameters, kinds)
+            )
         )
         if not fits:
             raise InvalidComponent(f"`{name}` has another `{event}` than this host knows")

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from halfopen.component.externals import (
     CORE_SORTS,
-    Import,
     read_alias,
     read_external_name,
     read_external_type,
@@ -27,11 +26,12 @@ COMPONENT_MAGIC = b"\0asm\x0d\0\1\0"
 #: How deep components may be nested.
 DEEPEST = 32
 
+
 class Item(NamedTuple):
     """A thing by its sort and its index."""
 
     sort: str
-    index: int
+    at: int
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,9 @@ def _canonical(reader: Reader) -> object:
     if kind == 3:
         return ResourceDrop(reader.u32())
     if kind in (2, 4):
-        raise Unsupported("it defines resources of its own, which a service in callback style has not")
+        raise Unsupported(
+            "it defines resources of its own, which a service in callback style has not"
+        )
     raise Unsupported(
         f"it uses the component model's async functions (canonical function {kind:#04x}); "
         "this host runs services in callback style"
@@ -250,9 +252,7 @@ def _options(reader: Reader) -> Options:
         elif kind in (3, 4, 5):
             indices[kind] = reader.u32()
         elif kind != 0:
-            raise Unsupported(
-                "it has async functions; this host runs services in callback style"
-            )
+            raise Unsupported("it has async functions; this host runs services in callback style")
     return Options(encoding, indices.get(3), indices.get(4), indices.get(5))
 
 

@@ -21,7 +21,6 @@ CORE_SORTS = {
 SORTS = {0x01: "func", 0x02: "value", 0x03: "type", 0x04: "component", 0x05: "instance"}
 
 
-
 @dataclass(frozen=True)
 class Alias:
     """Something of an instance, under a name."""

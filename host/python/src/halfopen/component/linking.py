@@ -193,7 +193,10 @@ class _Linker:
                 case d.CoreInstantiation(module, with_instances):
                     step = Step(
                         scope.get("core module", module),
-                        {name: scope.get("core instance", at) for name, at in with_instances.items()},
+                        {
+                            name: scope.get("core instance", at)
+                            for name, at in with_instances.items()
+                        },
                     )
                     scope.add("core instance", CoreInstance(len(self._plan.steps)))
                     self._plan.steps.append(step)
@@ -372,5 +375,3 @@ def _type(scope: _Scope, definition: t.TypeDefinition) -> Any:
             # A function of this type may never be called.
             return t.AsyncType("stream, future or async func")
         raise
-
-

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from halfopen.component.externals import (
-    Alias,
     Import,
-    OuterAlias,
     read_alias,
     read_external_name,
     read_external_type,
@@ -161,7 +160,9 @@ PRIMITIVES = {0x64, 0x73, 0x74, 0x75, 0x76, 0x77, 0x78, 0x79, 0x7A, 0x7B, 0x7C, 
 def _value_type(reader: Reader) -> ValueType:
     value = reader.s33()
     if value < 0 and value + 0x80 not in PRIMITIVES:
-        raise Unsupported(f"it uses a type of code {value + 0x80:#04x}, which this host does not know")
+        raise Unsupported(
+            f"it uses a type of code {value + 0x80:#04x}, which this host does not know"
+        )
     return value
 
 
@@ -208,7 +209,7 @@ def _async(reader: Reader, what: str) -> AsyncType:
     return AsyncType(what)
 
 
-_VALUES = {
+_VALUES: dict[int, Callable[[Reader], TypeDefinition]] = {
     0x72: lambda reader: Record(reader.vector(lambda: _labelled(reader))),
     0x71: lambda reader: Variant(reader.vector(lambda: _case(reader))),
     0x70: lambda reader: List(_value_type(reader)),
@@ -256,5 +257,3 @@ def read_declaration(reader: Reader, depth: int) -> object:
     if kind == 0x04:
         return ExportDeclaration(read_external_type(reader, read_external_name(reader)))
     raise Unsupported(f"it has a declaration of kind {kind:#04x}, which this host does not know")
-
-

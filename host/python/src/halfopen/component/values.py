@@ -330,7 +330,12 @@ class Cases(ValueType):
         return name, payload
 
 
-_PACKED = {"i32": struct.Struct("<I"), "i64": struct.Struct("<Q"), "f32": struct.Struct("<f"), "f64": struct.Struct("<d")}
+_PACKED = {
+    "i32": struct.Struct("<I"),
+    "i64": struct.Struct("<Q"),
+    "f32": struct.Struct("<f"),
+    "f64": struct.Struct("<d"),
+}
 
 
 def _bits(value: Core, core: str) -> bytes:

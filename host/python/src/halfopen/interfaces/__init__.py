@@ -10,7 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from halfopen.errors import Unsupported
-from halfopen.interfaces import sockets, wasi_cli, wasi_clocks, wasi_filesystem, wasi_io, wasi_random
+from halfopen.interfaces import (
+    sockets,
+    wasi_cli,
+    wasi_clocks,
+    wasi_filesystem,
+    wasi_io,
+    wasi_random,
+)
 
 #: A function of the host.
 Implementation = Callable[..., Any]
@@ -37,5 +44,7 @@ def find(interface: str, function: str) -> Implementation:
     if functions is None or not version.startswith(expected):
         raise Unsupported(f"it imports `{interface}`, which this host does not have")
     if function not in functions:
-        raise Unsupported(f"it imports `{function}` of `{interface}`, which this host does not have")
+        raise Unsupported(
+            f"it imports `{function}` of `{interface}`, which this host does not have"
+        )
     return functions[function]

@@ -11,9 +11,7 @@ from halfopen.errors import ListenError
 #: An address of Python's `socket`: host and port, and for IPv6 also flow label and scope.
 SocketAddress = tuple[Any, ...]
 
-_EXAMPLE = (
-    "write a port, which is on 127.0.0.1, or an IP address and a port, such as 0.0.0.0:80 or [::1]:80"
-)
+_EXAMPLE = "write a port, which is on 127.0.0.1, or an IP address and a port, such as 0.0.0.0:80 or [::1]:80"
 
 
 def parse_listen(text: str) -> tuple[socket.AddressFamily, str, int]:
@@ -21,8 +19,10 @@ def parse_listen(text: str) -> tuple[socket.AddressFamily, str, int]:
     host, colon, port = text.rpartition(":")
     if not colon and (text.isdigit() or not text):
         host, port = "", text
-    elif not colon or host.count(":") > 0 and not host.startswith("[") or text.endswith("]"):
-        raise ListenError(f"`{text}` is not an address to listen on: the port is missing; {_EXAMPLE}")
+    elif not colon or (host.count(":") > 0 and not host.startswith("[")) or text.endswith("]"):
+        raise ListenError(
+            f"`{text}` is not an address to listen on: the port is missing; {_EXAMPLE}"
+        )
     if host in ("", "localhost"):
         host = "127.0.0.1"
     try:

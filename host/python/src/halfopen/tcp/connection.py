@@ -420,7 +420,7 @@ class Connection:
     def _deliver_timeout(self) -> bool:
         if self.idle is None or self.sock is None or not self.idle.take():
             return False
-        if self.reads or self._may_read() and not self.paused and not self.piped:
+        if self.reads or (self._may_read() and not self.paused and not self.piped):
             # Data that has arrived comes first, and starts the time anew.
             try:
                 self.sock.recv(1, socket.MSG_PEEK)

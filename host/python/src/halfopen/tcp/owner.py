@@ -23,8 +23,11 @@ class Owner(Protocol):
 
     reactor: Reactor
     clock: Clock
-    #: Where the instance takes the next chunk, in its own memory.
-    inbox: memoryview
+
+    @property
+    def inbox(self) -> memoryview:
+        """Where the instance takes the next chunk, in its own memory."""
+
     #: Where data lies that the instance does not see.
     buffer: memoryview
     #: How many bytes wait to be sent, of all connections.

@@ -23,7 +23,9 @@ WORDS = CELL // 4
 
 #: A function of the host: it gets the address of its arguments, which it replaces by its
 #: results, and returns a trap or 0.
-Callback = ctypes.CFUNCTYPE(c_size_t, c_void_p, c_void_p, POINTER(c_uint32 * (17 * WORDS)), c_size_t)
+Callback = ctypes.CFUNCTYPE(
+    c_size_t, c_void_p, c_void_p, POINTER(c_uint32 * (17 * WORDS)), c_size_t
+)
 
 #: Called when the time of a call is over.
 DeadlineCallback = ctypes.CFUNCTYPE(

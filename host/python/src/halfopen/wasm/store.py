@@ -49,7 +49,10 @@ class Code:
             for kind, function in zip(self._types, host)
         ]
         self.steps = [
-            (api.address(self.modules[step.module].ptr()), _imports(self.modules[step.module], step.arguments))
+            (
+                api.address(self.modules[step.module].ptr()),
+                _imports(self.modules[step.module], step.arguments),
+            )
             for step in plan.steps
         ]
 
@@ -64,7 +67,9 @@ def _imports(module: Module, arguments: dict[str, Any]) -> list[Source]:
         elif instance is not None and name in instance.items:
             sources.append(instance.items[name])
         else:
-            raise InvalidComponent(f"a core module imports `{one.module}` `{name}`, which nothing provides")
+            raise InvalidComponent(
+                f"a core module imports `{one.module}` `{name}`, which nothing provides"
+            )
     return sources
 
 
@@ -127,10 +132,8 @@ class Store:
     def new_function(self, kind: int, callback: Any) -> Any:
         """Makes a function of the host for this instance."""
         extern = api.Extern()
-        extern.kind = api.FUNCTION_KIND
-        api.new_function(
-            self.context, kind, callback, None, None, ctypes.addressof(extern.of.func)
-        )
+        extern.kind = ctypes.c_uint8(api.FUNCTION_KIND)
+        api.new_function(self.context, kind, callback, None, None, ctypes.addressof(extern.of.func))
         return extern
 
     def function(self, source: Source) -> Function:
