@@ -87,10 +87,9 @@ class Instance:
     # --- Connections -------------------------------------------------------------------------
 
     def accept(self, sock: socket.socket, remote: SocketAddress | None) -> Connection:
-        """Serves a connection that the server has accepted."""
+        """Takes a connection that the server has accepted; `settle` then begins it."""
         connection = Connection(self, self._number(), sock, remote)
         self.connections[connection.number] = connection
-        connection.touch()
         return connection
 
     def connect(self, remote: SocketAddress) -> Any:

@@ -210,6 +210,8 @@ class Server:
             return sock.close()
         connection = instance.accept(sock, remote)
         self._open[connection] = instance, 0
+        # The service knows its number from the first event on, and not before.
+        connection.settle()
 
     def _new_instance(self) -> Instance:
         return Instance(

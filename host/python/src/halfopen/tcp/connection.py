@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import enum
+import errno
 import fcntl
 import select
 import socket
@@ -380,11 +381,6 @@ class Connection:
         if not self._begun and not self.connecting and not self.stopped:
             self._begun = True
             owner.call("connection", number, self)
-        elif self.receiving is Receiving.ENDING:
-            self.receiving = Receiving.OVER
-            if not self.half_open:
-                self.end()
-            return self._deliver_next()
         elif not self.stopped and self._awaits_drain and not self.pending:
             self._awaits_drain = False
             owner.call("drain", number, self)
@@ -396,6 +392,9 @@ class Connection:
         elif not self.stopped and not self.piped and self.receiving is Receiving.ENDED:
             self.receiving = Receiving.ENDING
             owner.call("end", number, self)
+            self.receiving = Receiving.OVER
+            if not self.half_open:
+                self.end()
         elif not self._is_settled():
             return self._deliver_timeout()
         elif self._reported is Reported.NOTHING and self._failure and not self._destroyed:
@@ -426,7 +425,9 @@ class Connection:
                 self.sock.recv(1, socket.MSG_PEEK)
             except BlockingIOError:
                 pass
-            except OSError:
+            except OSError as error:
+                # The kernel reports an error once.
+                self.fail(codes.from_number(error.errno))
                 return False
             else:
                 self.idle.moved()
@@ -480,7 +481,11 @@ class Connection:
         except BlockingIOError:
             pass
         except OSError as error:
-            self.fail(codes.from_number(error.errno))
+            number = error.errno
+            if number == errno.ENOTCONN:
+                # After a reset, shutdown(2) fails so; SO_ERROR still holds the reset itself.
+                number = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or number
+            self.fail(codes.from_number(number))
 
     # --- The whole connection ----------------------------------------------------------------
 
