@@ -24,8 +24,10 @@ from halfopen.tcp.timers import Timers
 from halfopen.wasm import api
 from halfopen.wasm.store import Store
 
-#: How much an instance takes at once: at first, and once a peer sends that much (rule K6).
-SMALL, LARGE = 4 << 10, 64 << 10
+#: How much an instance takes at once. A peer that sends as much makes it more: each chunk that
+#: is read wakes the peer, and costs a call.
+SMALL = 4 << 10
+LARGER = {SMALL: 64 << 10, 64 << 10: 256 << 10, 256 << 10: 256 << 10}
 
 #: How many sockets an instance may have of its own, if it serves one connection.
 MOST_OWN = 64
@@ -55,7 +57,6 @@ class Instance:
         self.own = 0
         self.kept = 0
         self.dead = False
-        self.buffer = memoryview(bytearray(LARGE))
         self.handles = Handles()
         self.stdout, self.stderr = Lines(output.stdout), Lines(output.stderr)
         self.timers = Timers(reactor, self._fired)
@@ -75,14 +76,16 @@ class Instance:
             )
             self._realloc = self.store.function(service.realloc)
             deliver = self.store.function(service.deliver)
+            #: Where the instance takes the next chunk, in its own memory.
+            self._capacity = SMALL
+            self._inbox_at = self._realloc(0, 0, 1, SMALL)
+            self.inbox = self.memory.piece(self._inbox_at, SMALL)
         except BaseException:
             self.store.close()
             raise
         self._deliver_at, self._cells, self._place = deliver.parts()
         self._context, self._compiler = self.store.context, service.code.compiler
         self._trap, self._trap_at = self.store.trap_parts()
-        self._inbox: memoryview | None = None
-        self._inbox_at = self._capacity = 0
 
     # --- Connections -------------------------------------------------------------------------
 
@@ -177,24 +180,10 @@ class Instance:
 
     # --- Events ------------------------------------------------------------------------------
 
-    @property
-    def inbox(self) -> memoryview:
-        """Where the instance takes the next chunk, in its own memory."""
-        if self._inbox is None:
-            self._open_inbox()
-            assert self._inbox is not None
-        return self._inbox
-
-    def _open_inbox(self) -> None:
-        self._capacity = self._capacity or SMALL
-        self.service.current = self
-        self._inbox_at = self._realloc(0, 0, 1, self._capacity)
-        self._inbox = self.memory.piece(self._inbox_at, self._capacity)
-
     def deliver(self, connection: Connection, length: int) -> None:
         """Calls `data` with what lies in the inbox."""
         cells, at, capacity = self._cells, self._inbox_at, self._capacity
-        following = LARGE if length == capacity else capacity
+        following = LARGER[capacity] if length == capacity else capacity
         cells[0] = connection.number
         cells[4] = at
         cells[8] = capacity
@@ -210,17 +199,13 @@ class Instance:
         if cells[0] != at or following != capacity:
             try:
                 self._inbox_at, self._capacity = cells[0], following
-                self._inbox = self.memory.piece(cells[0], following)
+                self.inbox = self.memory.piece(cells[0], following)
             except Trapped as trapped:
                 self._trap_with(trapped, connection)
 
     def deliver_bytes(self, connection: Connection, data: bytes) -> None:
         """Calls `data`."""
         try:
-            inbox = self.inbox
-            if len(data) <= len(inbox):
-                inbox[: len(data)] = data
-                return self.deliver(connection, len(data))
             self.service.current = self
             place = self._realloc(0, 0, 1, len(data))
             self.memory.piece(place, len(data))[:] = data
@@ -289,7 +274,7 @@ class Instance:
         self.connections.clear()
         self.stdout.close()
         self.stderr.close()
-        self._inbox = None
+        self.inbox = memoryview(b"")
         self._borders.clear()
         self._functions.clear()
         # Nothing of the instance is under way: events are not called within events.

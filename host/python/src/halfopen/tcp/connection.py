@@ -152,6 +152,20 @@ class Connection:
         """Gives data to the kernel, and keeps what the kernel does not take."""
         if self.sending is not Sending.OPEN or self.fed or self._destroyed or self._failure:
             return Written.ENDED
+        if not self.pending and self.idle is None and not self.connecting:
+            # The most common case by far, without a further call.
+            assert self.sock is not None
+            try:
+                taken = self.sock.send(data)
+                self.tick = self.owner.clock.tick
+                if taken == len(data):
+                    return Written.MORE
+                data = data[taken:]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self.fail(codes.from_number(error.errno))
+                return Written.ENDED
         if not self.offer(data):
             return Written.ENDED
         if len(self.pending) <= HIGH_WATER:
@@ -268,14 +282,12 @@ class Connection:
                 if not isinstance(error, BlockingIOError):
                     self.fail(codes.from_number(error.errno))
                 return
-            if length:
-                self.tick = owner.clock.tick
-                if self.idle is not None:
-                    self.idle.moved()
-                owner.deliver(self, length)
-            else:
-                self._received_end()
-            return
+            if not length:
+                return self._received_end()
+            self.tick = owner.clock.tick
+            if self.idle is not None:
+                self.idle.moved()
+            return owner.deliver(self, length)
         if self.connecting:
             return self._connected()
         if events & _OUT:
@@ -289,8 +301,9 @@ class Connection:
             self._look_for_failure()
 
     def _receive(self) -> None:
+        inbox = self.owner.reactor.buffer if self.paused else self.owner.inbox
         try:
-            length = self._recv_into(self.owner.inbox)
+            length = self._recv_into(inbox)
         except BlockingIOError:
             return
         except OSError as error:
@@ -299,7 +312,7 @@ class Connection:
             return self._received_end()
         self.moved()
         if self.paused:
-            self.held = bytes(self.owner.inbox[:length])
+            self.held = bytes(inbox[:length])
             self.touch()
         else:
             self.owner.deliver(self, length)
@@ -370,7 +383,7 @@ class Connection:
         if self.owner.dead or self._reported is Reported.CLOSE:
             return
         if self.sink is not None:
-            pump(self, self.owner.buffer)
+            pump(self, self.owner.reactor.buffer)
         if not self._deliver_next():
             self._send()
             if not self._deliver_next():

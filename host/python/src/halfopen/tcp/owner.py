@@ -24,12 +24,9 @@ class Owner(Protocol):
     reactor: Reactor
     clock: Clock
 
-    @property
-    def inbox(self) -> memoryview:
-        """Where the instance takes the next chunk, in its own memory."""
+    #: Where the instance takes the next chunk, in its own memory.
+    inbox: memoryview
 
-    #: Where data lies that the instance does not see.
-    buffer: memoryview
     #: How many bytes wait to be sent, of all connections.
     kept: int
     #: Whether the instance has trapped or ended.

@@ -57,6 +57,8 @@ class Reactor:
         self._wake: asyncio.TimerHandle | None = None
         self._scheduled = False
         self.modify = self._epoll.modify
+        #: Where data lies that no instance sees.
+        self.buffer = memoryview(bytearray(64 << 10))
         loop.add_reader(self._epoll.fileno(), self._turn)
 
     def register(self, descriptor: int, events: int, handler: Callable[[int], None]) -> None:
