@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from halfopen.component.functions import FunctionType
-from halfopen.component.linking import Drop, Lowered, Options
-from halfopen.component.values import Core
+from halfopen.component.linking import Crossing, Drop, Lowered, Options
 from halfopen.errors import Trapped
 from halfopen.wasm import api
+from halfopen.wasm.cells import read_core, write_core
 from halfopen.wasm.store import Function, HostCallback, Memory
 
 if TYPE_CHECKING:
     from halfopen.instance import Instance
     from halfopen.service import Service
-
-_F32, _F64 = struct.Struct("<f"), struct.Struct("<d")
 
 
 class InstanceBorder:
@@ -97,32 +94,6 @@ class Handles:
         return thing
 
 
-def _read_core(cells: Any, types: Sequence[str]) -> Iterator[Core]:
-    at = 0
-    for kind in types:
-        low = cells[at]
-        if kind == "i32":
-            yield low
-        elif kind == "i64":
-            yield low | cells[at + 1] << 32
-        elif kind == "f32":
-            yield _F32.unpack(low.to_bytes(4, "little"))[0]
-        else:
-            yield _F64.unpack((low | cells[at + 1] << 32).to_bytes(8, "little"))[0]
-        at += api.WORDS
-
-
-def write_core(cells: Any, at: int, kind: str, value: Core) -> None:
-    """Writes one core value into the cells of a call."""
-    if kind == "f32":
-        value = int.from_bytes(_F32.pack(value), "little")
-    elif kind == "f64":
-        value = int.from_bytes(_F64.pack(value), "little")
-    number = int(value)
-    cells[at] = number & 0xFFFFFFFF
-    cells[at + 1] = number >> 32 & 0xFFFFFFFF
-
-
 def guarded(service: Service, body: Callable[[Any], None]) -> Any:
     """Makes a function that C calls: an exception becomes a trap."""
 
@@ -156,11 +127,33 @@ def callback(
     def call(cells: Any) -> None:
         instance = service.current
         border = instance.border(options)
-        core = _read_core(cells, parameters)
+        core = read_core(cells, parameters)
         arguments = kind.lift_parameters(border, core)
         result = implementation(instance, *arguments)
         for one, value in zip(results, kind.lower_result(border, result, core)):
             write_core(cells, 0, one, value)
+
+    return HostCallback(parameters, results, guarded(service, call))
+
+
+def crossing(service: Service, function: Crossing) -> HostCallback:
+    """Makes the core function of a function of another component."""
+    lifted, options = function.function, function.options
+    kind = lifted.type
+    parameters, results = kind.lowered()
+    inner, outcome = kind.lifted()
+
+    def call(cells: Any) -> None:
+        instance = service.current
+        caller, callee = instance.border(options), instance.border(lifted.options)
+        core = read_core(cells, parameters)
+        arguments = kind.lower_parameters(callee, kind.lift_parameters(caller, core))
+        answer = instance.function(lifted.core).call(list(zip(inner, arguments)), outcome)
+        value = kind.lift_result(callee, iter(answer))
+        if lifted.options.post_return:
+            instance.function(lifted.options.post_return).call(list(zip(outcome, answer)), ())
+        for one, lowered in zip(results, kind.lower_result(caller, value, core)):
+            write_core(cells, 0, one, lowered)
 
     return HostCallback(parameters, results, guarded(service, call))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from halfopen.border import Handles, InstanceBorder
-from halfopen.component.linking import Options
+from halfopen.component.linking import Options, Source
 from halfopen.errors import Trapped
 from halfopen.output import Lines, Output
 from halfopen.service import Service
@@ -22,7 +22,7 @@ from halfopen.tcp.owner import Clock
 from halfopen.tcp.reactor import Alarm, Reactor
 from halfopen.tcp.timers import Timers
 from halfopen.wasm import api
-from halfopen.wasm.store import Store
+from halfopen.wasm.store import Function, Store
 
 #: How much an instance takes at once. A peer that sends as much makes it more: each chunk that
 #: is read wakes the peer, and costs a call.
@@ -61,6 +61,7 @@ class Instance:
         self.stdout, self.stderr = Lines(output.stdout), Lines(output.stderr)
         self.timers = Timers(reactor, self._fired)
         self._background: Alarm | None = None
+        self._sources: dict[Source, Function] = {}
         self._borders: dict[Options, InstanceBorder] = {}
         self.store = Store(service.code, self.settings.max_memory)
         try:
@@ -210,6 +211,7 @@ class Instance:
             place = self._realloc(0, 0, 1, len(data))
             self.memory.piece(place, len(data))[:] = data
             self._functions["data"](connection.number, place, len(data))
+            self._finish("data")
         except Trapped as trapped:
             self._trap_with(trapped, connection)
 
@@ -220,6 +222,7 @@ class Instance:
         self.service.current = self
         try:
             self._functions[event](number, *detail)
+            self._finish(event)
         except Trapped as trapped:
             self._trap_with(trapped, connection)
 
@@ -230,6 +233,7 @@ class Instance:
         try:
             core = lifted.type.parameters[1].lower(self.border(lifted.options), error)
             self._functions["error"](number, *(int(one) & 0xFFFFFFFF for one in core))
+            self._finish("error")
         except Trapped as trapped:
             self._trap_with(trapped, connection)
 
@@ -241,6 +245,19 @@ class Instance:
             self._fired_function(timer)
         except Trapped as trapped:
             self._trap_with(trapped, None)
+
+    def _finish(self, event: str) -> None:
+        """Calls what the component wants to be called after an event, if there is something."""
+        post_return = self.service.events[event].options.post_return
+        if post_return:
+            self.function(post_return)()
+
+    def function(self, source: Source) -> Function:
+        """Returns a core function."""
+        function = self._sources.get(source)
+        if function is None:
+            function = self._sources[source] = self.store.function(source)
+        return function
 
     def border(self, options: Options) -> InstanceBorder:
         """Returns what lifts and lowers with these options."""
@@ -276,6 +293,7 @@ class Instance:
         self.stderr.close()
         self.inbox = memoryview(b"")
         self._borders.clear()
+        self._sources.clear()
         self._functions.clear()
         # Nothing of the instance is under way: events are not called within events.
         self.store.close()

@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 from wasmtime import wat2wasm
 
 from halfopen import interfaces
-from halfopen.border import WRITE_TYPE, callback, write_callback
+from halfopen.border import WRITE_TYPE, callback, crossing, write_callback
 from halfopen.component import definitions, linking
-from halfopen.component.linking import CoreExport, Drop, Lifted, Plan, Source
+from halfopen.component.linking import (
+    CoreExport,
+    Crossing,
+    Drop,
+    Lifted,
+    Lowered,
+    Plan,
+    Source,
+)
 from halfopen.component.values import PRIMITIVES, Bytes, Cases
 from halfopen.errors import HalfopenError, InvalidComponent, Unsupported
 from halfopen.settings import Isolation, Settings
@@ -29,6 +37,7 @@ _DELIVER = """
 (module
   (import "" "realloc" (func $realloc (param i32 i32 i32 i32) (result i32)))
   (import "" "data" (func $data (param i32 i32 i32)))
+  ;; finish-import
   (func (export "deliver")
     (param $socket i32) (param $at i32) (param $capacity i32) (param $length i32) (param $next i32)
     (result i32)
@@ -36,10 +45,14 @@ _DELIVER = """
       (local.get $socket)
       (call $realloc (local.get $at) (local.get $capacity) (i32.const 1) (local.get $length))
       (local.get $length))
+    ;; finish
     (call $realloc (i32.const 0) (i32.const 0) (i32.const 1) (local.get $next))))
 """
 
-#: The events of a service, and how many core values each takes.
+#: What is in place of the comments above if `data` has a function to call after it.
+_FINISH_IMPORT, _FINISH = '(import "" "finish" (func $finish))', "(call $finish)"
+
+#: The events of a service.
 _EVENTS = ("connection", "data", "end", "drain", "timeout", "error", "close")
 
 
@@ -58,12 +71,16 @@ class Service:
         self._fault: BaseException | None = None
         host = [self._host_function(function) for function in plan.host_functions]
         data = self.events["data"]
-        plan.modules.append(bytes(wat2wasm(_DELIVER)))
         realloc, self.memory = data.options.realloc, data.options.memory
         if realloc is None or self.memory is None:
             raise InvalidComponent("the event `data` has no memory for its data")
-        glue = linking.CoreBundle({"realloc": realloc, "data": data.core})
-        plan.steps.append(linking.Step(len(plan.modules) - 1, {"": glue}))
+        glue = {"realloc": realloc, "data": data.core}
+        text = _DELIVER
+        if data.options.post_return:
+            glue["finish"] = data.options.post_return
+            text = text.replace(";; finish-import", _FINISH_IMPORT).replace(";; finish", _FINISH)
+        plan.modules.append(bytes(wat2wasm(text)))
+        plan.steps.append(linking.Step(len(plan.modules) - 1, {"": linking.CoreBundle(glue)}))
         self.deliver: Source = CoreExport(len(plan.steps) - 1, "deliver")
         self.realloc = realloc
         self.code = Code(compiler, plan, host)
@@ -88,9 +105,11 @@ class Service:
         """Ends what belongs to the service."""
         self.code.compiler.close()
 
-    def _host_function(self, function: linking.Lowered | Drop) -> HostCallback:
+    def _host_function(self, function: Lowered | Crossing | Drop) -> HostCallback:
         if isinstance(function, Drop):
             return callback(self, function, lambda: None)
+        if isinstance(function, Crossing):
+            return crossing(self, function)
         imported = function.function
         implementation = interfaces.find(imported.interface, imported.name)
         is_write = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,31 @@ class FunctionType:
         if len(self.flat_parameters) > MOST_PARAMETERS:
             return Fields(self.parameters).load(border, int(next(core)) & 0xFFFFFFFF)
         return tuple(one.lift(border, core) for one in self.parameters)
+
+    def lower_parameters(self, border: Border, values: Sequence[Any]) -> list[Core]:
+        """Passes arguments to a core module."""
+        if len(self.flat_parameters) > MOST_PARAMETERS:
+            fields = Fields(self.parameters)
+            address = border.allocate(fields.alignment, fields.size)
+            fields.store(border, values, address)
+            return [address]
+        pairs = zip(self.parameters, values, strict=True)
+        return [core for one, value in pairs for core in one.lower(border, value)]
+
+    def lifted(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The core parameters and results of the function, exported by a core module."""
+        parameters, result = self.flat_parameters, self.flat_result
+        if len(parameters) > MOST_PARAMETERS:
+            parameters = ("i32",)
+        return parameters, ("i32",) if len(result) > MOST_RESULTS else result
+
+    def lift_result(self, border: Border, core: Iterator[Core]) -> Any:
+        """Reads the result of a call of a core module."""
+        if self.result is None:
+            return None
+        if len(self.flat_result) > MOST_RESULTS:
+            return self.result.load(border, int(next(core)) & 0xFFFFFFFF)
+        return self.result.lift(border, core)
 
     def lower_result(self, border: Border, value: Any, core: Iterator[Core]) -> list[Core]:
         """Passes the result back. `core` are the arguments that were not read."""

@@ -65,6 +65,7 @@ class Options:
     encoding: str
     memory: Source | None
     realloc: Source | None
+    post_return: Source | None
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,14 @@ class Lowered:
     """A function of the host, for the core modules of a component."""
 
     function: Imported
+    options: Options
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A function of another component, for the core modules of a component."""
+
+    function: Lifted
     options: Options
 
 
@@ -104,7 +113,7 @@ class Plan:
 
     modules: list[bytes] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    host_functions: list[Lowered | Drop] = field(default_factory=list)
+    host_functions: list[Lowered | Crossing | Drop] = field(default_factory=list)
     #: The names of all interfaces that the component imports.
     imports: list[str] = field(default_factory=list)
     #: What the component exports: the functions of each interface.
@@ -224,11 +233,10 @@ class _Linker:
                     scope.add("func", Lifted(core_function, function, _options(scope, options)))
                 case d.Lower(function_index, options):
                     function = scope.get("func", function_index)
-                    if not isinstance(function, Imported):
-                        raise Unsupported(
-                            "it is composed of components that call each other, which this host cannot"
-                        )
-                    self._add_host_function(scope, Lowered(function, _options(scope, options)))
+                    if isinstance(function, t.AsyncType):
+                        _expect(function, Imported)
+                    kind = Lowered if isinstance(function, Imported) else Crossing
+                    self._add_host_function(scope, kind(function, _options(scope, options)))
                 case d.ResourceDrop():
                     self._add_host_function(scope, Drop())
                 case Import():
@@ -242,7 +250,7 @@ class _Linker:
                     raise Unsupported(f"it has a {type(definition).__name__}")
         return exports
 
-    def _add_host_function(self, scope: _Scope, function: Lowered | Drop) -> None:
+    def _add_host_function(self, scope: _Scope, function: Lowered | Crossing | Drop) -> None:
         scope.add("core func", HostFunction(len(self._plan.host_functions)))
         self._plan.host_functions.append(function)
 
@@ -311,7 +319,10 @@ def _options(scope: _Scope, options: d.Options) -> Options:
     realloc = None if options.realloc is None else scope.get("core func", options.realloc)
     if options.encoding != "utf8":
         raise Unsupported(f"its strings are in {options.encoding}; this host knows UTF-8")
-    return Options(options.encoding, memory, realloc)
+    post_return = None
+    if options.post_return is not None:
+        post_return = scope.get("core func", options.post_return)
+    return Options(options.encoding, memory, realloc, post_return)
 
 
 def _expect(thing: Any, kind: type) -> None:

@@ -17,6 +17,7 @@ from halfopen.interfaces import (
     wasi_filesystem,
     wasi_io,
     wasi_random,
+    wasi_sockets,
 )
 
 #: A function of the host.
@@ -29,6 +30,7 @@ INTERFACES: Mapping[str, Mapping[str, Implementation]] = {
     **wasi_filesystem.INTERFACES,
     **wasi_io.INTERFACES,
     **wasi_random.INTERFACES,
+    **wasi_sockets.INTERFACES,
 }
 
 #: The versions that the functions above are of, by the names of packages.

@@ -12,6 +12,7 @@ from wasmtime import FuncType, Module, ValType
 from halfopen.component.linking import CoreExport, CoreInstance, HostFunction, Plan, Source
 from halfopen.errors import InvalidComponent, Trapped
 from halfopen.wasm import api
+from halfopen.wasm.cells import read_core, write_core
 from halfopen.wasm.engine import Compiler
 
 #: How many elements the tables of an instance may have.
@@ -189,6 +190,16 @@ class Function:
         this class."""
         return self._address, self._cells, self._place
 
+    def call(
+        self, arguments: Sequence[tuple[str, int | float]], results: Sequence[str]
+    ) -> list[int | float]:
+        """Calls the function with core values of these types. Raises `Trapped`."""
+        cells = (ctypes.c_uint32 * (17 * api.WORDS))()
+        for at, (kind, value) in enumerate(arguments):
+            write_core(cells, at, kind, value)
+        self._call(ctypes.addressof(cells))
+        return list(read_core(cells, results))
+
     def __call__(self, *arguments: int) -> int:
         """Calls the function with integers of 32 bits; returns its first result, if it has any.
 
@@ -198,14 +209,17 @@ class Function:
         for argument in arguments:
             cells[at] = argument
             at += api.WORDS
+        self._call(self._place)
+        return cells[0]
+
+    def _call(self, place: int) -> None:
         compiler = self._compiler
         outer = compiler.calls & 1 == 0
         compiler.calls += outer
-        error = api.call(self._context, self._address, self._place, 17, self._trap)
+        error = api.call(self._context, self._address, place, 17, self._trap)
         compiler.calls += outer
         if error or self._store._trap.value:
             self._store.check(error)
-        return cells[0]
 
 
 class Memory:
