@@ -24,11 +24,6 @@ from halfopen.tcp.timers import Timers
 from halfopen.wasm import api
 from halfopen.wasm.store import Function, Store
 
-#: How much an instance takes at once. A peer that sends as much makes it more: each chunk that
-#: is read wakes the peer, and costs a call.
-SMALL = 4 << 10
-LARGER = {SMALL: 64 << 10, 64 << 10: 256 << 10, 256 << 10: 256 << 10}
-
 #: How many sockets an instance may have of its own, if it serves one connection.
 MOST_OWN = 64
 
@@ -76,15 +71,13 @@ class Instance:
                 self.store.function(service.fired.core) if service.fired else None
             )
             self._realloc = self.store.function(service.realloc)
-            deliver = self.store.function(service.deliver)
-            #: Where the instance takes the next chunk, in its own memory.
-            self._capacity = SMALL
-            self._inbox_at = self._realloc(0, 0, 1, SMALL)
-            self.inbox = self.memory.piece(self._inbox_at, SMALL)
         except BaseException:
             self.store.close()
             raise
-        self._deliver_at, self._cells, self._place = deliver.parts()
+        self._realloc_at, self._realloc_cells, self._realloc_place = self._realloc.parts()
+        self._data_at, self._data_cells, self._data_place = self._functions["data"].parts()
+        self._data_finishes = service.events["data"].options.post_return is not None
+        self._buffer = reactor.buffer
         self._context, self._compiler = self.store.context, service.code.compiler
         self._trap, self._trap_at = self.store.trap_parts()
 
@@ -182,38 +175,63 @@ class Instance:
     # --- Events ------------------------------------------------------------------------------
 
     def deliver(self, connection: Connection, length: int) -> None:
-        """Calls `data` with what lies in the inbox."""
-        cells, at, capacity = self._cells, self._inbox_at, self._capacity
-        following = LARGER[capacity] if length == capacity else capacity
-        cells[0] = connection.number
-        cells[4] = at
-        cells[8] = capacity
-        cells[12] = length
-        cells[16] = following
+        """Calls `data` with what lies in the reactor's buffer."""
         self.service.current = self
-        compiler = self._compiler
+        compiler, memory = self._compiler, self.memory
+        cells = self._realloc_cells
+        cells[0] = cells[4] = 0
+        cells[8], cells[12] = 1, length
+        # Calls as `Function` makes them, without its further calls of Python.
         compiler.calls += 1
-        error = api.call(self._context, self._deliver_at, self._place, 17, self._trap_at)
+        error = api.call(self._context, self._realloc_at, self._realloc_place, 4, self._trap_at)
         compiler.calls += 1
         if error or self._trap.value:
             return self._failed(error, connection)
-        if cells[0] != at or following != capacity:
+        at = cells[0]
+        end = at + length
+        if end > memory.size:
             try:
-                self._inbox_at, self._capacity = cells[0], following
-                self.inbox = self.memory.piece(cells[0], following)
+                memory.piece(at, length)
+            except Trapped as trapped:
+                return self._trap_with(trapped, connection)
+        memory.view[at:end] = self._buffer[:length]
+        self._call_data(connection, at, length)
+
+    def allocate(self, connection: Connection, length: int) -> tuple[int, memoryview] | None:
+        """Makes room for a chunk in the memory of the instance; `None` after a trap."""
+        self.service.current = self
+        try:
+            at = self._realloc(0, 0, 1, length)
+            return at, self.memory.piece(at, length)
+        except Trapped as trapped:
+            self._trap_with(trapped, connection)
+            return None
+
+    def deliver_at(self, connection: Connection, at: int, length: int) -> None:
+        """Calls `data` with what lies in the memory of the instance."""
+        self.service.current = self
+        self._call_data(connection, at, length)
+
+    def _call_data(self, connection: Connection, at: int, length: int) -> None:
+        cells, compiler = self._data_cells, self._compiler
+        cells[0], cells[4], cells[8] = connection.number, at, length
+        compiler.calls += 1
+        error = api.call(self._context, self._data_at, self._data_place, 3, self._trap_at)
+        compiler.calls += 1
+        if error or self._trap.value:
+            self._failed(error, connection)
+        elif self._data_finishes:
+            try:
+                self._finish("data")
             except Trapped as trapped:
                 self._trap_with(trapped, connection)
 
     def deliver_bytes(self, connection: Connection, data: bytes) -> None:
         """Calls `data`."""
-        try:
-            self.service.current = self
-            place = self._realloc(0, 0, 1, len(data))
-            self.memory.piece(place, len(data))[:] = data
-            self._functions["data"](connection.number, place, len(data))
-            self._finish("data")
-        except Trapped as trapped:
-            self._trap_with(trapped, connection)
+        room = self.allocate(connection, len(data))
+        if room is not None:
+            room[1][:] = data
+            self.deliver_at(connection, room[0], len(data))
 
     def call(self, event: str, number: int, connection: Connection, *detail: int) -> None:
         """Calls an event."""
@@ -291,7 +309,6 @@ class Instance:
         self.connections.clear()
         self.stdout.close()
         self.stderr.close()
-        self.inbox = memoryview(b"")
         self._borders.clear()
         self._sources.clear()
         self._functions.clear()

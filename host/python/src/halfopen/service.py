@@ -6,19 +6,15 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wasmtime import wat2wasm
-
 from halfopen import interfaces
 from halfopen.border import WRITE_TYPE, callback, crossing, write_callback
 from halfopen.component import definitions, linking
 from halfopen.component.linking import (
-    CoreExport,
     Crossing,
     Drop,
     Lifted,
     Lowered,
     Plan,
-    Source,
 )
 from halfopen.component.values import PRIMITIVES, Bytes, Cases
 from halfopen.errors import HalfopenError, InvalidComponent, Unsupported
@@ -30,27 +26,6 @@ if TYPE_CHECKING:
     from halfopen.instance import Instance
 
 log = logging.getLogger("halfopen")
-
-#: Calls `data` for a chunk that lies in memory of the instance already, cuts that memory to the
-#: chunk's length, and returns memory for the next one. All in one call from Python.
-_DELIVER = """
-(module
-  (import "" "realloc" (func $realloc (param i32 i32 i32 i32) (result i32)))
-  (import "" "data" (func $data (param i32 i32 i32)))
-  ;; finish-import
-  (func (export "deliver")
-    (param $socket i32) (param $at i32) (param $capacity i32) (param $length i32) (param $next i32)
-    (result i32)
-    (call $data
-      (local.get $socket)
-      (call $realloc (local.get $at) (local.get $capacity) (i32.const 1) (local.get $length))
-      (local.get $length))
-    ;; finish
-    (call $realloc (i32.const 0) (i32.const 0) (i32.const 1) (local.get $next))))
-"""
-
-#: What is in place of the comments above if `data` has a function to call after it.
-_FINISH_IMPORT, _FINISH = '(import "" "finish" (func $finish))', "(call $finish)"
 
 #: The events of a service.
 _EVENTS = ("connection", "data", "end", "drain", "timeout", "error", "close")
@@ -70,19 +45,10 @@ class Service:
         self.current: Instance
         self._fault: BaseException | None = None
         host = [self._host_function(function) for function in plan.host_functions]
-        data = self.events["data"]
-        realloc, self.memory = data.options.realloc, data.options.memory
-        if realloc is None or self.memory is None:
+        options = self.events["data"].options
+        if options.realloc is None or options.memory is None:
             raise InvalidComponent("the event `data` has no memory for its data")
-        glue = {"realloc": realloc, "data": data.core}
-        text = _DELIVER
-        if data.options.post_return:
-            glue["finish"] = data.options.post_return
-            text = text.replace(";; finish-import", _FINISH_IMPORT).replace(";; finish", _FINISH)
-        plan.modules.append(bytes(wat2wasm(text)))
-        plan.steps.append(linking.Step(len(plan.modules) - 1, {"": linking.CoreBundle(glue)}))
-        self.deliver: Source = CoreExport(len(plan.steps) - 1, "deliver")
-        self.realloc = realloc
+        self.realloc, self.memory = options.realloc, options.memory
         self.code = Code(compiler, plan, host)
 
     @classmethod

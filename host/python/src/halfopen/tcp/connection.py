@@ -23,12 +23,19 @@ from halfopen.tcp.closing import reset
 from halfopen.tcp.codes import ErrorCode
 from halfopen.tcp.idle import Idle
 from halfopen.tcp.pipe import may_pump, pump
+from halfopen.tcp.reactor import LARGEST_CHUNK
 
 if TYPE_CHECKING:
     from halfopen.tcp.owner import Owner
 
 #: The number of unsent bytes above which nothing more is read (rule K6).
 HIGH_WATER = 64 << 10
+
+#: How much is received ahead while the service has paused (rule K7).
+AHEAD = 64 << 10
+
+#: A chunk of this length is worth a further call, so that it is copied once less.
+MUCH = 16 << 10
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 _FAILED = select.EPOLLERR | select.EPOLLHUP
@@ -81,6 +88,7 @@ class Connection:
         "_destroyed",
         "_failure",
         "_interest",
+        "_much",
         "_queued",
         "_recv_into",
         "_reported",
@@ -136,6 +144,8 @@ class Connection:
         self._queued = False
         #: Whether data is delivered as soon as it comes.
         self.reads = False
+        #: Whether the last chunk was long.
+        self._much = False
         #: The server's tick when data moved last.
         self.tick = owner.clock.tick
         self._interest = _OUT if connecting else 0
@@ -276,8 +286,10 @@ class Connection:
         """Receives, or looks why the connection is ready."""
         if events == _IN and self.reads:
             owner = self.owner
+            if self._much:
+                return self._receive_much()
             try:
-                length = self._recv_into(owner.inbox)
+                length = self._recv_into(owner.reactor.buffer)
             except OSError as error:
                 if not isinstance(error, BlockingIOError):
                     self.fail(codes.from_number(error.errno))
@@ -287,6 +299,7 @@ class Connection:
             self.tick = owner.clock.tick
             if self.idle is not None:
                 self.idle.moved()
+            self._much = length >= MUCH
             return owner.deliver(self, length)
         if self.connecting:
             return self._connected()
@@ -301,9 +314,9 @@ class Connection:
             self._look_for_failure()
 
     def _receive(self) -> None:
-        inbox = self.owner.reactor.buffer if self.paused else self.owner.inbox
+        buffer = self.owner.reactor.buffer
         try:
-            length = self._recv_into(inbox)
+            length = self._recv_into(buffer[:AHEAD] if self.paused else buffer)
         except BlockingIOError:
             return
         except OSError as error:
@@ -312,10 +325,25 @@ class Connection:
             return self._received_end()
         self.moved()
         if self.paused:
-            self.held = bytes(inbox[:length])
+            self.held = bytes(buffer[:length])
             self.touch()
         else:
             self.owner.deliver(self, length)
+
+    def _receive_much(self) -> None:
+        """Receives straight into the memory of the instance: how much is known before."""
+        assert self.sock is not None
+        waiting = array.array("i", [0])
+        fcntl.ioctl(self.sock, termios.FIONREAD, waiting)
+        length = min(waiting[0], LARGEST_CHUNK)
+        self._much = length >= MUCH
+        room = self.owner.allocate(self, length) if self._much else None
+        if room is None:
+            return None if self.owner.dead else self._receive()
+        at, piece = room
+        received = self._recv_into(piece)
+        self.moved()
+        self.owner.deliver_at(self, at, received)
 
     def receive_into(self, buffer: memoryview) -> int | None:
         """Receives for a pipe; `None` if there is nothing, and 0 if that was the end."""

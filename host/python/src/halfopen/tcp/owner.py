@@ -24,16 +24,19 @@ class Owner(Protocol):
     reactor: Reactor
     clock: Clock
 
-    #: Where the instance takes the next chunk, in its own memory.
-    inbox: memoryview
-
     #: How many bytes wait to be sent, of all connections.
     kept: int
     #: Whether the instance has trapped or ended.
     dead: bool
 
     def deliver(self, connection: Connection, length: int) -> None:
-        """Calls `data` with what lies in the inbox."""
+        """Calls `data` with what lies in the reactor's buffer."""
+
+    def allocate(self, connection: Connection, length: int) -> tuple[int, memoryview] | None:
+        """Makes room for a chunk in the memory of the instance; `None` after a trap."""
+
+    def deliver_at(self, connection: Connection, at: int, length: int) -> None:
+        """Calls `data` with what lies in the memory of the instance."""
 
     def deliver_bytes(self, connection: Connection, data: bytes) -> None:
         """Calls `data`."""
