@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import halfopen
 from halfopen.errors import HalfopenError
@@ -136,24 +136,70 @@ def _parser() -> argparse.ArgumentParser:
         usage="halfopen serve COMPONENT [options] [-- ARGUMENTS]",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add = serve.add_argument
-    add("component", metavar="COMPONENT", help="the component's file")
-    add("--listen", action="append", metavar="ADDRESS", default=None,
-        help="an address to listen on, such as 127.0.0.1:1234 or [::]:80; may be repeated")  # fmt: skip
-    add("--isolation", choices=["connection", "shared"], default=None,
-        help="an instance for each connection, or one for all; by default as declared")  # fmt: skip
-    add("--env", action="append", type=_variable, default=[], metavar="NAME=VALUE",
-        help="a variable of the service")  # fmt: skip
-    add("--allow-connect", action="append", default=[], metavar="ADDRESS",
-        help="where the service may connect to, such as 10.0.0.7:5432")  # fmt: skip
-    add("--max-connections", type=_count, default=4096, metavar="N", help="open connections")
-    add("--max-memory", type=_count, default=256, metavar="MIB", help="memory of an instance")
-    add("--max-compute", type=_limit, default=10, metavar="SECONDS", help="time of one event")
-    add("--idle-timeout", type=_limit, default=600, metavar="SECONDS",
-        help="time without a byte in either direction")  # fmt: skip
-    add("--connect-timeout", type=_limit, default=10, metavar="SECONDS",
-        help="time in which the service connects")  # fmt: skip
-    add("--grace", type=_limit, default=10, metavar="SECONDS",
-        help="time to finish after SIGTERM")  # fmt: skip
-    add("--no-cache", action="store_true", help="compiles at each start")
+    serve.add_argument("component", metavar="COMPONENT", help="the component's file")
+    for flag, settings in _FLAGS.items():
+        serve.add_argument(flag, **settings)
     return parser
+
+
+_FLAGS: dict[str, dict[str, Any]] = {
+    "--listen": {
+        "action": "append",
+        "metavar": "ADDRESS",
+        "help": "an address to listen on, such as 127.0.0.1:1234 or [::]:80; may be repeated",
+    },
+    "--isolation": {
+        "choices": ["connection", "shared"],
+        "help": "an instance for each connection, or one for all; by default as declared",
+    },
+    "--env": {
+        "action": "append",
+        "type": _variable,
+        "default": [],
+        "metavar": "NAME=VALUE",
+        "help": "a variable of the service; may be repeated",
+    },
+    "--allow-connect": {
+        "action": "append",
+        "default": [],
+        "metavar": "ADDRESS",
+        "help": "where the service may connect to, such as 10.0.0.7:5432; may be repeated",
+    },
+    "--max-connections": {
+        "type": _count,
+        "default": 4096,
+        "metavar": "N",
+        "help": "open connections; further ones wait",
+    },
+    "--max-memory": {
+        "type": _count,
+        "default": 256,
+        "metavar": "MIB",
+        "help": "memory of an instance, and as much again that waits to be sent",
+    },
+    "--max-compute": {
+        "type": _limit,
+        "default": 10.0,
+        "metavar": "SECONDS",
+        "help": "time that one event may take",
+    },
+    "--idle-timeout": {
+        "type": _limit,
+        "default": 600.0,
+        "metavar": "SECONDS",
+        "help": "time without a byte in either direction",
+    },
+    "--connect-timeout": {
+        "type": _limit,
+        "default": 10.0,
+        "metavar": "SECONDS",
+        "help": "time in which the service connects",
+    },
+    "--grace": {
+        "type": _limit,
+        "default": 10.0,
+        "metavar": "SECONDS",
+        "help": "time to finish after SIGTERM",
+    },
+    "--no-cache": {"action": "store_true", "help": "compiles at each start"},
+}

@@ -21,6 +21,7 @@ from halfopen.tcp.connection import Connection
 from halfopen.tcp.owner import Clock
 from halfopen.tcp.reactor import Alarm, Reactor
 from halfopen.tcp.timers import Timers
+from halfopen.tcp.transfer import Transfer
 from halfopen.wasm import api
 from halfopen.wasm.store import Function, Store
 
@@ -40,8 +41,8 @@ class Instance:
         reactor: Reactor,
         clock: Clock,
         output: Output,
-        ended: Callable[[Instance, Connection], None],
-        trapped: Callable[[Instance, Trapped, Connection | None], None],
+        ended: Callable[[Transfer], None],
+        trapped: Callable[[Instance, Trapped, Transfer | None], None],
     ) -> None:
         self.service, self.settings = service, service.settings
         self.reactor, self.clock = reactor, clock
@@ -144,7 +145,7 @@ class Instance:
         self.reactor.unsettled.append(self)
 
     def settle(self) -> None:
-        """Ends an instance whose connection has ended (rule C8): at once if it does nothing else."""
+        """Ends an instance whose connection has ended: at once, if nothing else goes on (C8)."""
         if self.dead or self.service.isolation == "shared" or self.closing:
             return
         if any(not one.is_own for one in self.connections.values()):
@@ -166,15 +167,15 @@ class Instance:
         closing = Closing(self.reactor, sock, ended)
         self.closing.add(closing)
 
-    def socket_ended(self, connection: Connection) -> None:
+    def socket_ended(self, connection: Transfer) -> None:
         """The socket of a connection is closed."""
         if connection.is_own:
             self.own -= 1
-        self._ended(self, connection)
+        self._ended(connection)
 
     # --- Events ------------------------------------------------------------------------------
 
-    def deliver(self, connection: Connection, length: int) -> None:
+    def deliver(self, connection: Transfer, length: int) -> None:
         """Calls `data` with what lies in the reactor's buffer."""
         self.service.current = self
         compiler, memory = self._compiler, self.memory
@@ -197,7 +198,7 @@ class Instance:
         memory.view[at:end] = self._buffer[:length]
         self._call_data(connection, at, length)
 
-    def allocate(self, connection: Connection, length: int) -> tuple[int, memoryview] | None:
+    def allocate(self, connection: Transfer, length: int) -> tuple[int, memoryview] | None:
         """Makes room for a chunk in the memory of the instance; `None` after a trap."""
         self.service.current = self
         try:
@@ -207,12 +208,12 @@ class Instance:
             self._trap_with(trapped, connection)
             return None
 
-    def deliver_at(self, connection: Connection, at: int, length: int) -> None:
+    def deliver_at(self, connection: Transfer, at: int, length: int) -> None:
         """Calls `data` with what lies in the memory of the instance."""
         self.service.current = self
         self._call_data(connection, at, length)
 
-    def _call_data(self, connection: Connection, at: int, length: int) -> None:
+    def _call_data(self, connection: Transfer, at: int, length: int) -> None:
         cells, compiler = self._data_cells, self._compiler
         cells[0], cells[4], cells[8] = connection.number, at, length
         compiler.calls += 1
@@ -286,13 +287,13 @@ class Instance:
 
     # --- The end -----------------------------------------------------------------------------
 
-    def _failed(self, error: int | None, connection: Connection) -> None:
+    def _failed(self, error: int | None, connection: Transfer) -> None:
         try:
             self.store.check(error)
         except Trapped as trapped:
             self._trap_with(trapped, connection)
 
-    def _trap_with(self, trapped: Trapped, connection: Connection | None) -> None:
+    def _trap_with(self, trapped: Trapped, connection: Transfer | None) -> None:
         self.end()
         self._trapped(self, trapped, connection)
 

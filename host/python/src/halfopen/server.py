@@ -18,8 +18,8 @@ from halfopen.service import Service
 from halfopen.tcp import codes
 from halfopen.tcp.address import SocketAddress, display, parse_listen
 from halfopen.tcp.closing import reset
-from halfopen.tcp.connection import Connection
 from halfopen.tcp.reactor import Reactor
+from halfopen.tcp.transfer import Transfer
 
 log = logging.getLogger("halfopen")
 
@@ -77,7 +77,7 @@ class Server:
         self._period = max(self._settings.idle_timeout / LOOKS, 0.02)
         self._shared: Instance | None = None
         #: Each connection whose socket is open, with its instance and what it had unacknowledged.
-        self._open: dict[Connection, tuple[Instance, int]] = {}
+        self._open: dict[Transfer, tuple[Instance, int]] = {}
         self._accepting = False
         self._pause = SHORTEST_PAUSE
         self._stopping = False
@@ -220,14 +220,14 @@ class Server:
 
     # --- What instances report ---------------------------------------------------------------
 
-    def _ended(self, _instance: Instance, connection: Connection) -> None:
+    def _ended(self, connection: Transfer) -> None:
         """The socket of a connection is closed."""
         if self._open.pop(connection, None) is not None:
             if not self._accepting and not self._is_full():
                 self._accept_again()
             self._check_stopped()
 
-    def _trapped(self, instance: Instance, trapped: Trapped, connection: Connection | None) -> None:
+    def _trapped(self, instance: Instance, trapped: Trapped, connection: Transfer | None) -> None:
         """An instance has trapped, in an event of this connection or in a timer."""
         if instance is self._shared:
             self._shared = None

@@ -328,7 +328,8 @@ def _options(scope: _Scope, options: d.Options) -> Options:
 def _expect(thing: Any, kind: type) -> None:
     if isinstance(thing, t.AsyncType):
         raise Unsupported(
-            f"it uses `{thing.what}` of the component model; this host runs services in callback style"
+            f"it uses `{thing.what}` of the component model; "
+            "this host runs services in callback style"
         )
     if not isinstance(thing, kind):
         raise InvalidComponent("a type is of another kind than where it is used")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from halfopen.tcp import address
 from halfopen.tcp.codes import error_code
-from halfopen.tcp.connection import Connection, Written
+from halfopen.tcp.connection import Connection
 from halfopen.tcp.pipe import pipe
+from halfopen.tcp.states import Written
 
 if TYPE_CHECKING:
     from halfopen.instance import Instance

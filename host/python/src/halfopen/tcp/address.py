@@ -11,7 +11,10 @@ from halfopen.errors import ListenError
 #: An address of Python's `socket`: host and port, and for IPv6 also flow label and scope.
 SocketAddress = tuple[Any, ...]
 
-_EXAMPLE = "write a port, which is on 127.0.0.1, or an IP address and a port, such as 0.0.0.0:80 or [::1]:80"
+_EXAMPLE = (
+    "write a port, which is on 127.0.0.1, or an IP address and a port, "
+    "such as 0.0.0.0:80 or [::1]:80"
+)
 
 
 def parse_listen(text: str) -> tuple[socket.AddressFamily, str, int]:

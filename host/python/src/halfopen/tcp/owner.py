@@ -10,6 +10,7 @@ from halfopen.tcp.reactor import Reactor
 
 if TYPE_CHECKING:
     from halfopen.tcp.connection import Connection
+    from halfopen.tcp.transfer import Transfer
 
 
 class Clock(Protocol):
@@ -29,13 +30,13 @@ class Owner(Protocol):
     #: Whether the instance has trapped or ended.
     dead: bool
 
-    def deliver(self, connection: Connection, length: int) -> None:
+    def deliver(self, connection: Transfer, length: int) -> None:
         """Calls `data` with what lies in the reactor's buffer."""
 
-    def allocate(self, connection: Connection, length: int) -> tuple[int, memoryview] | None:
+    def allocate(self, connection: Transfer, length: int) -> tuple[int, memoryview] | None:
         """Makes room for a chunk in the memory of the instance; `None` after a trap."""
 
-    def deliver_at(self, connection: Connection, at: int, length: int) -> None:
+    def deliver_at(self, connection: Transfer, at: int, length: int) -> None:
         """Calls `data` with what lies in the memory of the instance."""
 
     def deliver_bytes(self, connection: Connection, data: bytes) -> None:
@@ -56,5 +57,5 @@ class Owner(Protocol):
     def linger(self, connection: Connection, sock: socket.socket) -> None:
         """Lets a socket close gently."""
 
-    def socket_ended(self, connection: Connection) -> None:
+    def socket_ended(self, connection: Transfer) -> None:
         """The socket of a connection is closed."""

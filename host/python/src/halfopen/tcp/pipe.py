@@ -11,6 +11,7 @@ from halfopen.tcp import codes
 
 if TYPE_CHECKING:
     from halfopen.tcp.connection import Connection
+    from halfopen.tcp.transfer import Transfer
 
 #: How many chunks a pipe moves while others wait.
 TURN = 8
@@ -27,11 +28,11 @@ def pipe(source: Connection | None, sink: Connection | None) -> bool:
     return True
 
 
-def _is_gone(sink: Connection) -> bool:
+def _is_gone(sink: Transfer) -> bool:
     return not sink.fed or sink.stopped
 
 
-def may_pump(source: Connection) -> bool:
+def may_pump(source: Transfer) -> bool:
     """Whether the source may receive for its pipe."""
     sink = source.sink
     if sink is None or source.paused or source.connecting or source.stopped:
