@@ -6,6 +6,13 @@ from __future__ import annotations
 class HalfopenError(Exception):
     """Anything that this package reports to its caller."""
 
+    def __str__(self) -> str:
+        # A component's names may contain anything.
+        text = super().__str__()
+        return "".join(
+            one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+        )
+
 
 class InvalidComponent(HalfopenError):
     """The bytes are not a component that this host can run."""

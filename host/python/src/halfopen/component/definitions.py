@@ -236,7 +236,7 @@ def _canonical(reader: Reader) -> object:
             "it defines resources of its own, which a service in callback style has not"
         )
     raise Unsupported(
-        f"it uses the component model's async functions (canonical function {kind:#04x}); "
+        "it uses the component model's async functions, as services in await style do; "
         "this host runs services in callback style"
     )
 
@@ -252,7 +252,10 @@ def _options(reader: Reader) -> Options:
         elif kind in (3, 4, 5):
             indices[kind] = reader.u32()
         elif kind != 0:
-            raise Unsupported("it has async functions; this host runs services in callback style")
+            raise Unsupported(
+                "it has async functions, as services in await style do; "
+                "this host runs services in callback style"
+            )
     return Options(encoding, indices.get(3), indices.get(4), indices.get(5))
 
 
