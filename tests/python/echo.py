@@ -1,6 +1,7 @@
 """An echo on asyncio, for the benchmark. Prints its address."""
 
 import asyncio
+import resource
 import socket
 
 
@@ -24,6 +25,8 @@ class Echo(asyncio.Protocol):
 
 async def main():
     """Serves until it is killed."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0, backlog=4096)
     host, port = server.sockets[0].getsockname()
     print(f"{host}:{port}", flush=True)

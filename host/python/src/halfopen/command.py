@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         at = given.index("--")
         given, service = given[:at], given[at + 1 :]
     options = _parser().parse_args(given)
+    _raise_descriptors()
     stdout, stderr = Writer(1), Writer(2)
     _log_to(stderr)
     try:
@@ -73,6 +75,15 @@ async def _serve(
     await server.wait_closed()
     await asyncio.gather(*stopping)
     return 0
+
+
+def _raise_descriptors() -> None:
+    """Raises the soft limit on open files to the hard one: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):
+        pass
 
 
 class _Log(logging.Handler):
