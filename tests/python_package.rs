@@ -16,7 +16,10 @@ use halfopen_tests::tools::skipped;
 #[test]
 fn the_packed_package_is_installed_and_used() -> Result<()> {
     let Some(python) = python() else {
-        return skipped("the Python package", "Python 3.11 or newer, with venv and pip,");
+        return skipped(
+            "the Python package",
+            "Python 3.11 or newer, with venv and pip,",
+        );
     };
     let folder = tempfile::tempdir()?;
     let wheel = pack(&python, folder.path())?;

@@ -63,7 +63,9 @@ fn reset_before_accept(runner: Runner, binaries: &Binaries) -> Result<()> {
     let events: &[&str] = match runner.properties().primitives {
         Primitives::Wasi => &[],
         Primitives::Node if runner == Runner::NodeHost => &["end", "close false"],
-        Primitives::Native | Primitives::Node | Primitives::Python => &["error ECONNRESET", "close true"],
+        Primitives::Native | Primitives::Node | Primitives::Python => {
+            &["error ECONNRESET", "close true"]
+        }
     };
     let printed = server.printed(events.len());
     ensure!(printed == events, "{printed:?}");

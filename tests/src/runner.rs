@@ -52,8 +52,7 @@ impl Binaries {
                 .exists()
                 .then(|| PathBuf::from("node"))
                 .filter(|node| node_version(node) >= Some(20)),
-            python: Some(root().join("target/python/bin/python"))
-                .filter(|python| python.exists()),
+            python: Some(root().join("target/python/bin/python")).filter(|python| python.exists()),
         };
         for binary in [&binaries.halfopen, &binaries.wasmtime, &binaries.embed] {
             assert!(

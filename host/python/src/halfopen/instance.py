@@ -42,11 +42,12 @@ class Instance:
         clock: Clock,
         output: Output,
         ended: Callable[[Transfer], None],
+        finished: Callable[[Instance], None],
         trapped: Callable[[Instance, Trapped, Transfer | None], None],
     ) -> None:
         self.service, self.settings = service, service.settings
         self.reactor, self.clock = reactor, clock
-        self._ended, self._trapped = ended, trapped
+        self._ended, self._finished, self._trapped = ended, finished, trapped
         self.connections: dict[int, Connection] = {}
         self.closing: set[Closing] = set()
         self._last = 0
@@ -315,3 +316,4 @@ class Instance:
         self._functions.clear()
         # Nothing of the instance is under way: events are not called within events.
         self.store.close()
+        self._finished(self)

@@ -76,6 +76,7 @@ class Server:
         self.tick = 0
         self._period = max(self._settings.idle_timeout / LOOKS, 0.02)
         self._shared: Instance | None = None
+        self._instances: set[Instance] = set()
         #: Each connection whose socket is open, with its instance and what it had unacknowledged.
         self._open: dict[Transfer, tuple[Instance, int]] = {}
         self._accepting = False
@@ -138,8 +139,9 @@ class Server:
         self._stop_accepting()
         for one in self._listeners:
             one.close()
-        for instance, _ in list(self._open.values()):
+        for instance in list(self._instances):
             instance.end()
+        for instance, _ in list(self._open.values()):
             for closing in list(instance.closing):
                 closing.close()
         self._check_stopped()
@@ -214,9 +216,17 @@ class Server:
         connection.settle()
 
     def _new_instance(self) -> Instance:
-        return Instance(
-            self._service, self._reactor, self, self._output, self._ended, self._trapped
+        instance = Instance(
+            self._service,
+            self._reactor,
+            self,
+            self._output,
+            self._ended,
+            self._instances.discard,
+            self._trapped,
         )
+        self._instances.add(instance)
+        return instance
 
     # --- What instances report ---------------------------------------------------------------
 
@@ -252,8 +262,8 @@ class Server:
 
     def _check_stopped(self) -> None:
         if self._stopping and not self._open and not self._stopped.is_set():
-            if self._shared:
-                self._shared.end()
+            for instance in list(self._instances):
+                instance.end()
             self._reactor.unsettled.clear()
             self._reactor.schedule_close()
             self._service.close()

@@ -42,6 +42,10 @@ class Border(Protocol):
         """Removes a handle that the instance gives away, or traps."""
 
 
+#: How many elements a list may have that a service passes, beside bytes.
+MOST_ELEMENTS = 1 << 16
+
+
 class ValueType(ABC):
     """A type of values."""
 
@@ -212,6 +216,8 @@ class ListOf(_Pointed):
 
     def _lift(self, border: Border, address: int, length: int) -> list[Any]:
         element = self._element
+        if length > MOST_ELEMENTS:
+            raise Trapped(f"the service passed a list of {length} elements")
         _check_alignment(address, element.alignment)
         border.read(address, element.size * length)
         return [element.load(border, address + element.size * at) for at in range(length)]

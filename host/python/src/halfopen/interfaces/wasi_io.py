@@ -40,6 +40,8 @@ class Pollable:
 
 
 def _write(_instance: Instance, stream: OutputStream, data: bytes) -> Any:
+    if len(data) > MOST_WRITTEN:
+        raise Trapped("the service wrote more than it may at once")
     stream.printer.write(data)
     return _OK
 

@@ -23,6 +23,10 @@ MOST_READY = 256
 MOST_SETTLED = 1024
 
 
+#: From how many alarms on those that are cancelled are looked for.
+PURGE = 1024
+
+
 class Settles(Protocol):
     """Something that has to look at its state, because a call has changed it."""
 
@@ -57,6 +61,7 @@ class Reactor:
         #: What has to settle before the next turn.
         self.unsettled: deque[Settles] = deque()
         self._alarms: list[Alarm] = []
+        self._purge_at = PURGE
         self._wake: asyncio.TimerHandle | None = None
         self._scheduled = False
         self.modify = self._epoll.modify
@@ -77,6 +82,8 @@ class Reactor:
 
     def alarm(self, when: float, call: Callable[[], None]) -> Alarm:
         """Calls something at a time of `time.monotonic()`, or as soon as possible after it."""
+        if len(self._alarms) >= self._purge_at:
+            self._purge()
         alarm = Alarm(when, call)
         heapq.heappush(self._alarms, alarm)
         if self._alarms[0] is alarm:
@@ -133,13 +140,18 @@ class Reactor:
 
     def _ring(self) -> None:
         now = time.monotonic()
-        alarms = self._alarms
-        while alarms and (alarms[0].call is None or alarms[0].when <= now):
+        while (alarms := self._alarms) and (alarms[0].call is None or alarms[0].when <= now):
             call = heapq.heappop(alarms).call
             if call is not None:
                 call()
-        if alarms:
+        if self._alarms:
             self._schedule_alarm()
+
+    def _purge(self) -> None:
+        """Forgets what is cancelled: a service may set and cancel as often as it likes."""
+        self._alarms = [one for one in self._alarms if one.call is not None]
+        heapq.heapify(self._alarms)
+        self._purge_at = max(PURGE, 2 * len(self._alarms))
 
     def _schedule_alarm(self) -> None:
         if self._wake:

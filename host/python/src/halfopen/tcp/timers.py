@@ -34,6 +34,10 @@ class Timers:
         when = time.monotonic() + (period or milliseconds / 1000)
         number = self._number()
         self._timers[number] = when, period
+        if len(self._heap) > 2 * MOST:
+            # Those that were cleared: a service may set and clear as often as it likes.
+            self._heap = [(when, one) for one, (when, _) in self._timers.items() if one != number]
+            heapq.heapify(self._heap)
         self._push(when, number)
         return number
 
