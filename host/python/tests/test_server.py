@@ -6,6 +6,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from wasmtime import wat2wasm
+
 import halfopen
 from halfopen.errors import HalfopenError, ListenError
 
@@ -20,7 +22,8 @@ class Serving(unittest.IsolatedAsyncioTestCase):
         self.lines, self.errors = [], []
         settings.setdefault("stdout", self.lines.append)
         settings.setdefault("stderr", self.errors.append)
-        server = await halfopen.serve(guest(name), port=0, **settings)
+        path = name if isinstance(name, Path) else guest(name)
+        server = await halfopen.serve(path, port=0, **settings)
         self.addAsyncCleanup(server.__aexit__)
         return server
 
@@ -117,6 +120,23 @@ class Serving(unittest.IsolatedAsyncioTestCase):
         writer.write_eof()
         self.assertEqual(await asyncio.wait_for(reader.read(), PATIENCE), b"y")
         await asyncio.wait_for(stopping, PATIENCE)
+
+    async def test_a_component_whose_parts_call_each_other(self):
+        path = Path(self.enterContext(tempfile.TemporaryDirectory()), "crossing.wasm")
+        path.write_bytes(wat2wasm(Path(__file__).with_name("crossing.wat").read_text()))
+        server = await self.serve(path)
+        self.assertEqual(await self.answers(server, b"half-open"), b"HALF-OPEN")
+        reader, writer = await self.connect(server)
+        for _ in range(200):
+            writer.write(b"again and again")
+            self.assertEqual(
+                await asyncio.wait_for(reader.readexactly(15), PATIENCE), b"AGAIN AND AGAIN"
+            )
+        # Text that is none is a trap.
+        writer.write(b"\xff")
+        with self.assertLogs("halfopen", "ERROR") as logs, self.assertRaises(ConnectionResetError):
+            await asyncio.wait_for(reader.read(), PATIENCE)
+        self.assertIn("not UTF-8", logs.output[0])
 
     async def test_two_servers_in_one_loop(self):
         first, second = await self.serve("echo"), await self.serve("lines")
