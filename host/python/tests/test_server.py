@@ -93,6 +93,22 @@ class Serving(unittest.IsolatedAsyncioTestCase):
         with self.assertRaises(ConnectionResetError):
             await asyncio.wait_for(reader.read(), PATIENCE)
 
+    async def test_a_connection_whose_peer_reads_slowly_is_not_idle(self):
+        server = await self.serve("orders", idle_timeout=2)
+        client = socket.socket()
+        self.addCleanup(client.close)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, ("127.0.0.1", server.port))
+        # The kernel has all of it at once: from then on, the server sends nothing.
+        await loop.sock_sendall(client, b"k")
+        received, begin = 0, loop.time()
+        while received < 32 << 10:
+            received += len(await asyncio.wait_for(loop.sock_recv(client, 1024), PATIENCE))
+            await asyncio.sleep(0.15)
+        self.assertGreater(loop.time() - begin, 4)
+
     async def test_further_connections_wait(self):
         server = await self.serve("echo", max_connections=1)
         first, one = await self.connect(server)

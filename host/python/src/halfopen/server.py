@@ -13,6 +13,7 @@ from functools import partial
 
 from halfopen.errors import HalfopenError, ListenError, Trapped
 from halfopen.instance import Instance
+from halfopen.noise import Noise
 from halfopen.output import Output
 from halfopen.service import Service
 from halfopen.tcp import codes
@@ -77,11 +78,12 @@ class Server:
         self._period = max(self._settings.idle_timeout / LOOKS, 0.02)
         self._shared: Instance | None = None
         self._instances: set[Instance] = set()
-        #: Each connection whose socket is open, with its instance and what it had unacknowledged.
-        self._open: dict[Transfer, tuple[Instance, int]] = {}
+        #: Each accepted connection whose socket is open, with its instance.
+        self._open: dict[Transfer, Instance] = {}
         self._accepting = False
         self._pause = SHORTEST_PAUSE
         self._stopping = False
+        self._noise = Noise()
         self._stopped = asyncio.Event()
         try:
             # What is wrong with the service is reported now, and not by the first connection.
@@ -141,7 +143,7 @@ class Server:
             one.close()
         for instance in list(self._instances):
             instance.end()
-        for instance, _ in list(self._open.values()):
+        for instance in list(self._open.values()):
             for closing in list(instance.closing):
                 closing.close()
         self._check_stopped()
@@ -204,14 +206,12 @@ class Server:
                 if self._service.isolation == "shared":
                     self._shared = instance
         except Trapped as trapped:
-            log.error(
-                "the service trapped when it was started: %s peer=%s", trapped, display(remote)
-            )
+            self._log_trap("the service trapped when it was started", trapped, remote)
             return reset(sock)
         except OSError:
             return sock.close()
         connection = instance.accept(sock, remote)
-        self._open[connection] = instance, 0
+        self._open[connection] = instance
         # The service knows its number from the first event on, and not before.
         connection.settle()
 
@@ -241,22 +241,22 @@ class Server:
         """An instance has trapped, in an event of this connection or in a timer."""
         if instance is self._shared:
             self._shared = None
-        peer = f" peer={display(connection.remote)}" if connection and connection.remote else ""
-        hint = "; --max-compute is the limit" if "it computed for" in str(trapped) else ""
-        log.error("the service trapped: %s%s%s", trapped, hint, peer)
+        self._log_trap("the service trapped", trapped, connection and connection.remote)
+
+    def _log_trap(self, what: str, trapped: Trapped, peer: SocketAddress | None) -> None:
+        if self._noise.admits():
+            limit = "; --max-compute is the limit" if "it computed for" in str(trapped) else ""
+            whose = f" peer={display(peer)}" if peer else ""
+            log.error("%s: %s%s%s%s", what, trapped, limit, self._noise.take_dropped(), whose)
 
     # --- Limits ------------------------------------------------------------------------------
 
     def _look(self) -> None:
         """Resets connections on which nothing has moved, acknowledgements included."""
         self.tick += 1
-        for connection, (instance, before) in list(self._open.items()):
-            if self.tick - connection.tick > LOOKS:
-                unacknowledged = connection.unacknowledged()
-                if unacknowledged != before:
-                    self._open[connection] = instance, unacknowledged
-                    connection.tick = self.tick
-                else:
+        for instance in list(self._instances):
+            for connection in list(instance.connections.values()):
+                if self.tick - connection.tick > LOOKS and not connection.acknowledges():
                     connection.abort(codes.error_code("timeout"))
         self._reactor.alarm(time.monotonic() + self._period, self._look)
 

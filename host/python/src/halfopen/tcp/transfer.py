@@ -43,6 +43,7 @@ class Transfer:
         "_interest",
         "_much",
         "_recv_into",
+        "_unacknowledged",
         "awaits_drain",
         "connecting",
         "destroyed",
@@ -101,6 +102,8 @@ class Transfer:
         self._much = False
         #: The server's tick when data moved last.
         self.tick = owner.clock.tick
+        #: How much the peer's kernel had not acknowledged, when that was looked at last.
+        self._unacknowledged = 0
         self._interest = _OUT if connecting else 0
         owner.reactor.register(connection.fileno(), self._interest, self.ready)
 
@@ -333,16 +336,23 @@ class Transfer:
             self.send_reset()
             self.fail(error)
 
-    def unacknowledged(self) -> int:
-        """How many bytes the peer's kernel has not acknowledged."""
-        if self.sock is None:
-            return 0
+    def acknowledges(self) -> bool:
+        """Whether the peer's kernel has acknowledged data since this was asked last.
+
+        That is the peer's sign of life while it reads slowly. Counts as moving data.
+        """
+        if self.sock is None or self.connecting:
+            return True
         value = array.array("i", [0])
         try:
             fcntl.ioctl(self.sock, termios.TIOCOUTQ, value)
         except OSError:
-            return 0
-        return value[0]
+            return False
+        if value[0] == self._unacknowledged:
+            return False
+        self._unacknowledged = value[0]
+        self.tick = self.owner.clock.tick
+        return True
 
     def discard(self) -> None:
         """Forgets what is written and what is received."""
