@@ -241,7 +241,8 @@ class Server:
         """An instance has trapped, in an event of this connection or in a timer."""
         if instance is self._shared:
             self._shared = None
-        self._log_trap("the service trapped", trapped, connection and connection.remote)
+        peer = connection.remote if connection else None
+        self._log_trap("the service trapped", trapped, peer)
 
     def _log_trap(self, what: str, trapped: Trapped, peer: SocketAddress | None) -> None:
         if self._noise.admits():
