@@ -86,8 +86,7 @@ fn main() -> ExitCode {
         trials.len()
     );
     for runner in missing {
-        let how = "it needs `node`, version 20 or newer, and `npm ci --prefix tests/node`";
-        let name = runner.name();
+        let (name, how) = (runner.name(), runner.needs());
         assert!(
             std::env::var_os("CI").is_none(),
             "the runner {name} is not installed; {how}"

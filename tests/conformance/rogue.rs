@@ -21,7 +21,7 @@ pub(crate) const CASES: &[Case] = &[
         runners: |runner| {
             runner.is_serve() && runner.properties().instances == Instances::PerConnection
         },
-        elsewhere: "one instance can only wait for itself",
+        elsewhere: "one instance, or the one thread of Python, can only wait for itself",
         ..case("rogue-loops", &["E3"], loops)
     },
     case("rogue-memory", &["C4"], memory),
@@ -43,7 +43,7 @@ const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> C
     Case {
         name,
         rules,
-        runners: Runner::is_serve,
+        runners: Runner::has_limits,
         elsewhere: "a trap ends the program, and its limits are another host's",
         run,
     }

@@ -23,6 +23,8 @@ pub struct Binaries {
     /// The `node` of the machine, for components in callback style, if it is 20 or newer and
     /// the packages of `tests/node` are installed.
     pub plain_node: Option<PathBuf>,
+    /// Python in `target/python`, with what `host/python` depends on, if it is there.
+    pub python: Option<PathBuf>,
 }
 
 impl Binaries {
@@ -50,6 +52,7 @@ impl Binaries {
                 .exists()
                 .then(|| PathBuf::from("node"))
                 .filter(|node| node_version(node) >= Some(20)),
+            python: Some(root().join("target/python/bin/python")).filter(|python| python.exists()),
         };
         for binary in [&binaries.halfopen, &binaries.wasmtime, &binaries.embed] {
             assert!(
@@ -109,6 +112,10 @@ runners! {
     /// A service in callback style on Node 20, translated by jco, with the primitives on
     /// `node:net`.
     NodeCallbacks,
+    /// A service in callback style under `python -m halfopen`, one instance per connection.
+    PythonConnection,
+    /// The same with one instance for all connections.
+    PythonShared,
 }
 
 /// What is true of a runner, whatever it runs. A test that leaves runners out says which by
@@ -140,6 +147,8 @@ pub enum Host {
     Embedding,
     /// Node, with jco.
     Node,
+    /// `host/python`.
+    Python,
 }
 
 /// An implementation of the primitives.
@@ -151,6 +160,8 @@ pub enum Primitives {
     Wasi,
     /// `tests/node/connection.mjs` or `tests/node/callbacks/sockets.mjs`, on `node:net`.
     Node,
+    /// `host/python`, on the operating system's sockets.
+    Python,
 }
 
 /// The instances of a component that serve the connections.
@@ -182,6 +193,14 @@ impl Runner {
             instances: Instances::Shared(1),
             programs: false,
             style: Some(style),
+        };
+        let python = |name, instances| Properties {
+            name,
+            host: Host::Python,
+            primitives: Primitives::Python,
+            instances,
+            programs: false,
+            style: Some(Style::Callback),
         };
         match self {
             Runner::NativeConnection => {
@@ -215,6 +234,8 @@ impl Runner {
             },
             Runner::NodeHost => node("node-jco", Style::Await),
             Runner::NodeCallbacks => node("node-callbacks", Style::Callback),
+            Runner::PythonConnection => python("python-connection", Instances::PerConnection),
+            Runner::PythonShared => python("python-shared", Instances::Shared(1)),
         }
     }
 
@@ -293,14 +314,30 @@ impl Runner {
         true
     }
 
-    /// Whether the runner can be started here. Only Node may be missing: everything else is
-    /// built with the tests.
+    /// Whether the host runs services within limits that flags set, and logs what traps.
+    #[must_use]
+    pub fn has_limits(self) -> bool {
+        self.is_serve() || self.properties().host == Host::Python
+    }
+
+    /// Whether the runner can be started here. Only Node and Python may be missing: everything
+    /// else is built with the tests.
     #[must_use]
     pub fn is_installed(self, binaries: &Binaries) -> bool {
         match self {
             Runner::NodeHost => binaries.node.is_some(),
             Runner::NodeCallbacks => binaries.plain_node.is_some(),
+            Runner::PythonConnection | Runner::PythonShared => binaries.python.is_some(),
             _ => true,
+        }
+    }
+
+    /// Returns what has to be done so that the runner is installed.
+    #[must_use]
+    pub fn needs(self) -> &'static str {
+        match self.properties().host {
+            Host::Python => "it needs Python 3.11 or newer, and `.ci/python`",
+            _ => "it needs `node`, version 20 or newer, and `npm ci --prefix tests/node`",
         }
     }
 
@@ -363,6 +400,18 @@ impl Runner {
             (Host::Embedding, _) => {
                 let mut command = Command::new(&binaries.embed);
                 command.arg(own).args(listen);
+                command
+            }
+            (Host::Python, _) => {
+                let python = binaries.python.as_deref();
+                let mut command = Command::new(python.unwrap_or(Path::new("python3")));
+                command.args(["-m", "halfopen", "serve", "--isolation"]);
+                command.arg(match properties.instances {
+                    Instances::PerConnection => "connection",
+                    Instances::Shared(_) => "shared",
+                });
+                command.args(flags);
+                command.arg(own).args(listens()).arg("--");
                 command
             }
             (Host::Node, _) => {

@@ -282,7 +282,7 @@ impl Scenario {
     #[must_use]
     pub fn other(&self, runner: Runner) -> Option<Other> {
         match runner.properties().primitives {
-            Primitives::Native => None,
+            Primitives::Native | Primitives::Python => None,
             Primitives::Wasi => self.wasi,
             Primitives::Node => self.node_host,
         }
