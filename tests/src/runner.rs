@@ -20,8 +20,7 @@ pub struct Binaries {
     pub embed: PathBuf,
     /// Node as `tests/node` pins it, for components in await style, if it is installed.
     pub node: Option<PathBuf>,
-    /// The `node` of the machine, for components in callback style, if it is 20 or newer and
-    /// the packages of `tests/node` are installed.
+    /// The `node` of the machine, for components in callback style, if it is 20 or newer.
     pub plain_node: Option<PathBuf>,
 }
 
@@ -45,11 +44,7 @@ impl Binaries {
             embed: target.join("examples/embed"),
             node: Some(root().join("tests/node/node_modules/.bin/node"))
                 .filter(|node| node.exists()),
-            plain_node: root()
-                .join("tests/node/node_modules/@bytecodealliance/jco-transpile")
-                .exists()
-                .then(|| PathBuf::from("node"))
-                .filter(|node| node_version(node) >= Some(20)),
+            plain_node: Some(PathBuf::from("node")).filter(|node| node_version(node) >= Some(20)),
         };
         for binary in [&binaries.halfopen, &binaries.wasmtime, &binaries.embed] {
             assert!(
@@ -106,8 +101,8 @@ runners! {
     Embedded,
     /// A service in await style on Node, translated by jco, with the primitives on `node:net`.
     NodeHost,
-    /// A service in callback style on Node 20, translated by jco, with the primitives on
-    /// `node:net`.
+    /// A service in callback style on Node 20, under the npm package of `host/node`, with one
+    /// instance.
     NodeCallbacks,
 }
 
@@ -138,7 +133,7 @@ pub enum Host {
     Wasmtime,
     /// `host/examples/embed.rs`.
     Embedding,
-    /// Node, with jco.
+    /// Node: with jco, or with the npm package.
     Node,
 }
 
@@ -149,7 +144,7 @@ pub enum Primitives {
     Native,
     /// `guest/parts/adapter`, composed into the component, on `wasi:sockets`.
     Wasi,
-    /// `tests/node/connection.mjs` or `tests/node/callbacks/sockets.mjs`, on `node:net`.
+    /// `tests/node/connection.mjs` or `host/node`, on `node:net`.
     Node,
 }
 
@@ -260,6 +255,13 @@ impl Runner {
         self.is_native() && self.properties().host == Host::Halfopen
     }
 
+    /// Whether this is a server that outlives a trap of its service, and that has flags for
+    /// the limits on memory, connections and time: `halfopen serve`, or the npm package.
+    #[must_use]
+    pub fn has_limits(self) -> bool {
+        self.is_serve() || self == Runner::NodeCallbacks
+    }
+
     /// Whether the host is the `halfopen` command.
     #[must_use]
     pub fn is_halfopen(self) -> bool {
@@ -317,7 +319,7 @@ impl Runner {
     }
 
     /// Returns the command that serves a service on `listen`, with flags for `halfopen`
-    /// where that is the host, or for Node in callback style, which knows `--allow-connect`.
+    /// or for the npm package where that is the host.
     #[must_use]
     pub fn service_with(
         self,
@@ -330,6 +332,7 @@ impl Runner {
         let listens = || listen.iter().flat_map(|address| ["--listen", address]);
         let own = guest_path(self.guest(guest).unwrap_or(guest));
         let standalone = guest_path(&format!("{guest}-standalone"));
+        let unfound = Path::new("node");
         let properties = self.properties();
         let mut command = match (properties.host, properties.primitives) {
             (Host::Halfopen, Primitives::Wasi) => {
@@ -365,18 +368,17 @@ impl Runner {
                 command.arg(own).args(listen);
                 command
             }
+            (Host::Node, _) if properties.style == Some(Style::Callback) => {
+                let mut command = Command::new(binaries.plain_node.as_deref().unwrap_or(unfound));
+                command.arg(root().join("host/node/bin/halfopen.js"));
+                command.args(["serve", "--isolation", "shared"]);
+                command.args(flags).arg(own).args(listens()).arg("--");
+                command
+            }
             (Host::Node, _) => {
-                let (node, host) = match properties.style {
-                    Some(Style::Callback) => (&binaries.plain_node, "callbacks/host.mjs"),
-                    _ => (&binaries.node, "host.mjs"),
-                };
-                let mut command = Command::new(node.as_deref().unwrap_or(Path::new("node")));
-                command.arg(root().join("tests/node").join(host));
-                command.arg(own).args(listens());
-                if properties.style == Some(Style::Callback) {
-                    command.args(flags);
-                }
-                command.arg("--");
+                let mut command = Command::new(binaries.node.as_deref().unwrap_or(unfound));
+                command.arg(root().join("tests/node/host.mjs"));
+                command.arg(own).args(listens()).arg("--");
                 command
             }
         };

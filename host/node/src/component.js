@@ -67,19 +67,20 @@ async function read(path) {
 /** A service in callback style whose code is compiled, and whose imports this host has. */
 export class Component {
   #parsed;
-  #modules;
   #imports;
+  #modules;
   /** The isolation that the component declares. @type {'shared' | 'connection' | null} */
   isolation;
 
   /**
    * @param {Parsed} parsed
+   * @param {Named} given what it imports
    * @param {Map<Definition, WebAssembly.Module>} modules
    */
-  constructor(parsed, modules) {
+  constructor(parsed, given, modules) {
     this.#parsed = parsed;
+    this.#imports = given;
     this.#modules = modules;
-    this.#imports = imports(parsed);
     this.isolation = declared(parsed);
   }
 
@@ -87,8 +88,8 @@ export class Component {
   static async compile(bytes, maxMemory) {
     const parsed = parse(bytes);
     judge(parsed);
-    imports(parsed);
-    return new Component(parsed, await compileModules(parsed, maxMemory));
+    const given = imports(parsed);
+    return new Component(parsed, given, await compileModules(parsed, maxMemory));
   }
 
   /**
@@ -116,9 +117,9 @@ function judge({ exports, unsupported }) {
     return;
   }
   const instead = has('halfopen:tcp/handler@0.1')
-    ? 'a service in await style: run it with the command `halfopen serve`'
+    ? 'a service in await style: the native command `halfopen serve` runs it'
     : exports.some(({ name }) => name.startsWith('wasi:cli/run@'))
-      ? 'a program: run it with the command `halfopen run`'
+      ? 'a program: the native command `halfopen run` runs it'
       : 'something else';
   throw new ComponentError(
     `it does not export \`halfopen:tcp/events\`, as services in callback style do; it is ${instead}`,

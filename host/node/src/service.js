@@ -15,6 +15,9 @@ const BACKGROUND = 30_000;
 /** The longest time between two looks for connections that are idle. */
 const LONGEST_LOOK = 1_000;
 
+/** The most connections that wait for a place: as many as Node's backlog has. */
+const MOST_WAITING = 511;
+
 /** Gives connections to instances of a component, and keeps the limits. */
 export class Service {
   #component;
@@ -27,8 +30,10 @@ export class Service {
   #accepted = new Map();
   /** How long the instances go on whose connection has ended. @type {Map<Instance, NodeJS.Timeout>} */
   #background = new Map();
-  /** @type {(() => void)[]} */
-  #waiting = [];
+  /** Connections that wait until there are fewer. They are read as far as Node reads ahead. @type {Set<Socket>} */
+  #waiting = new Set();
+  /** What waits until no connection is left. @type {(() => void)[]} */
+  #ending = [];
 
   /**
    * Throws if the service does not start: it is better to know that before the first connection.
@@ -53,32 +58,26 @@ export class Service {
     this.#enforce(settings.idleTimeout);
   }
 
-  /** Serves a connection. @param {Socket} socket */
+  /** Serves a connection, now or once there is a place. @param {Socket} socket */
   accept(socket) {
-    const peer = { host: socket.remoteAddress ?? '?', port: socket.remotePort ?? 0 };
-    if (this.#accepted.size >= this.settings.maxConnections) {
-      this.settings.log.warn('refused', `there are ${this.#accepted.size} connections, as many as may be`, text(peer));
+    if (this.#accepted.size < this.settings.maxConnections) return this.#serve(socket);
+    if (this.#waiting.size >= MOST_WAITING) {
+      const message = `${this.#waiting.size} connections wait for a place, as many as may`;
+      this.settings.log.warn('refused', message, text(peerOf(socket)));
       return this.#refuse(socket);
     }
-    const instance = this.#ready ?? this.#started(peer);
-    if (!instance) return this.#refuse(socket);
-    this.#ready = this.#shares ? instance : null;
-    const connection = instance.accept(socket);
-    // A trap in the first event has ended it already.
-    if (this.#instances.has(instance)) this.#accepted.set(connection, instance);
-  }
-
-  /** The number of open connections that were accepted. */
-  get connections() {
-    return this.#accepted.size;
+    this.#waiting.add(socket);
+    socket.on('error', ignored);
+    socket.once('close', () => this.#waiting.delete(socket));
   }
 
   /** Waits until all connections have ended, or for so many milliseconds; then resets the rest, and returns how many. @param {number} grace */
   async stop(grace) {
+    for (const socket of this.#waiting) resetNow(socket);
     if (this.#accepted.size > 0) {
       await new Promise((/** @type {(value?: any) => void} */ resolve) => {
         const timer = setTimeout(resolve, grace);
-        this.#waiting.push(() => (clearTimeout(timer), resolve()));
+        this.#ending.push(() => (clearTimeout(timer), resolve()));
       });
     }
     const rest = this.#accepted.size;
@@ -102,9 +101,7 @@ export class Service {
   /** A connection of an instance has ended. @param {Instance} instance @param {Connection} connection */
   left(instance, connection) {
     const accepted = this.#accepted.delete(connection);
-    if (accepted && this.#accepted.size === 0) {
-      for (const waiting of this.#waiting.splice(0)) waiting();
-    }
+    if (accepted) process.nextTick(() => this.#next());
     if (this.#shares || !this.#instances.has(instance)) return;
     if (instance.isIdle) return this.#discard(instance);
     if (!accepted) return;
@@ -116,6 +113,26 @@ export class Service {
   }
 
   // ------------------------------------------------------------------------------------------
+
+  /** A place has become free. */
+  #next() {
+    for (const socket of this.#waiting) {
+      if (this.#accepted.size >= this.settings.maxConnections) return;
+      this.#waiting.delete(socket);
+      this.#serve(socket);
+    }
+    if (this.#accepted.size === 0) for (const ended of this.#ending.splice(0)) ended();
+  }
+
+  /** @param {Socket} socket */
+  #serve(socket) {
+    const instance = this.#ready ?? this.#started(peerOf(socket));
+    if (!instance) return this.#refuse(socket);
+    this.#ready = this.#shares ? instance : null;
+    const connection = instance.accept(socket);
+    // A trap in the first event has ended it already.
+    if (this.#instances.has(instance)) this.#accepted.set(connection, instance);
+  }
 
   #instance() {
     const instance = new Instance(this.#component, this);
@@ -135,7 +152,7 @@ export class Service {
 
   /** @param {Socket} socket */
   #refuse(socket) {
-    socket.on('error', () => {});
+    socket.on('error', ignored);
     resetNow(socket);
   }
 
@@ -167,3 +184,8 @@ export class Service {
     setInterval(look, Math.min(Math.ceil(limit / 4), LONGEST_LOOK)).unref();
   }
 }
+
+function ignored() {}
+
+/** @param {Socket} socket @returns {Address} */
+const peerOf = (socket) => ({ host: socket.remoteAddress ?? '?', port: socket.remotePort ?? 0 });
