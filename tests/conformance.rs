@@ -86,7 +86,8 @@ fn main() -> ExitCode {
         trials.len()
     );
     for runner in missing {
-        let how = "it needs `node`, version 20 or newer; node-jco also `npm ci --prefix tests/node`";
+        let how =
+            "it needs `node`, version 20 or newer; node-jco also `npm ci --prefix tests/node`";
         let name = runner.name();
         assert!(
             std::env::var_os("CI").is_none(),

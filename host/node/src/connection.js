@@ -81,12 +81,11 @@ export class Connection {
 
   // --- What the service calls ---------------------------------------------------------------
 
-  /** @param {Uint8Array} data which is copied, if need be @returns {number} of the enumeration `written` */
+  /** @param {Buffer} data which is not copied @returns {number} of the enumeration `written` */
   write(data) {
     const socket = this.#socket;
     if (!this.#sends || this.#source) return ENDED;
-    if (data.length === 0) return socket.writableLength <= HIGH_WATER ? MORE : WAIT;
-    socket.write(Buffer.from(data));
+    socket.write(data);
     if (socket.destroyed) return ENDED;
     const unsent = socket.writableLength;
     this.#count(unsent);

@@ -3,6 +3,9 @@ export class Trap extends Error {
   name = 'Trap';
 }
 
+/** Up to this many bytes are copied one by one. */
+const SHORT = 128;
+
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 
@@ -49,6 +52,24 @@ export class GuestMemory {
     const { bytes } = this;
     if (at + length > bytes.length) throw new Trap('a list lies outside the memory');
     return bytes.subarray(at, at + length);
+  }
+
+  /**
+   * Returns a copy of the bytes of a list.
+   *
+   * @param {number} at
+   * @param {number} length
+   */
+  copy(at, length) {
+    at >>>= 0;
+    length >>>= 0;
+    const { bytes } = this;
+    if (at + length > bytes.length) throw new Trap('a list lies outside the memory');
+    const copy = Buffer.allocUnsafe(length);
+    // A view of a part is garbage, and costs more than a few steps.
+    if (length <= SHORT) for (let index = 0; index < length; index += 1) copy[index] = bytes[at + index];
+    else copy.set(bytes.subarray(at, at + length));
+    return copy;
   }
 
   /**

@@ -33,8 +33,8 @@ export const sockets = {
     type: '(socket: u32, data: list<u8>) -> enum { more, wait, ended }',
     make: (/** @type {Instance} */ instance, memory) =>
       (/** @type {number} */ socket, /** @type {number} */ at, /** @type {number} */ length) => {
-        const data = memory.slice(at, length);
-        return instance.get(socket)?.write(data) ?? ENDED;
+        const connection = instance.get(socket);
+        return connection ? connection.write(memory.copy(at, length)) : ENDED;
       },
   },
   end: acts((connection) => connection.end()),
