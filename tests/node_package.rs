@@ -140,7 +140,7 @@ fn it_serves_from_the_shell() -> Result<()> {
     let mut halfopen = Command::new(folder.path().join("node_modules/.bin/halfopen"));
     serve_echo(&mut halfopen);
     serves(Server::start(halfopen, 1)?)?;
-    let mut npx = command("npx", ["--no", "halfopen", "--version"]);
+    let mut npx = command("npx", ["--no", "--", "halfopen", "--version"]);
     npx.current_dir(&folder);
     let version = format!("halfopen {} for Node\n", env!("CARGO_PKG_VERSION"));
     ensure!(output(npx)? == version);

@@ -102,8 +102,10 @@ runners! {
     /// A service in await style on Node, translated by jco, with the primitives on `node:net`.
     NodeHost,
     /// A service in callback style on Node 20, under the npm package of `host/node`, with one
-    /// instance.
+    /// instance for all connections.
     NodeCallbacks,
+    /// The same, with one instance per connection.
+    NodeConnection,
 }
 
 /// What is true of a runner, whatever it runs. A test that leaves runners out says which by
@@ -170,11 +172,11 @@ impl Runner {
             programs,
             style: None,
         };
-        let node = |name, style| Properties {
+        let node = |name, instances, style| Properties {
             name,
             host: Host::Node,
             primitives: Primitives::Node,
-            instances: Instances::Shared(1),
+            instances,
             programs: false,
             style: Some(style),
         };
@@ -208,8 +210,13 @@ impl Runner {
                 programs: false,
                 style: None,
             },
-            Runner::NodeHost => node("node-jco", Style::Await),
-            Runner::NodeCallbacks => node("node-callbacks", Style::Callback),
+            Runner::NodeHost => node("node-jco", Instances::Shared(1), Style::Await),
+            Runner::NodeCallbacks => {
+                node("node-callbacks", Instances::Shared(1), Style::Callback)
+            }
+            Runner::NodeConnection => {
+                node("node-connection", Instances::PerConnection, Style::Callback)
+            }
         }
     }
 
@@ -259,7 +266,7 @@ impl Runner {
     /// the limits on memory, connections and time: `halfopen serve`, or the npm package.
     #[must_use]
     pub fn has_limits(self) -> bool {
-        self.is_serve() || self == Runner::NodeCallbacks
+        self.is_serve() || matches!(self, Runner::NodeCallbacks | Runner::NodeConnection)
     }
 
     /// Whether the host is the `halfopen` command.
@@ -301,7 +308,7 @@ impl Runner {
     pub fn is_installed(self, binaries: &Binaries) -> bool {
         match self {
             Runner::NodeHost => binaries.node.is_some(),
-            Runner::NodeCallbacks => binaries.plain_node.is_some(),
+            Runner::NodeCallbacks | Runner::NodeConnection => binaries.plain_node.is_some(),
             _ => true,
         }
     }
@@ -371,7 +378,11 @@ impl Runner {
             (Host::Node, _) if properties.style == Some(Style::Callback) => {
                 let mut command = Command::new(binaries.plain_node.as_deref().unwrap_or(unfound));
                 command.arg(root().join("host/node/bin/halfopen.js"));
-                command.args(["serve", "--isolation", "shared"]);
+                command.args(["serve", "--isolation"]);
+                command.arg(match properties.instances {
+                    Instances::PerConnection => "connection",
+                    Instances::Shared(_) => "shared",
+                });
                 command.args(flags).arg(own).args(listens()).arg("--");
                 command
             }

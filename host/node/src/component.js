@@ -1,9 +1,10 @@
 // From a file to a component that is ready to be instantiated.
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { setFlagsFromString } from 'node:v8';
 
 import { parse } from './binary/component.js';
-import { limited, memoriesOf } from './binary/module.js';
+import { initialMemory, limited } from './binary/module.js';
 import { ComponentError } from './binary/reader.js';
 import { compatible, isKnown, provided } from './imports/index.js';
 import { ERROR_CODE } from './imports/types.js';
@@ -13,6 +14,8 @@ import { instantiate } from './link.js';
 /** @typedef {import('./binary/component.js').Definition} Definition */
 /** @typedef {import('./link.js').Lifted} Lifted */
 /** @typedef {import('./link.js').Named} Named */
+
+const MEBIBYTE = 1 << 20;
 
 /** The events of a service, with their types. */
 const EVENTS = {
@@ -28,6 +31,10 @@ const EVENTS = {
 const TIMER_EVENTS = { fired: '(timer: u32)' };
 
 /** @typedef {Record<keyof typeof EVENTS, Lifted> & { fired: Lifted | null }} Exports */
+
+// Sums in constant expressions, which compilers emit for code that can be moved: a part of
+// WebAssembly since 2023, and behind a flag in Node 20 alone.
+if (/^11\.3\./.test(process.versions.v8 ?? '')) setFlagsFromString('--experimental-wasm-extended-const');
 
 /** What is compiled already, by the hash of the file and the limit on memory. @type {Map<string, Promise<Component>>} */
 const compiled = new Map();
@@ -196,17 +203,21 @@ function taken(exported, types, what) {
  * Compiles the core modules of a component.
  *
  * @param {Parsed} parsed
- * @param {number} maxMemory shared by their memories
+ * @param {number} maxMemory divided among their memories in the proportion in which they begin
  */
 async function compileModules(parsed, maxMemory) {
   const modules = [...coreModules(parsed)];
-  const memories = modules.reduce((sum, { bytes }) => sum + memoriesOf(bytes), 0);
-  const each = maxMemory / Math.max(memories, 1);
+  const initial = modules.reduce((sum, { bytes }) => sum + initialMemory(bytes), 0);
+  if (initial > maxMemory) {
+    const [begins, may] = [Math.ceil(initial / MEBIBYTE), Math.floor(maxMemory / MEBIBYTE)];
+    throw new ComponentError(`it begins with ${begins} MiB of memory, and may have ${may} MiB: raise the limit on memory`);
+  }
+  const share = maxMemory / Math.max(initial, 65_536);
   const ready = modules.map(async (definition) => {
     const { bytes } = definition;
     // The bytes are needed no longer.
     definition.bytes = new Uint8Array();
-    const module = await WebAssembly.compile(limited(bytes, each));
+    const module = await WebAssembly.compile(limited(bytes, share));
     return /** @type {const} */ ([definition, module]);
   });
   return new Map(await Promise.all(ready));

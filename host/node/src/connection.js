@@ -203,7 +203,8 @@ export class Connection {
 
   /** @param {Buffer} data */
   received(data) {
-    if (this.#destroyed) return;
+    // Bun reports data and the end of a socket that was destroyed.
+    if (this.#over) return;
     if (!this.#piped) return this.#instance.data(this.#number, data, this);
     // After the sink's end, nobody receives the rest.
     if (this.#sink) this.#sink.#socket.write(data);
@@ -212,6 +213,7 @@ export class Connection {
 
   /** The peer's FIN. */
   receivedEnd() {
+    if (this.#over) return;
     const sink = this.#unpipe();
     sink?.end();
     this.#call('end');

@@ -3,20 +3,23 @@ import { ComponentError, Reader } from './reader.js';
 /** The bytes of a page of linear memory. */
 const PAGE = 65_536;
 
+/** The most pages of a memory with addresses of 32 bits. */
+const MOST_PAGES = 65_536;
+
 /** The most elements of a table, unless it begins with more. */
 const MOST_ELEMENTS = 20_000;
 
 /**
- * Returns how many memories a core module defines.
+ * Returns with how many bytes the memories of a core module begin.
  *
  * @param {Uint8Array} module
  */
-export function memoriesOf(module) {
-  let count = 0;
+export function initialMemory(module) {
+  let pages = 0;
   sections(module, (id, section) => {
-    if (id === 5) count = section.u32();
+    if (id === 5) for (const { min } of section.vector(() => limits(section))) pages += min;
   });
-  return count;
+  return pages * PAGE;
 }
 
 /**
@@ -24,15 +27,14 @@ export function memoriesOf(module) {
  * refuses to let them grow further.
  *
  * @param {Uint8Array} module
- * @param {number} bytes the most bytes of each memory
+ * @param {number} share how many times as large as at the beginning a memory may become
  */
-export function limited(module, bytes) {
-  const pages = Math.min(Math.floor(bytes / PAGE), 65_536);
+export function limited(module, share) {
   /** @type {Uint8Array[]} */
   const parts = [module.subarray(0, 8)];
   sections(module, (id, section, whole) => {
     if (id === 4) parts.push(rewritten(id, section, (out) => table(section, out)));
-    else if (id === 5) parts.push(rewritten(id, section, (out) => memory(section, out, pages)));
+    else if (id === 5) parts.push(rewritten(id, section, (out) => memory(section, out, share)));
     else parts.push(whole);
   });
   return new Uint8Array(Buffer.concat(parts));
@@ -64,18 +66,14 @@ function rewritten(id, section, element) {
   return Uint8Array.from([...number([id], body.length), ...body]);
 }
 
-/** @param {Reader} section @param {number[]} out @param {number} pages */
-function memory(section, out, pages) {
+/** @param {Reader} section @param {number[]} out @param {number} share */
+function memory(section, out, share) {
   const { flags, min, max } = limits(section);
   if (flags & 0x02) throw new ComponentError('it shares memory between threads, which this host does not');
-  if (min > pages) {
-    const [wants, may] = [min, pages].map((count) => Math.ceil(count / 16));
-    throw new ComponentError(
-      `it begins with ${wants} MiB of memory, and may have ${may} MiB: raise the limit on memory`,
-    );
-  }
+  // Without pages at the beginning there is nothing to measure by.
+  const most = Math.min(Math.floor(Math.max(min, 1) * share), MOST_PAGES);
   out.push(0x01);
-  number(number(out, min), Math.min(max ?? pages, pages));
+  number(number(out, min), Math.min(max ?? most, most));
 }
 
 /** @param {Reader} section @param {number[]} out */
