@@ -147,6 +147,46 @@ fn it_serves_from_the_shell() -> Result<()> {
     Ok(())
 }
 
+/// A server of TLS, and its client, which sends FIN and then gets an answer.
+const TLS: &str = "
+import { readFileSync } from 'node:fs';
+import tls from 'node:tls';
+import { listener } from 'halfopen';
+const [component, key, cert] = [process.argv[2], readFileSync('key.pem'), readFileSync('cert.pem')];
+const serves = await listener(component);
+const server = tls.createServer({ key, cert, allowHalfOpen: true }, serves);
+server.listen(0, '127.0.0.1', () => {
+  const { port } = server.address();
+  const client = tls.connect({ port, ca: cert, servername: 'localhost', allowHalfOpen: true });
+  let received = '';
+  client.on('data', (data) => (received += data));
+  client.on('end', () => {
+    console.log(JSON.stringify(received));
+    client.destroy();
+    server.close();
+  });
+  client.end('tls 0\\nwrite 0 x\\n');
+});
+";
+
+#[test]
+fn it_serves_behind_tls() -> Result<()> {
+    if is_missing("npm", "the npm package")? {
+        return Ok(());
+    }
+    let folder = installed()?;
+    let named = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let place = |name: &str| folder.path().join(name);
+    fs::write(place("cert.pem"), named.cert.pem())?;
+    fs::write(place("key.pem"), named.signing_key.serialize_pem())?;
+    fs::write(place("tls.js"), TLS)?;
+    let mut node = command("node", ["tls.js"]);
+    node.arg(guest_path("wheel")).current_dir(&folder);
+    let printed = output(node)?;
+    ensure!(printed == "\"tls true\\nxmore\\nend 0\\n\"\n", "{printed}");
+    Ok(())
+}
+
 #[test]
 fn it_has_types() -> Result<()> {
     if is_missing("npm", "the npm package")? {

@@ -211,9 +211,7 @@ impl Runner {
                 style: None,
             },
             Runner::NodeHost => node("node-jco", Instances::Shared(1), Style::Await),
-            Runner::NodeCallbacks => {
-                node("node-callbacks", Instances::Shared(1), Style::Callback)
-            }
+            Runner::NodeCallbacks => node("node-callbacks", Instances::Shared(1), Style::Callback),
             Runner::NodeConnection => {
                 node("node-connection", Instances::PerConnection, Style::Callback)
             }
