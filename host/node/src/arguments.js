@@ -34,7 +34,8 @@ const FLAGS = {
   '--max-memory': (command, value, flag) => (command.options.maxMemory = number(flag, value, 1) * (1 << 20)),
   '--max-connections': (command, value, flag) => (command.options.maxConnections = number(flag, value, 1)),
   '--idle-timeout': (command, value, flag) => (command.options.idleTimeout = milliseconds(flag, value, 0)),
-  '--connect-timeout': (command, value, flag) => (command.options.connectTimeout = milliseconds(flag, value, 1)),
+  '--connect-timeout': (command, value, flag) =>
+    (command.options.connectTimeout = milliseconds(flag, value, 1)),
   '--grace': (command, value, flag) => (command.grace = milliseconds(flag, value, 0)),
 };
 
@@ -56,11 +57,15 @@ export function parse(words) {
     if (word === '--') {
       command.options.args = rest.splice(0);
     } else if (!word.startsWith('-')) {
-      if (command.component) throw new UsageError(`there are two components, ${command.component} and ${word}; put arguments behind \`--\``);
+      if (command.component)
+        throw new UsageError(
+          `there are two components, ${command.component} and ${word}; put arguments behind \`--\``,
+        );
       command.component = word;
     } else {
       const [, flag, inline] = /^([^=]*)(?:=(.*))?$/s.exec(word) ?? [];
-      if (!Object.hasOwn(FLAGS, flag)) throw new UsageError(`there is no flag ${flag}; see \`halfopen --help\``);
+      if (!Object.hasOwn(FLAGS, flag))
+        throw new UsageError(`there is no flag ${flag}; see \`halfopen --help\``);
       const value = inline ?? rest.shift();
       if (value === undefined) throw new UsageError(`a value is missing after ${flag}`);
       FLAGS[flag](command, value, flag);
@@ -74,7 +79,8 @@ export function parse(words) {
 /** @param {string} flag @param {string} value @param {number} least */
 function number(flag, value, least) {
   const read = /^\d{1,9}$/.test(value) ? Number(value) : NaN;
-  if (!(read >= least)) throw new UsageError(`${flag} takes a whole number, at least ${least}, and not \`${value}\``);
+  if (!(read >= least))
+    throw new UsageError(`${flag} takes a whole number, at least ${least}, and not \`${value}\``);
   return read;
 }
 

@@ -15,9 +15,11 @@ const LAST_LINES = 1_000;
 /** Runs the command, and ends the process if there is a mistake. @param {string[]} words */
 export async function run(words) {
   if (words.includes('--version') && words[0] === '--version') return print(`halfopen ${version()} for Node`);
-  if (words.length === 0 || ['--help', '-h', 'help'].includes(words[0]) || words[1] === '--help') return print(HELP.trimEnd());
+  if (words.length === 0 || ['--help', '-h', 'help'].includes(words[0]) || words[1] === '--help')
+    return print(HELP.trimEnd());
   try {
-    if (words[0] !== 'serve') throw new Error(`there is no command \`${words[0]}\`; write \`halfopen serve FILE.wasm\``);
+    if (words[0] !== 'serve')
+      throw new Error(`there is no command \`${words[0]}\`; write \`halfopen serve FILE.wasm\``);
     await serve(words.slice(1));
   } catch (error) {
     console.error(`error: ${/** @type {Error} */ (error).message.replaceAll('\n', ' ')}`);
@@ -52,7 +54,8 @@ async function serve(words) {
 /** Waits for the connections, and ends the process. @param {Service} service @param {number} grace */
 async function end(service, grace) {
   const reset = await service.stop(grace);
-  if (reset > 0) service.settings.log.warn('stop', `${reset} connections had not ended in time, and were reset`);
+  if (reset > 0)
+    service.settings.log.warn('stop', `${reset} connections had not ended in time, and were reset`);
   setTimeout(() => process.exit(0), LAST_LINES);
   process.stdout.write('', () => process.exit(0));
 }

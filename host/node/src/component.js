@@ -210,7 +210,9 @@ async function compileModules(parsed, maxMemory) {
   const initial = modules.reduce((sum, { bytes }) => sum + initialMemory(bytes), 0);
   if (initial > maxMemory) {
     const [begins, may] = [Math.ceil(initial / MEBIBYTE), Math.floor(maxMemory / MEBIBYTE)];
-    throw new ComponentError(`it begins with ${begins} MiB of memory, and may have ${may} MiB: raise the limit on memory`);
+    throw new ComponentError(
+      `it begins with ${begins} MiB of memory, and may have ${may} MiB: raise the limit on memory`,
+    );
   }
   const share = maxMemory / Math.max(initial, 65_536);
   const ready = modules.map(async (definition) => {

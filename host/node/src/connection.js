@@ -1,6 +1,5 @@
 // One connection of an instance, on a socket of Node. Rules such as K6 are in wit/SEMANTICS.md.
-import { clearTimeout, setTimeout } from 'node:timers';
-
+import { closeGently, resetNow } from './closing.js';
 import { ENDED, MORE, WAIT } from './imports/tcp.js';
 import { errorCode } from './imports/types.js';
 
@@ -11,10 +10,6 @@ import { errorCode } from './imports/types.js';
 
 /** The number of unsent bytes above which nothing more is read (K6). */
 const HIGH_WATER = 64 << 10;
-
-/** How long a closed connection waits for its peer: without data, and in all (C2). */
-const LINGER_IDLE = 2_000;
-const LINGER_TOTAL = 30_000;
 
 /** The most milliseconds that Node counts. */
 const LONGEST = 0x7fff_ffff;
@@ -360,26 +355,4 @@ function onConnect() {
 /** @this {any} */
 function onTimeout() {
   this[CONNECTION].timedOut();
-}
-
-/** Sends RST, if the connection exists. @param {Socket} socket */
-export function resetNow(socket) {
-  if (socket.destroyed) return;
-  // A socket that connects, and one of TLS, has no reset.
-  if (socket.connecting || /** @type {any} */ (socket).encrypted) socket.destroy();
-  else socket.resetAndDestroy();
-}
-
-/**
- * Closes gently (C2): sends FIN, then reads and discards, because unread data would become RST.
- *
- * @param {Socket} socket
- */
-function closeGently(socket) {
-  socket.end();
-  if (socket.readableEnded || socket.destroyed) return;
-  socket.resume();
-  socket.setTimeout(LINGER_IDLE, () => socket.destroy());
-  const total = setTimeout(() => socket.destroy(), LINGER_TOTAL);
-  socket.once('close', () => clearTimeout(total));
 }

@@ -84,11 +84,17 @@ export class Instance {
       return { code: 'access-denied' };
     }
     if (this.#made >= MOST_SOCKETS) {
-      return { code: 'other', text: `the instance has ${MOST_SOCKETS} sockets of its own, the most that it may have` };
+      return {
+        code: 'other',
+        text: `the instance has ${MOST_SOCKETS} sockets of its own, the most that it may have`,
+      };
     }
     const socket = net.connect({ ...remote, allowHalfOpen: true, noDelay: true });
     const [number, connection] = this.#add(socket, remote);
-    const limit = setTimeout(() => connection.connecting && connection.abort('timeout'), this.settings.connectTimeout);
+    const limit = setTimeout(
+      () => connection.connecting && connection.abort('timeout'),
+      this.settings.connectTimeout,
+    );
     socket.once('connect', () => clearTimeout(limit));
     this.#made += 1;
     socket.once('close', () => {

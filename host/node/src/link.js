@@ -45,9 +45,21 @@ export function instantiate(component, given, compiled, instance) {
 class Linking {
   /** @type {Record<Sort, any[]>} */
   #spaces = {
-    'core func': [], 'core table': [], 'core memory': [], 'core global': [], 'core type': [],
-    'core module': [], 'core instance': [], func: [], value: [], type: [], component: [], instance: [],
+    'core func': [],
+    'core table': [],
+    'core memory': [],
+    'core global': [],
+    'core type': [],
+    'core module': [],
+    'core instance': [],
+    func: [],
+    value: [],
+    type: [],
+    component: [],
+    instance: [],
   };
+  /** @type {GuestMemory[]} */
+  #memories = [];
   #component;
   #compiled;
   #instance;
@@ -75,7 +87,8 @@ class Linking {
   /** @param {Sort} sort @param {number} index */
   #get(sort, index) {
     const space = this.#spaces[sort];
-    if (index >= space.length) throw new ComponentError(`not a valid component: there is no ${sort} ${index}`);
+    if (index >= space.length)
+      throw new ComponentError(`not a valid component: there is no ${sort} ${index}`);
     return space[index];
   }
 
@@ -88,7 +101,8 @@ class Linking {
   /** @param {Named} named @param {string} name @param {Sort} sort */
   #take(named, name, sort) {
     const found = named.get(name);
-    if (found?.sort !== sort) throw new ComponentError(`not a valid component: no ${sort} is named \`${name}\``);
+    if (found?.sort !== sort)
+      throw new ComponentError(`not a valid component: no ${sort} is named \`${name}\``);
     return found.value;
   }
 
@@ -131,7 +145,8 @@ class Linking {
       case 'alias core': {
         const { sort, instance, name } = definition;
         const value = this.#get('core instance', instance)[name];
-        if (value === undefined) throw new ComponentError(`not a valid component: no ${sort} is named \`${name}\``);
+        if (value === undefined)
+          throw new ComponentError(`not a valid component: no ${sort} is named \`${name}\``);
         spaces[sort].push(value);
         break;
       }
@@ -187,9 +202,18 @@ class Linking {
   #options({ memory, realloc, postReturn }) {
     const reallocs = realloc === undefined ? null : this.#get('core func', realloc);
     return {
-      memory: memory === undefined ? null : new GuestMemory(this.#get('core memory', memory), reallocs),
+      memory: memory === undefined ? null : this.#guestMemory(this.#get('core memory', memory), reallocs),
       postReturn: postReturn === undefined ? null : this.#get('core func', postReturn),
     };
+  }
+
+  /** Most functions have the same memory. @param {WebAssembly.Memory} memory @param {any} realloc */
+  #guestMemory(memory, realloc) {
+    const known = this.#memories.find((known) => known.is(memory, realloc));
+    if (known) return known;
+    const made = new GuestMemory(memory, realloc);
+    this.#memories.push(made);
+    return made;
   }
 }
 

@@ -39,5 +39,9 @@ export class Log {
 
 /** Escapes what would end a line or change a terminal. @param {string} message */
 const escaped = (message) =>
-  message.slice(0, 4096).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) =>
-    `\\u{${/** @type {number} */ (character.codePointAt(0)).toString(16)}}`);
+  message
+    .slice(0, 4096)
+    .replace(
+      /[\p{Cc}\p{Cf}\u2028\u2029]/gu,
+      (character) => `\\u{${/** @type {number} */ (character.codePointAt(0)).toString(16)}}`,
+    );

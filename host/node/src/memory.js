@@ -9,6 +9,10 @@ const SHORT = 128;
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 
+/** What a memory has before its bytes are asked for. */
+const NO_BYTES = new Uint8Array();
+const NO_VIEW = new DataView(NO_BYTES.buffer);
+
 /**
  * The memory of an instance, as the functions see it that cross its border. Whatever numbers the
  * instance passes, nothing outside its memory is read or written.
@@ -16,8 +20,8 @@ const encoder = new TextEncoder();
 export class GuestMemory {
   #memory;
   #realloc;
-  #bytes = new Uint8Array();
-  #view = new DataView(new ArrayBuffer(0));
+  #bytes = NO_BYTES;
+  #view = NO_VIEW;
 
   /**
    * @param {WebAssembly.Memory} memory
@@ -26,6 +30,11 @@ export class GuestMemory {
   constructor(memory, realloc) {
     this.#memory = memory;
     this.#realloc = realloc;
+  }
+
+  /** Whether it is made of these two. @param {WebAssembly.Memory} memory @param {Function | null} realloc */
+  is(memory, realloc) {
+    return memory === this.#memory && realloc === this.#realloc;
   }
 
   /** All bytes. Growing the memory detaches the array, so it must not be kept. */

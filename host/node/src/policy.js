@@ -14,11 +14,30 @@ const NEVER = networks('0.0.0.0', '224.0.0.0/4', '::', 'ff00::/8', '::ffff:0:0/9
  * stands for one of IPv4: compatible, translated, NAT64, 6to4 and Teredo.
  */
 const PRIVATE = networks(
-  '0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12',
-  '192.0.0.0/24', '192.168.0.0/16', '198.18.0.0/15', '240.0.0.0/4', '::/127', '64:ff9b:1::/48',
-  'fc00::/7', 'fe80::/10', 'fec0::/10',
+  '0.0.0.0/8',
+  '10.0.0.0/8',
+  '100.64.0.0/10',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '172.16.0.0/12',
+  '192.0.0.0/24',
+  '192.168.0.0/16',
+  '198.18.0.0/15',
+  '240.0.0.0/4',
+  '::/127',
+  '64:ff9b:1::/48',
+  'fc00::/7',
+  'fe80::/10',
+  'fec0::/10',
 );
-const HIDING = networks('::/96', '::ffff:0:0:0/96', '64:ff9b::/96', '64:ff9b:1::/48', '2002::/16', '2001::/32');
+const HIDING = networks(
+  '::/96',
+  '::ffff:0:0:0/96',
+  '64:ff9b::/96',
+  '64:ff9b:1::/48',
+  '2002::/16',
+  '2001::/32',
+);
 
 /** Whether something may listen on an address at all (K16). @param {Address} address */
 export function isPeer({ host, port }) {
@@ -69,7 +88,7 @@ function parse(rule) {
   // An IPv6 address is in brackets, and the length of its prefix may be outside.
   const [, inside, prefix = '', outside, ports] =
     /^(?:\[([^\]]+)\](\/\d+)?|([^:[\]]+)):(\*|\d+(?:-\d+)?)$/.exec(rule) ?? [];
-  const network = Network.parse(inside === undefined ? outside ?? '' : `${inside}${prefix}`);
+  const network = Network.parse(inside === undefined ? (outside ?? '') : `${inside}${prefix}`);
   if (!network || ports === undefined) throw wrong();
   const [low, high = low] = ports === '*' ? [0, 65_535] : ports.split('-').map(Number);
   if (low > high || high > 65_535) throw wrong();

@@ -2,7 +2,7 @@ import { clearTimeout, setInterval, setTimeout } from 'node:timers';
 
 import { text } from './address.js';
 import { ComponentError } from './binary/reader.js';
-import { resetNow } from './connection.js';
+import { resetNow } from './closing.js';
 import { Instance } from './instance.js';
 
 /** @typedef {import('node:net').Socket} Socket */
@@ -47,13 +47,18 @@ export class Service {
     const isolation = settings.isolation ?? component.isolation ?? 'connection';
     this.#shares = isolation === 'shared';
     if (component.isolation && component.isolation !== isolation) {
-      settings.log.warn('isolation', `the service declares the isolation \`${component.isolation}\`, and gets \`${isolation}\``);
+      settings.log.warn(
+        'isolation',
+        `the service declares the isolation \`${component.isolation}\`, and gets \`${isolation}\``,
+      );
     }
     try {
       this.#ready = this.#instance();
     } catch (error) {
       const { message } = /** @type {Error} */ (error);
-      throw error instanceof ComponentError ? error : new ComponentError(`the service does not start: ${message}`);
+      throw error instanceof ComponentError
+        ? error
+        : new ComponentError(`the service does not start: ${message}`);
     }
     this.#enforce(settings.idleTimeout);
   }
@@ -89,13 +94,20 @@ export class Service {
 
   /** @param {Instance} instance @param {any} error @param {Address | null} peer */
   trapped(instance, error, peer) {
-    this.settings.log.warn('trap', `the service trapped: ${error?.message ?? error}`, peer ? text(peer) : undefined);
+    this.settings.log.warn(
+      'trap',
+      `the service trapped: ${error?.message ?? error}`,
+      peer ? text(peer) : undefined,
+    );
     this.#forget(instance);
   }
 
   /** @param {Address} remote */
   denied(remote) {
-    this.settings.log.warn('denied', `the service may not connect to ${text(remote)}: allow it with \`allowConnect\``);
+    this.settings.log.warn(
+      'denied',
+      `the service may not connect to ${text(remote)}: allow it with \`allowConnect\``,
+    );
   }
 
   /** A connection of an instance has ended. @param {Instance} instance @param {Connection} connection */
@@ -145,7 +157,11 @@ export class Service {
     try {
       return this.#instance();
     } catch (error) {
-      this.settings.log.warn('start', `the service does not start: ${/** @type {Error} */ (error).message}`, text(peer));
+      this.settings.log.warn(
+        'start',
+        `the service does not start: ${/** @type {Error} */ (error).message}`,
+        text(peer),
+      );
       return null;
     }
   }

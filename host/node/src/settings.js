@@ -37,8 +37,20 @@ export function settings(options) {
 
 /** The names of the options of a service, and of those of `serve` alone. */
 const KNOWN = new Set([
-  'args', 'env', 'isolation', 'allowConnect', 'maxMemory', 'maxConnections', 'idleTimeout',
-  'connectTimeout', 'stdout', 'stderr', 'log', 'host', 'port', 'backlog',
+  'args',
+  'env',
+  'isolation',
+  'allowConnect',
+  'maxMemory',
+  'maxConnections',
+  'idleTimeout',
+  'connectTimeout',
+  'stdout',
+  'stderr',
+  'log',
+  'host',
+  'port',
+  'backlog',
 ]);
 
 /** @param {Record<string, any>} options @param {string} name @param {number} otherwise @param {number} least */

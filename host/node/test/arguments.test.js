@@ -6,15 +6,39 @@ import { parse } from '../src/arguments.js';
 
 test('flags become options', () => {
   const words = [
-    'echo.wasm', '--listen', '[::1]:7', '--listen=8', '--isolation', 'shared', '--max-memory', '32',
-    '--idle-timeout', '0', '--env', 'A=b=c', '--allow-connect', '10.0.0.7:5432', '--grace', '1', '--', '--quiet', 'x',
+    'echo.wasm',
+    '--listen',
+    '[::1]:7',
+    '--listen=8',
+    '--isolation',
+    'shared',
+    '--max-memory',
+    '32',
+    '--idle-timeout',
+    '0',
+    '--env',
+    'A=b=c',
+    '--allow-connect',
+    '10.0.0.7:5432',
+    '--grace',
+    '1',
+    '--',
+    '--quiet',
+    'x',
   ];
   const { component, listen, options, grace } = parse(words);
   assert.equal(component, 'echo.wasm');
-  assert.deepEqual(listen, [{ host: '::1', port: 7 }, { host: '127.0.0.1', port: 8 }]);
+  assert.deepEqual(listen, [
+    { host: '::1', port: 7 },
+    { host: '127.0.0.1', port: 8 },
+  ]);
   assert.deepEqual(options, {
-    args: ['--quiet', 'x'], env: { A: 'b=c' }, allowConnect: ['10.0.0.7:5432'], isolation: 'shared',
-    maxMemory: 32 << 20, idleTimeout: 0,
+    args: ['--quiet', 'x'],
+    env: { A: 'b=c' },
+    allowConnect: ['10.0.0.7:5432'],
+    isolation: 'shared',
+    maxMemory: 32 << 20,
+    idleTimeout: 0,
   });
   assert.equal(grace, 1_000);
 });
@@ -29,14 +53,24 @@ test('a mistake is one line that says what is right', () => {
     [['a.wasm', '--grace', '1e3'], /--grace takes a whole number/],
     [['a.wasm', '--env', 'A'], /write NAME=VALUE/],
     [['a.wasm', '--constructor', 'A'], /no flag/],
-  ])) assert.throws(() => parse(words), why, words.join(' '));
+  ]))
+    assert.throws(() => parse(words), why, words.join(' '));
 });
 
 test('addresses to listen on', () => {
   assert.deepEqual(listenAddress('1234'), { host: '127.0.0.1', port: 1234 });
   assert.deepEqual(listenAddress(':0'), { host: '127.0.0.1', port: 0 });
   assert.deepEqual(listenAddress('localhost:1'), { host: '127.0.0.1', port: 1 });
-  for (const wrong of ['', 'x', '127.0.0.1', '127.0.0.1:-1', '127.0.0.1:65536', 'example.org:1', '::1:80:', '1.2.3:4']) {
+  for (const wrong of [
+    '',
+    'x',
+    '127.0.0.1',
+    '127.0.0.1:-1',
+    '127.0.0.1:65536',
+    'example.org:1',
+    '::1:80:',
+    '1.2.3:4',
+  ]) {
     assert.throws(() => listenAddress(wrong), /not an address to listen on/, wrong);
   }
 });

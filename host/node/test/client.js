@@ -7,7 +7,8 @@ import { serve } from '../src/index.js';
 /** @param {string} name of a component that is shipped, or of one for the tests */
 export const guest = (name) => {
   const folder = ['echo', 'chat', 'lines', 'digest', 'primitives', 'adapter'].includes(name)
-    ? '../../../guest/dist/' : '../../../tests/guests/dist/';
+    ? '../../../guest/dist/'
+    : '../../../tests/guests/dist/';
   return new URL(`${folder}${name}.wasm`, import.meta.url);
 };
 
@@ -31,7 +32,13 @@ export async function serving(test, name, options = {}) {
   });
   test.after(() => server.stop(0));
   const { port } = /** @type {net.AddressInfo} */ (server.address());
-  return { server, port, printed, logged, connect: (/** @type {object} */ more = {}) => Client.connect(port, more) };
+  return {
+    server,
+    port,
+    printed,
+    logged,
+    connect: (/** @type {object} */ more = {}) => Client.connect(port, more),
+  };
 }
 
 /** A client that waits for what it expects. */
@@ -86,7 +93,8 @@ export class Client {
 
   /** @param {() => boolean} holds */
   async #until(holds) {
-    while (!holds()) await new Promise((/** @type {(value?: any) => void} */ resolve) => (this.changed = resolve));
+    while (!holds())
+      await new Promise((/** @type {(value?: any) => void} */ resolve) => (this.changed = resolve));
   }
 }
 

@@ -18,7 +18,10 @@ test('timers fire in the order of their times, late and never early, and not aft
     setTimeout(() => {}, 10_000).unref();
     const running = setInterval(() => fired.length === 3 && clearInterval(running), 5);
   });
-  assert.deepEqual(fired.map(([timer]) => timer), [2, 1, 3]);
+  assert.deepEqual(
+    fired.map(([timer]) => timer),
+    [2, 1, 3],
+  );
   const least = [5, 30, 60];
   fired.forEach(([, time], index) => assert.ok(time >= least[index], `${time}`));
 });

@@ -10,12 +10,15 @@ const MEMORY = 256 << 20;
 
 /** @param {import('../index.js').ServeOptions['args'] | Uint8Array | URL | string} source */
 const refuses = (source, /** @type {RegExp} */ why) =>
-  assert.rejects(() => load(/** @type {any} */ (source), MEMORY), (/** @type {Error} */ error) => {
-    assert.ok(error instanceof ComponentError);
-    assert.match(error.message, why);
-    assert.ok(!error.message.includes('\n'));
-    return true;
-  });
+  assert.rejects(
+    () => load(/** @type {any} */ (source), MEMORY),
+    (/** @type {Error} */ error) => {
+      assert.ok(error instanceof ComponentError);
+      assert.match(error.message, why);
+      assert.ok(!error.message.includes('\n'));
+      return true;
+    },
+  );
 
 /** Replaces a text of the same length in a component. @param {string} from @param {string} to */
 async function changed(from, to) {
@@ -36,9 +39,18 @@ test('what is no service in callback style is refused, and named', async () => {
 });
 
 test('an interface that this host does not have is named', async () => {
-  await refuses(await changed('wasi:cli/environment@0.2.0', 'wasi:cli/environmint@0.2.0'), /it imports `wasi:cli\/environmint@0\.2\.0`/);
-  await refuses(await changed('wasi:cli/environment@0.2.0', 'wasi:cli/environment@0.3.0'), /`wasi:cli\/environment@0\.3\.0`, which this host does not have/);
-  await refuses(await changed('get-arguments', 'got-arguments'), /it imports `got-arguments` of `wasi:cli\/environment@0\.2\.0`/);
+  await refuses(
+    await changed('wasi:cli/environment@0.2.0', 'wasi:cli/environmint@0.2.0'),
+    /it imports `wasi:cli\/environmint@0\.2\.0`/,
+  );
+  await refuses(
+    await changed('wasi:cli/environment@0.2.0', 'wasi:cli/environment@0.3.0'),
+    /`wasi:cli\/environment@0\.3\.0`, which this host does not have/,
+  );
+  await refuses(
+    await changed('get-arguments', 'got-arguments'),
+    /it imports `got-arguments` of `wasi:cli\/environment@0\.2\.0`/,
+  );
 });
 
 test('a newer version of the same interface is the same', async () => {
@@ -47,12 +59,21 @@ test('a newer version of the same interface is the same', async () => {
 
 test('a function of another type is refused', async () => {
   // `allow` of `allow-half-open` is called `milliseconds` elsewhere; a name is part of the type.
-  await refuses(await changed('milliseconds', 'microseconds'), /`set-timeout` of `halfopen:tcp\/sockets@0\.1\.0` with another type/);
+  await refuses(
+    await changed('milliseconds', 'microseconds'),
+    /`set-timeout` of `halfopen:tcp\/sockets@0\.1\.0` with another type/,
+  );
 });
 
 test('too little memory is an error at the start', async () => {
-  await assert.rejects(() => load(guest('echo'), 1 << 20), /it begins with 2 MiB of memory, and may have 1 MiB/);
-  await assert.rejects(() => serve(guest('echo'), { maxMemory: 1 }), /the option `maxMemory` is a whole number, at least 65536/);
+  await assert.rejects(
+    () => load(guest('echo'), 1 << 20),
+    /it begins with 2 MiB of memory, and may have 1 MiB/,
+  );
+  await assert.rejects(
+    () => serve(guest('echo'), { maxMemory: 1 }),
+    /the option `maxMemory` is a whole number, at least 65536/,
+  );
 });
 
 test('a component is compiled once for each limit', async () => {
@@ -62,9 +83,18 @@ test('a component is compiled once for each limit', async () => {
 });
 
 test('an option that does not exist is an error', async () => {
-  await assert.rejects(() => serve(guest('echo'), /** @type {any} */ ({ prot: 1 })), /there is no option `prot`/);
-  await assert.rejects(() => serve(guest('echo'), /** @type {any} */ ({ isolation: 'some' })), /and not `some`/);
-  await assert.rejects(() => serve(guest('echo'), { allowConnect: ['everywhere'] }), /is not an address rule/);
+  await assert.rejects(
+    () => serve(guest('echo'), /** @type {any} */ ({ prot: 1 })),
+    /there is no option `prot`/,
+  );
+  await assert.rejects(
+    () => serve(guest('echo'), /** @type {any} */ ({ isolation: 'some' })),
+    /and not `some`/,
+  );
+  await assert.rejects(
+    () => serve(guest('echo'), { allowConnect: ['everywhere'] }),
+    /is not an address rule/,
+  );
 });
 
 test('a file that is cut short or damaged is an error, and nothing else', async () => {

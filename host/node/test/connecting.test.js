@@ -13,7 +13,9 @@ function address(text) {
 
 test('a service connects where a rule allows it, and nowhere else', async (t) => {
   const upstream = net.createServer((socket) => socket.end('hello'));
-  await new Promise((/** @type {(value?: any) => void} */ resolve) => upstream.listen(0, '127.0.0.1', resolve));
+  await new Promise((/** @type {(value?: any) => void} */ resolve) =>
+    upstream.listen(0, '127.0.0.1', resolve),
+  );
   t.after(() => upstream.close());
   const { port } = /** @type {net.AddressInfo} */ (upstream.address());
 
@@ -37,10 +39,20 @@ test('a rule for the internet does not open the inner network', () => {
   const may = connectPolicy(['0.0.0.0/0:*', '::/0']);
   for (const open of ['192.0.2.1:1', '[2001:db8::1]:1']) assert.ok(may(address(open)), open);
   for (const inner of [
-    '127.0.0.1:1', '10.1.2.3:1', '169.254.169.254:80', '[::1]:1', '[fd00::1]:1', '[64:ff9b::10.1.2.3]:1',
-    '[2002:a01:203::1]:1', '[2001:0:c000:201::f5fe:fdfc]:1', '[fe80::1]:1', '[::10.1.2.3]:1',
-    '[2001:db8::5efe:a01:203]:1', '[2001:db8::200:5efe:a01:203]:1',
-  ]) assert.ok(!may(address(inner)), inner);
+    '127.0.0.1:1',
+    '10.1.2.3:1',
+    '169.254.169.254:80',
+    '[::1]:1',
+    '[fd00::1]:1',
+    '[64:ff9b::10.1.2.3]:1',
+    '[2002:a01:203::1]:1',
+    '[2001:0:c000:201::f5fe:fdfc]:1',
+    '[fe80::1]:1',
+    '[::10.1.2.3]:1',
+    '[2001:db8::5efe:a01:203]:1',
+    '[2001:db8::200:5efe:a01:203]:1',
+  ])
+    assert.ok(!may(address(inner)), inner);
 });
 
 test('a rule within a private network, and one for a single address, do', () => {
@@ -54,13 +66,28 @@ test('a rule within a private network, and one for a single address, do', () => 
 });
 
 test('what is no rule is an error that shows how to write one', () => {
-  for (const wrong of ['localhost:80', '127.0.0.1', '127.0.0.1:70000', '127.0.0.1:9-8', '::1:80', '10.0.0.0/33', '']) {
+  for (const wrong of [
+    'localhost:80',
+    '127.0.0.1',
+    '127.0.0.1:70000',
+    '127.0.0.1:9-8',
+    '::1:80',
+    '10.0.0.0/33',
+    '',
+  ]) {
     assert.throws(() => connectPolicy([wrong]), /is not an address rule; write/, wrong);
   }
 });
 
 test('some addresses are never a peer', () => {
-  for (const never of ['127.0.0.1:0', '0.0.0.0:1', '224.0.0.1:1', '[::]:1', '[ff02::1]:1', '[::ffff:10.0.0.1]:1']) {
+  for (const never of [
+    '127.0.0.1:0',
+    '0.0.0.0:1',
+    '224.0.0.1:1',
+    '[::]:1',
+    '[ff02::1]:1',
+    '[::ffff:10.0.0.1]:1',
+  ]) {
     assert.ok(!isPeer(address(never)), never);
   }
   assert.ok(isPeer(address('127.0.0.1:1')));

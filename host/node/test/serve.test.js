@@ -35,7 +35,7 @@ test('the contents of a file are as good as its path', async (t) => {
   assert.equal(await client.receive(1), 'x');
 });
 
-test('a server of one\'s own serves a component', async (t) => {
+test("a server of one's own serves a component", async (t) => {
   const serves = await listener(guest('echo'), { args: ['--quiet'] });
   const server = net.createServer({ allowHalfOpen: true, noDelay: true }, serves);
   await new Promise((/** @type {(value?: any) => void} */ resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -50,7 +50,7 @@ test('a server of one\'s own serves a component', async (t) => {
 test('megabytes go both ways at once, and nothing is lost', async (t) => {
   const { connect } = await serving(t, 'echo', { args: ['--quiet'] });
   const client = await connect();
-  const sent = Buffer.alloc(8 << 20, (/** @type {any} */ ('0123456789abcde')));
+  const sent = Buffer.alloc(8 << 20, /** @type {any} */ ('0123456789abcde'));
   client.send(sent);
   client.socket.end();
   assert.equal(await client.ended(), 'fin');

@@ -60,8 +60,13 @@ const SORTS = [/* core */ 'value', 'func', 'value', 'type', 'component', 'instan
 
 /** @type {Map<number, Sort>} */
 const CORE_SORTS = new Map([
-  [0x00, 'core func'], [0x01, 'core table'], [0x02, 'core memory'], [0x03, 'core global'],
-  [0x10, 'core type'], [0x11, 'core module'], [0x12, 'core instance'],
+  [0x00, 'core func'],
+  [0x01, 'core table'],
+  [0x02, 'core memory'],
+  [0x03, 'core global'],
+  [0x10, 'core type'],
+  [0x11, 'core module'],
+  [0x12, 'core instance'],
 ]);
 
 /**
@@ -238,7 +243,8 @@ class Parser extends Scope {
       if (kind === 0x03) options.memory = section.u32();
       else if (kind === 0x04) options.realloc = section.u32();
       else if (kind === 0x05) options.postReturn = section.u32();
-      else if (kind === 0x01 || kind === 0x02) this.#lacks('it has strings in UTF-16, and this host knows UTF-8 alone');
+      else if (kind === 0x01 || kind === 0x02)
+        this.#lacks('it has strings in UTF-16, and this host knows UTF-8 alone');
       else if (kind === 0x06) this.#lacks('it has asynchronous functions, which this host does not run');
       else if (kind === 0x07) section.u32();
       else if (kind !== 0x00) throw section.wrong('an option of an unknown kind');

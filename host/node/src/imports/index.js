@@ -3,8 +3,18 @@ import { connecting, piping, socketPeer, sockets, timers } from './tcp.js';
 import { environment, exit, noTerminal, stderr, stdin, stdout } from './wasi-cli.js';
 import { error, poll, streams } from './wasi-io.js';
 import {
-  createTcpSocket, createUdpSocket, files, insecure, insecureSeed, instanceNetwork, lookup,
-  monotonicClock, preopens, random, unreachable, wallClock,
+  createTcpSocket,
+  createUdpSocket,
+  files,
+  insecure,
+  insecureSeed,
+  instanceNetwork,
+  lookup,
+  monotonicClock,
+  preopens,
+  random,
+  unreachable,
+  wallClock,
 } from './wasi-rest.js';
 
 /** @typedef {import('../link.js').HostFunction} HostFunction */
@@ -44,7 +54,10 @@ const INTERFACES = {
 
 /** The interfaces whose resources never exist, so that nobody can call their other functions. */
 const WITHOUT_HANDLES = new Set([
-  'wasi:filesystem/types@0.2', 'wasi:sockets/ip-name-lookup@0.2', 'wasi:sockets/tcp@0.2', 'wasi:sockets/udp@0.2',
+  'wasi:filesystem/types@0.2',
+  'wasi:sockets/ip-name-lookup@0.2',
+  'wasi:sockets/tcp@0.2',
+  'wasi:sockets/udp@0.2',
 ]);
 
 /** Returns a name with the version that it is compatible with: `a:b/c@0.2` of `a:b/c@0.2.6`. @param {string} name */

@@ -31,7 +31,8 @@ const acts = (act, type = '(socket: u32)') => ({
 export const sockets = {
   write: {
     type: '(socket: u32, data: list<u8>) -> enum { more, wait, ended }',
-    make: (/** @type {Instance} */ instance, memory) =>
+    make:
+      (/** @type {Instance} */ instance, memory) =>
       (/** @type {number} */ socket, /** @type {number} */ at, /** @type {number} */ length) => {
         const connection = instance.get(socket);
         return connection ? connection.write(memory.copy(at, length)) : ENDED;
@@ -54,18 +55,24 @@ export const sockets = {
   },
   'set-timeout': {
     type: '(socket: u32, milliseconds: u32)',
-    make: (/** @type {Instance} */ instance) => (/** @type {number} */ socket, /** @type {number} */ milliseconds) =>
-      instance.get(socket)?.setTimeout(milliseconds >>> 0),
+    make:
+      (/** @type {Instance} */ instance) =>
+      (/** @type {number} */ socket, /** @type {number} */ milliseconds) =>
+        instance.get(socket)?.setTimeout(milliseconds >>> 0),
   },
   'local-address': {
     type: ADDRESSES,
-    make: (/** @type {Instance} */ instance, memory) => (/** @type {number} */ socket, /** @type {number} */ at) =>
-      putAddress(memory, at >>> 0, instance.get(socket)?.local),
+    make:
+      (/** @type {Instance} */ instance, memory) =>
+      (/** @type {number} */ socket, /** @type {number} */ at) =>
+        putAddress(memory, at >>> 0, instance.get(socket)?.local),
   },
   'remote-address': {
     type: ADDRESSES,
-    make: (/** @type {Instance} */ instance, memory) => (/** @type {number} */ socket, /** @type {number} */ at) =>
-      putAddress(memory, at >>> 0, instance.get(socket)?.remote),
+    make:
+      (/** @type {Instance} */ instance, memory) =>
+      (/** @type {number} */ socket, /** @type {number} */ at) =>
+        putAddress(memory, at >>> 0, instance.get(socket)?.remote),
   },
 };
 
@@ -74,13 +81,15 @@ export const connecting = {
   connect: {
     type: `(remote-address: ${ADDRESS}) -> result<u32, ${ERROR_CODE}>`,
     // The case of the address, its 11 fields, and where the result goes.
-    make: (/** @type {Instance} */ instance, memory) => (/** @type {number[]} */ ...flat) => {
-      const at = flat[12] >>> 0;
-      const made = instance.connect(flatAddress(flat[0], flat.slice(1, 12)));
-      if (typeof made !== 'number') return putError(memory, at, made);
-      memory.view.setUint8(at, 0);
-      memory.view.setUint32(at + 4, made, true);
-    },
+    make:
+      (/** @type {Instance} */ instance, memory) =>
+      (/** @type {number[]} */ ...flat) => {
+        const at = flat[12] >>> 0;
+        const made = instance.connect(flatAddress(flat[0], flat.slice(1, 12)));
+        if (typeof made !== 'number') return putError(memory, at, made);
+        memory.view.setUint8(at, 0);
+        memory.view.setUint32(at + 4, made, true);
+      },
   },
 };
 
@@ -88,7 +97,8 @@ export const connecting = {
 export const piping = {
   pipe: {
     type: `(source: u32, sink: u32) -> result<_, ${ERROR_CODE}>`,
-    make: (/** @type {Instance} */ instance, memory) =>
+    make:
+      (/** @type {Instance} */ instance, memory) =>
       (/** @type {number} */ source, /** @type {number} */ sink, /** @type {number} */ at) => {
         if (instance.pipe(source, sink)) memory.view.setUint8(at >>> 0, 0);
         else putError(memory, at >>> 0, { code: 'invalid-state' });
@@ -112,7 +122,8 @@ export const timers = {
   },
   clear: {
     type: '(timer: u32)',
-    make: (/** @type {Instance} */ instance) => (/** @type {number} */ timer) => instance.clock.clear(timer >>> 0),
+    make: (/** @type {Instance} */ instance) => (/** @type {number} */ timer) =>
+      instance.clock.clear(timer >>> 0),
   },
 };
 
@@ -124,12 +135,14 @@ const TLS_SESSION =
 export const socketPeer = {
   tls: {
     type: `(socket: u32) -> option<${TLS_SESSION}>`,
-    make: (/** @type {Instance} */ instance, memory) => (/** @type {number} */ socket, /** @type {number} */ at) => {
-      at >>>= 0;
-      const session = instance.get(socket)?.tls;
-      memory.view.setUint8(at, session ? 1 : 0);
-      if (session) putSession(memory, at + 4, session);
-    },
+    make:
+      (/** @type {Instance} */ instance, memory) =>
+      (/** @type {number} */ socket, /** @type {number} */ at) => {
+        at >>>= 0;
+        const session = instance.get(socket)?.tls;
+        memory.view.setUint8(at, session ? 1 : 0);
+        if (session) putSession(memory, at + 4, session);
+      },
   },
 };
 

@@ -9,9 +9,21 @@
 
 /** The cases of `error-code`, in the order of the WIT. */
 const CODES = /** @type {const} */ ([
-  'access-denied', 'not-supported', 'invalid-argument', 'out-of-memory', 'timeout', 'invalid-state',
-  'address-not-bindable', 'address-in-use', 'remote-unreachable', 'connection-refused',
-  'connection-broken', 'connection-reset', 'connection-aborted', 'datagram-too-large', 'other',
+  'access-denied',
+  'not-supported',
+  'invalid-argument',
+  'out-of-memory',
+  'timeout',
+  'invalid-state',
+  'address-not-bindable',
+  'address-in-use',
+  'remote-unreachable',
+  'connection-refused',
+  'connection-broken',
+  'connection-reset',
+  'connection-aborted',
+  'datagram-too-large',
+  'other',
 ]);
 
 /**
@@ -29,11 +41,18 @@ export const ADDRESS = `variant { ipv4(${IPV4}), ipv6(${IPV6}) }`;
 
 /** @type {Map<string | undefined, ErrorCode['code']>} */
 const SYSTEM = new Map([
-  ['EACCES', 'access-denied'], ['EADDRNOTAVAIL', 'address-not-bindable'],
-  ['ECONNABORTED', 'connection-aborted'], ['ECONNREFUSED', 'connection-refused'],
-  ['ECONNRESET', 'connection-reset'], ['EHOSTUNREACH', 'remote-unreachable'],
-  ['EINVAL', 'invalid-argument'], ['ENETUNREACH', 'remote-unreachable'], ['ENOBUFS', 'out-of-memory'],
-  ['ENOMEM', 'out-of-memory'], ['EPERM', 'access-denied'], ['EPIPE', 'connection-broken'],
+  ['EACCES', 'access-denied'],
+  ['EADDRNOTAVAIL', 'address-not-bindable'],
+  ['ECONNABORTED', 'connection-aborted'],
+  ['ECONNREFUSED', 'connection-refused'],
+  ['ECONNRESET', 'connection-reset'],
+  ['EHOSTUNREACH', 'remote-unreachable'],
+  ['EINVAL', 'invalid-argument'],
+  ['ENETUNREACH', 'remote-unreachable'],
+  ['ENOBUFS', 'out-of-memory'],
+  ['ENOMEM', 'out-of-memory'],
+  ['EPERM', 'access-denied'],
+  ['EPIPE', 'connection-broken'],
   ['ETIMEDOUT', 'timeout'],
 ]);
 
@@ -112,7 +131,17 @@ export function groups(host) {
  */
 export function flatAddress(family, fields) {
   const port = fields[0] & 0xffff;
-  if (family === 0) return { host: fields.slice(1, 5).map((byte) => byte & 0xff).join('.'), port };
-  const text = fields.slice(2, 10).map((group) => (group & 0xffff).toString(16)).join(':');
+  if (family === 0)
+    return {
+      host: fields
+        .slice(1, 5)
+        .map((byte) => byte & 0xff)
+        .join('.'),
+      port,
+    };
+  const text = fields
+    .slice(2, 10)
+    .map((group) => (group & 0xffff).toString(16))
+    .join(':');
   return { host: new URL(`http://[${text}]`).hostname.slice(1, -1), port };
 }

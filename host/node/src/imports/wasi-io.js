@@ -42,18 +42,21 @@ function putClosed(memory, at, align) {
 /** @param {string} parameters @param {boolean} [zeroes] @returns {HostFunction} */
 const writes = (parameters, zeroes = false) => ({
   type: `(self: borrow<output-stream>${parameters}) -> result<_, ${STREAM_ERROR}>`,
-  make: (/** @type {Instance} */ instance, memory) => (/** @type {any[]} */ ...flat) => {
-    const { lines } = instance.resources.get(flat[0], Output);
-    if (zeroes) lines.write(new Uint8Array(Math.min(Number(flat[1]), AT_ONCE)));
-    else if (flat.length > 2) lines.write(memory.slice(flat[1], flat[2]));
-    memory.view.setUint8(flat[flat.length - 1] >>> 0, 0);
-  },
+  make:
+    (/** @type {Instance} */ instance, memory) =>
+    (/** @type {any[]} */ ...flat) => {
+      const { lines } = instance.resources.get(flat[0], Output);
+      if (zeroes) lines.write(new Uint8Array(Math.min(Number(flat[1]), AT_ONCE)));
+      else if (flat.length > 2) lines.write(memory.slice(flat[1], flat[2]));
+      memory.view.setUint8(flat[flat.length - 1] >>> 0, 0);
+    },
 });
 
 /** @param {string} name @param {string} parameters @param {string} payload @param {number} align @returns {HostFunction} */
 const reads = (name, parameters, payload, align) => ({
   type: `(self: borrow<input-stream>${parameters}) -> result<${payload}, ${STREAM_ERROR}>`,
-  make: (/** @type {Instance} */ instance, memory) =>
+  make:
+    (/** @type {Instance} */ instance, memory) =>
     (/** @type {number} */ self, /** @type {bigint} */ _, /** @type {number} */ at) => {
       instance.resources.get(self, Input);
       putClosed(memory, at >>> 0, align);
@@ -73,12 +76,14 @@ const subscribes = (kind, stream) => ({
 export const streams = {
   '[method]output-stream.check-write': {
     type: `(self: borrow<output-stream>) -> result<u64, ${STREAM_ERROR}>`,
-    make: (/** @type {Instance} */ instance, memory) => (/** @type {number} */ self, /** @type {number} */ at) => {
-      instance.resources.get(self, Output);
-      at >>>= 0;
-      memory.view.setUint8(at, 0);
-      memory.view.setBigUint64(at + 8, BigInt(AT_ONCE), true);
-    },
+    make:
+      (/** @type {Instance} */ instance, memory) =>
+      (/** @type {number} */ self, /** @type {number} */ at) => {
+        instance.resources.get(self, Output);
+        at >>>= 0;
+        memory.view.setUint8(at, 0);
+        memory.view.setBigUint64(at + 8, BigInt(AT_ONCE), true);
+      },
   },
   '[method]output-stream.write': writes(', contents: list<u8>'),
   '[method]output-stream.blocking-write-and-flush': writes(', contents: list<u8>'),
@@ -126,13 +131,15 @@ export const poll = {
   },
   poll: {
     type: '(in: list<borrow<pollable>>) -> list<u32>',
-    make: (/** @type {Instance} */ instance, memory) =>
+    make:
+      (/** @type {Instance} */ instance, memory) =>
       (/** @type {number} */ list, /** @type {number} */ length, /** @type {number} */ at) => {
         if (length === 0) throw new Trap('it polls nothing');
         const handles = memory.slice(list, 4 * length);
         const view = new DataView(handles.buffer, handles.byteOffset, handles.length);
         const polled = Array.from({ length }, (_, index) =>
-          instance.resources.get(view.getUint32(4 * index, true), Pollable));
+          instance.resources.get(view.getUint32(4 * index, true), Pollable),
+        );
         wait(Math.min(...polled.map(({ due }) => due)));
         const ready = polled.flatMap((pollable, index) => (pollable.ready ? [index] : []));
         const place = memory.allocate(4 * ready.length, 4);

@@ -108,11 +108,13 @@ const ACCESS_DENIED = 1;
 /** A function whose result, at its last argument, is that it is denied. @type {HostFunction} */
 const denied = {
   type: null,
-  make: (_, memory) => (/** @type {any[]} */ ...flat) => {
-    const at = flat[flat.length - 1] >>> 0;
-    memory.view.setUint8(at, 1);
-    memory.view.setUint8(at + 4, ACCESS_DENIED);
-  },
+  make:
+    (_, memory) =>
+    (/** @type {any[]} */ ...flat) => {
+      const at = flat[flat.length - 1] >>> 0;
+      memory.view.setUint8(at, 1);
+      memory.view.setUint8(at + 4, ACCESS_DENIED);
+    },
 };
 
 /** @type {Record<string, HostFunction>} */
