@@ -11,19 +11,33 @@ const MOST_WAITING = 512 << 10;
  */
 export class Printer {
   #stream;
+  #report;
   #broken = false;
+  /** The lines that were dropped since the last one that was printed. */
+  #dropped = 0;
 
-  /** @param {NodeJS.WritableStream & { writableLength: number }} stream */
-  constructor(stream) {
+  /**
+   * @param {NodeJS.WritableStream & { writableLength: number }} stream
+   * @param {(lines: number) => void} report gets the number of lines that were dropped, once there is room again
+   */
+  constructor(stream, report) {
     this.#stream = stream;
+    this.#report = report;
     // The reader has gone.
     stream.on('error', () => (this.#broken = true));
   }
 
-  /** @param {Uint8Array} line with its end */
-  print(line) {
-    if (this.#broken || this.#stream.writableLength > MOST_WAITING) return;
-    this.#stream.write(line);
+  /** @param {Uint8Array} lines with their ends */
+  print(lines) {
+    if (this.#broken) return;
+    if (this.#stream.writableLength > MOST_WAITING) {
+      this.#dropped += lines.reduce((count, byte) => count + Number(byte === NEWLINE[0]), 0);
+      return;
+    }
+    const dropped = this.#dropped;
+    this.#dropped = 0;
+    if (dropped > 0) this.#report(dropped);
+    this.#stream.write(lines);
   }
 }
 

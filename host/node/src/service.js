@@ -1,4 +1,4 @@
-import { clearTimeout, setInterval, setTimeout } from 'node:timers';
+import { clearInterval, clearTimeout, setInterval, setTimeout } from 'node:timers';
 
 import { text } from './address.js';
 import { ComponentError } from './binary/reader.js';
@@ -32,6 +32,8 @@ export class Service {
   #background = new Map();
   /** Connections that wait until there are fewer. They are read as far as Node reads ahead. @type {Set<Socket>} */
   #waiting = new Set();
+  /** @type {NodeJS.Timeout | undefined} */
+  #looks;
   /** What waits until no connection is left. @type {(() => void)[]} */
   #ending = [];
 
@@ -87,6 +89,7 @@ export class Service {
     }
     const rest = this.#accepted.size;
     for (const instance of [...this.#instances]) this.#discard(instance);
+    clearInterval(this.#looks);
     return rest;
   }
 
@@ -197,7 +200,8 @@ export class Service {
         }
       }
     };
-    setInterval(look, Math.min(Math.ceil(limit / 4), LONGEST_LOOK)).unref();
+    this.#looks = setInterval(look, Math.min(Math.ceil(limit / 4), LONGEST_LOOK));
+    this.#looks.unref();
   }
 }
 

@@ -67,7 +67,12 @@ const printers = {};
 
 /** @param {'stdout' | 'stderr'} name */
 export const printing = (name) => (/** @type {Uint8Array} */ line) => {
-  const printer = (printers[name] ??= new Printer(process[name]));
+  const printer = (printers[name] ??= new Printer(process[name], (lines) =>
+    logging({
+      level: 'warn',
+      message: `${lines} lines on ${name} were dropped: nobody has read them in time`,
+    }),
+  ));
   printer.print(line);
 };
 

@@ -118,7 +118,7 @@ test('a file that is cut short or damaged is an error, and nothing else', async 
     seed = (seed * 1103515245 + 12345) % 2 ** 31;
     return seed % below;
   };
-  for (let round = 0; round < 2_000; round += 1) {
+  for (let round = 0; round < 500; round += 1) {
     const damaged = Uint8Array.from(bytes);
     for (let count = random(3) + 1; count > 0; count -= 1) {
       const at = random(2) ? random(1200) : bytes.length - 1 - random(3000);

@@ -34,11 +34,22 @@ test('a line without end is broken', () => {
 
 test('what a slow reader does not take is dropped, and a reader that has gone harms nobody', async () => {
   const slow = new PassThrough();
-  const printer = new Printer(slow);
-  for (let count = 0; count < 1_000; count += 1) printer.print(Buffer.alloc(10_000, 'x'));
+  /** @type {number[]} */
+  const reports = [];
+  const printer = new Printer(slow, (lines) => reports.push(lines));
+  const line = bytes(`${'x'.repeat(9_999)}\n`);
+  for (let count = 0; count < 1_000; count += 1) printer.print(line);
   assert.ok(slow.writableLength <= (512 << 10) + 10_000 && slow.writableLength > 100_000);
+  assert.deepEqual(reports, []);
+  let read = 0;
+  slow.on('data', (data) => (read += data.length));
+  while (slow.writableLength > 0) await new Promise((resolve) => setImmediate(resolve));
+  printer.print(line);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(reports.length, 1);
+  assert.equal(read / 10_000 + reports[0], 1_001);
   const gone = new Writable({ write: (_data, _encoding, done) => done(new Error('EPIPE')) });
-  const other = new Printer(gone);
+  const other = new Printer(gone, () => assert.fail());
   other.print(bytes('x\n'));
   await new Promise((resolve) => setImmediate(resolve));
   other.print(bytes('y\n'));
