@@ -28,9 +28,9 @@ export interface ServiceOptions {
   idleTimeout?: number;
   /** The milliseconds within which a connection that the service makes must exist. (default: 10000) */
   connectTimeout?: number;
-  /** Gets each line that the service prints, with its end. (default: to standard output) */
+  /** Gets what the service prints: whole lines, with their ends. (default: to standard output) */
   stdout?: (line: Uint8Array) => void;
-  /** Gets each line that the service prints on standard error. (default: to standard error) */
+  /** Gets what the service prints on standard error. (default: to standard error) */
   stderr?: (line: Uint8Array) => void;
   /** Gets what the host has to say: traps, refusals, denials. (default: a line on standard error) */
   log?: (entry: LogEntry) => void;

@@ -14,6 +14,8 @@ const HIGH_WATER = 64 << 10;
 /** The most milliseconds that Node counts. */
 const LONGEST = 0x7fff_ffff;
 
+const NOTHING = Buffer.alloc(0);
+
 /** The connection that a socket belongs to. */
 const CONNECTION = Symbol('connection');
 
@@ -28,6 +30,7 @@ export class Connection {
   #halfOpen = false;
   #paused = false;
   #awaitsDrain = false;
+  #receivedEnd = false;
   /** Whether the service has ended the sending direction. */
   #ended = false;
   /** Whether the service has destroyed or reset the connection: only `close` follows. */
@@ -120,7 +123,6 @@ export class Connection {
   pause(paused) {
     this.#paused = paused;
     this.#flow();
-    if (!paused && this.#rest) process.nextTick(() => this.closed());
   }
 
   get unsent() {
@@ -189,6 +191,18 @@ export class Connection {
     return this.#movedAt;
   }
 
+  /**
+   * Looks for a reset that Node does not see, because it neither reads nor writes (C6). The kernel
+   * then has no peer any more, and says why when it is asked to write nothing.
+   */
+  probe() {
+    const socket = this.#socket;
+    const reads = !socket.isPaused() && !this.#receivedEnd;
+    if (reads || !this.#sends || socket.connecting || socket.writableLength > 0) return;
+    const status = /** @type {any} */ (socket)._handle?.getpeername?.({}) ?? 0;
+    if (status !== 0) socket.write(NOTHING);
+  }
+
   /** Counts anew what is unsent, exactly. */
   recount() {
     this.#count(this.unsent);
@@ -209,6 +223,7 @@ export class Connection {
   /** The peer's FIN. */
   receivedEnd() {
     if (this.#over) return;
+    this.#receivedEnd = true;
     const sink = this.#unpipe();
     sink?.end();
     this.#call('end');
@@ -241,14 +256,13 @@ export class Connection {
     this.#rest = this.#socket.read();
   }
 
-  /** Calls the last events. While paused, data and what follows data have to wait (K7). */
+  /** Calls the last events. What a paused service has not got is lost (K7). */
   closed() {
     if (this.#reported) return;
-    if (this.#rest && !this.#piped && !this.#destroyed) {
-      if (this.#paused) return;
-      const data = this.#rest;
-      this.#rest = null;
-      this.#instance.data(this.#number, data, this);
+    const rest = this.#rest;
+    this.#rest = null;
+    if (rest && !this.#piped && !this.#paused && !this.#destroyed) {
+      this.#instance.data(this.#number, rest, this);
     }
     this.#reported = true;
     this.#unpipe();

@@ -14,7 +14,10 @@ export { ComponentError } from './binary/reader.js';
 export async function serve(source, options = {}) {
   const { host = '127.0.0.1', port = 1234, backlog } = options;
   const service = await start(source, options);
-  const server = await listen(service, { host, port }, backlog);
+  const server = await listen(service, { host, port }, backlog).catch(async (error) => {
+    await service.stop(0);
+    throw error;
+  });
   const stop = async (grace = 10_000) => {
     server.close();
     return service.stop(grace);

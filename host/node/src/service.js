@@ -12,7 +12,7 @@ import { Instance } from './instance.js';
 /** How long an instance goes on after the connection that it was made for has ended (C8). */
 const BACKGROUND = 30_000;
 
-/** The longest time between two looks for connections that are idle. */
+/** The longest time between two looks at all connections. */
 const LONGEST_LOOK = 1_000;
 
 /** The most connections that wait for a place: as many as Node's backlog has. */
@@ -32,7 +32,6 @@ export class Service {
   #background = new Map();
   /** Connections that wait until there are fewer. They are read as far as Node reads ahead. @type {Set<Socket>} */
   #waiting = new Set();
-  /** @type {NodeJS.Timeout | undefined} */
   #looks;
   /** What waits until no connection is left. @type {(() => void)[]} */
   #ending = [];
@@ -62,7 +61,10 @@ export class Service {
         ? error
         : new ComponentError(`the service does not start: ${message}`);
     }
-    this.#enforce(settings.idleTimeout);
+    const limit = settings.idleTimeout;
+    const period = Math.min(Math.ceil(limit / 4) || LONGEST_LOOK, LONGEST_LOOK);
+    this.#looks = setInterval(() => this.#look(limit), period);
+    this.#looks.unref();
   }
 
   /** Serves a connection, now or once there is a place. @param {Socket} socket */
@@ -109,7 +111,7 @@ export class Service {
   denied(remote) {
     this.settings.log.warn(
       'denied',
-      `the service may not connect to ${text(remote)}: allow it with \`allowConnect\``,
+      `the service may not connect to ${text(remote)}: allow it with \`allowConnect\` or --allow-connect`,
     );
   }
 
@@ -189,19 +191,15 @@ export class Service {
     if (this.#ready === instance) this.#ready = null;
   }
 
-  /** Resets the connections on which nothing has moved for this long. @param {number} limit in milliseconds; 0 for none */
-  #enforce(limit) {
-    if (limit === 0) return;
-    const look = () => {
-      const now = performance.now();
-      for (const instance of this.#instances) {
-        for (const connection of instance.connections) {
-          if (now - connection.idleSince(now) >= limit) connection.abort('timeout');
-        }
+  /** Looks at all connections: for resets that nobody sees, and for a limit on idle time; 0 is none. @param {number} limit */
+  #look(limit) {
+    const now = performance.now();
+    for (const instance of this.#instances) {
+      for (const connection of instance.connections) {
+        connection.probe();
+        if (limit > 0 && now - connection.idleSince(now) >= limit) connection.abort('timeout');
       }
-    };
-    this.#looks = setInterval(look, Math.min(Math.ceil(limit / 4), LONGEST_LOOK));
-    this.#looks.unref();
+    }
   }
 }
 

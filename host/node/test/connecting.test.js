@@ -28,7 +28,10 @@ test('a service connects where a rule allows it, and nowhere else', async (t) =>
   const other = await closed.connect();
   other.send(`connect ${port}\n`);
   await until(() => other.received.includes('denied access-denied'));
-  assert.match(closed.logged[0].message, /may not connect to 127\.0\.0\.1:\d+: allow it with `allowConnect`/);
+  assert.match(
+    closed.logged[0].message,
+    /may not connect to 127\.0\.0\.1:\d+: allow it with `allowConnect` or --allow-connect/,
+  );
 });
 
 test('nothing is allowed without a rule', () => {

@@ -88,3 +88,25 @@ test('stopping lets connections finish, and resets those that do not', async (t)
   assert.equal(await stopped, 1);
   assert.equal(await bad.ended(), 'ECONNRESET');
 });
+
+test('a port that is taken is an error, and leaves nothing behind', async (t) => {
+  const { port } = await serving(t, 'echo');
+  await assert.rejects(() => serve(guest('echo'), { port }), { code: 'EADDRINUSE' });
+});
+
+test('a reset is seen although nothing is read or written', async (t) => {
+  const { connect, printed } = await serving(t, 'orders', { args: ['--allow-half-open'] });
+  const [half, paused] = [await connect(), await connect()];
+  half.send('z');
+  half.socket.end();
+  await until(() => printed.join('') === 'end\n');
+  half.socket.resetAndDestroy();
+  await until(() => printed.join('') === 'end\nerror EPIPE\nclose true\n');
+  paused.send('wp');
+  assert.equal(await paused.receive(5), 'hello');
+  paused.send('more');
+  // Once it has arrived, it is not read: neither data nor the reset shows by itself.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  paused.socket.resetAndDestroy();
+  await until(() => printed.join('').endsWith('close true\nerror ECONNRESET\nclose true\n'));
+});
