@@ -98,10 +98,10 @@ fn killed(runner: Runner, binaries: &Binaries) -> Result<()> {
     Ok(())
 }
 
-/// Connections beyond the limit wait in the backlog. (Node accepts and closes them.)
+/// Connections beyond the limit wait: in the backlog, or unread. (A server of Node closes them.)
 fn more_than_allowed(runner: Runner, binaries: &Binaries) -> Result<()> {
     let only = ["--max-connections", "1"];
-    let command = if runner.has_limits() {
+    let command = if !runner.is_composed() {
         runner.service_with(binaries, "echo", &["127.0.0.1:0"], &only, &[])
     } else {
         // The composed component has this flag itself, before the service's arguments.

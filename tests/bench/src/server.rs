@@ -53,6 +53,11 @@ pub(crate) const KINDS: &[Kind] = &[
         command: |places| places.node(&["--pipe"]),
     },
     Kind {
+        name: "node-host",
+        what: "the npm package on Node, callback style, one instance",
+        command: |places| places.node_host("shared"),
+    },
+    Kind {
         name: WORKERD,
         what: "workerd, write() of each chunk in JavaScript",
         command: |places| places.workerd("write"),
@@ -253,6 +258,16 @@ impl Places {
         let mut command = self.python(&["-m", "halfopen", "serve", "--isolation", isolation]);
         command.args(["--listen", "127.0.0.1:0", "--max-connections", "16000"]);
         command.arg(&self.echo).args(["--", "--quiet"]);
+        command
+    }
+
+    /// The echo in callback style, under the npm package.
+    fn node_host(&self, isolation: &str) -> Command {
+        let mut command = self.command("node");
+        command.arg(self.root.join("host/node/bin/halfopen.js"));
+        command.args(["serve", "--isolation", isolation, "--listen", "127.0.0.1:0"]);
+        command.args(["--max-connections", "16000"]).arg(&self.echo);
+        command.args(["--", "--quiet"]);
         command
     }
 
