@@ -26,6 +26,7 @@ mod operator {
     mod secure;
     mod stopping;
     mod terminal;
+    mod topics;
     mod unread;
     mod usage;
 }

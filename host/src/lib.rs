@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Server`] | accept connections and have a *service* component handle each, in an instance per connection or in one that many share ([`Isolation`]) |
 //! | [`Program`] | run a component that listens and connects itself, as far as its [`Policy`] allows |
+//! | [`topics`] | connect the instances of services, and yourself, by messages |
 //! | [`tcp`] | add the primitives alone to the linker of your own wasmtime embedding: [`tcp::TcpCtx`], [`tcp::TcpView`], [`tcp::add_to_linker`] |
 //!
 //! The modules form layers. Each uses only the layers below it; `ARCHITECTURE.md` has the
@@ -13,6 +14,7 @@
 //! program   server     what runs: one component with `run`, or one per connection
 //!       runtime        from a file to an instance: engine, source, store, grants, limits
 //!         tcp          the primitives on operating-system sockets
+//!       topics         messages between instances
 //!        noise         limits what peers and guests make the log say
 //! ```
 //!
@@ -42,6 +44,7 @@ mod program;
 mod runtime;
 mod server;
 pub mod tcp;
+pub mod topics;
 
 pub use program::{Program, ProgramBuilder};
 pub use runtime::component;

@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 32] = [
+pub const GUESTS: [Guest; 34] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -53,8 +53,10 @@ pub const GUESTS: [Guest; 32] = [
     test("broadcast"),
     test("cases"),
     test("counter"),
+    test("crier"),
     test("erratic"),
     test("greedy"),
+    test("herald"),
     test("hostile"),
     test("keeper"),
     uncomposed("orders"),

@@ -140,6 +140,15 @@ fn no_component_imports_more_than_it_needs() {
     const PEER: &str = "halfopen:tcp/peer@0.1.0";
     const ENVIRONMENT_0_2: &str = "wasi:cli/environment@0.2.0";
     const LISTENERS: &str = "halfopen:tcp/listeners@0.1.0";
+    const TIMERS: &str = "halfopen:tcp/timers@0.1.0";
+    const SUBSCRIBING: [&str; 2] = [
+        "halfopen:tcp/subscribing@0.1.0",
+        "halfopen:tcp/topics@0.1.0",
+    ];
+    const TOPIC_STREAMS: [&str; 2] = [
+        "halfopen:tcp/topic-streams@0.1.0",
+        "halfopen:tcp/topics@0.1.0",
+    ];
     const OUTBOUND: &str = "halfopen:tcp/outbound@0.1.0";
 
     let components = Set::ALL.map(|set| manifest(set).components);
@@ -158,7 +167,10 @@ fn no_component_imports_more_than_it_needs() {
             ]
             .concat(),
             "adapter.wasm" => [&CLOCK[..], &SOCKETS, &[ENVIRONMENT]].concat(),
-            "chat.wasm" | "lines.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
+            "chat.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &SUBSCRIBING, &[TIMERS]].concat(),
+            "herald.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &SUBSCRIBING].concat(),
+            "crier.wasm" => [&CONNECTIONS[..], &PRINTING, &TOPIC_STREAMS].concat(),
+            "lines.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
             "counter.wasm" | "digest.wasm" | "pass.wasm" | "solo.wasm" | "store.wasm" => {
                 [&CONNECTIONS[..], &PRINTING].concat()
             }
@@ -256,6 +268,7 @@ fn no_component_imports_more_than_it_needs() {
                     "chat-standalone.wasm"
                     | "echo-standalone.wasm"
                     | "erratic-standalone.wasm"
+                    | "herald-standalone.wasm"
                     | "lines-standalone.wasm" => &PRINTING_0_2[..],
                     // A program is not called by an acceptor, which takes some of the arguments.
                     "primitives-standalone.wasm" | "raw-standalone.wasm" => &[ENVIRONMENT_0_2],

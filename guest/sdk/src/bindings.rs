@@ -24,6 +24,8 @@ pub mod imports {
                 import halfopen:tcp/peer@0.1.0;
                 import halfopen:tcp/listeners@0.1.0;
                 import halfopen:tcp/outbound@0.1.0;
+                import halfopen:tcp/topics@0.1.0;
+                import halfopen:tcp/topic-streams@0.1.0;
                 import wasi:cli/environment@0.3.0;
                 import wasi:cli/stdout@0.3.0;
                 import wasi:cli/stderr@0.3.0;
@@ -48,6 +50,7 @@ pub mod sockets {
                 import halfopen:tcp/connecting@0.1.0;
                 import halfopen:tcp/piping@0.1.0;
                 import halfopen:tcp/timers@0.1.0;
+                import halfopen:tcp/subscribing@0.1.0;
             }
         ",
         world: "halfopen:sdk/sockets",
@@ -55,6 +58,7 @@ pub mod sockets {
             "halfopen:tcp/types@0.1.0": crate::bindings::imports::halfopen::tcp::types,
             "halfopen:tcp/connections@0.1.0": crate::bindings::imports::halfopen::tcp::connections,
             "halfopen:tcp/peer@0.1.0": crate::bindings::imports::halfopen::tcp::peer,
+            "halfopen:tcp/topics@0.1.0": crate::bindings::imports::halfopen::tcp::topics,
         },
         generate_all,
     });
@@ -137,6 +141,24 @@ pub mod timers {
         pub_export_macro: true,
         default_bindings_module: "::halfopen_guest::bindings::timers",
         export_macro_name: "export_timers",
+    });
+}
+
+/// The export of a component that subscribes to topics in callback style.
+pub mod topics {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world topics {
+                export halfopen:tcp/topic-events@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/topics",
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::topics",
+        export_macro_name: "export_topics",
     });
 }
 

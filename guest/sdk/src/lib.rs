@@ -25,7 +25,8 @@
 //! }
 //! ```
 //!
-//! The module [`mod@callbacks`] has timers, outgoing connections and pipes.
+//! The module [`mod@callbacks`] has timers, outgoing connections and pipes, and [`topics`]
+//! messages between instances.
 //!
 //! # Await style
 //!
@@ -97,6 +98,7 @@ mod socket;
 pub mod start;
 mod task;
 pub mod time;
+pub mod topics;
 mod wasi;
 
 pub use connection::{Connection, KeepAlive, ReadHalf, Tls, WriteHalf, splice};

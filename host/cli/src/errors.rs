@@ -81,6 +81,10 @@ pub(crate) fn advice(problem: &Problem) -> String {
         Problem::Denied(Denied::Connect { address, .. }) => {
             format!("grant it with `--allow-connect {address}`")
         }
+        Problem::Denied(Denied::Topics) => {
+            "grant them with `--topics local`, or across machines with `--topics redis://HOST`"
+                .to_owned()
+        }
         Problem::ComputeLimit(_) => "--max-compute is the limit".to_owned(),
         Problem::BackgroundCalls(_) => {
             "--max-instances is the limit, and --background-timeout says how long they may take"

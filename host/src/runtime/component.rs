@@ -103,6 +103,9 @@ pub fn provides(import: &str) -> bool {
                     | "halfopen:tcp/piping"
                     | "halfopen:tcp/timers"
                     | "halfopen:tcp/socket-peer"
+                    | "halfopen:tcp/topics"
+                    | "halfopen:tcp/subscribing"
+                    | "halfopen:tcp/topic-streams"
             )
         }
         ("wasi:io", ["0", "2", _]) => true,

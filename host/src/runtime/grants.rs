@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use crate::tcp::{Denied, Policy, Sockets, TcpCtx, TcpCtxBuilder};
+use crate::topics::Topics;
 
 use super::denials::Denials;
 use super::printer::{Budget, Printer};
@@ -38,6 +39,7 @@ pub struct Grants {
     env: Vec<(String, String)>,
     dirs: Vec<(PathBuf, String)>,
     policy: Policy,
+    topics: Option<Topics>,
     stdout: Option<Output>,
     stderr: Option<Output>,
     inherit_stdio: bool,
@@ -139,6 +141,14 @@ impl Grants {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Lets the component publish and subscribe on these topics (default: it may not). Services
+    /// that get clones of one value share them.
+    #[must_use]
+    pub fn topics(mut self, topics: Topics) -> Self {
+        self.topics = Some(topics);
         self
     }
 
@@ -280,6 +290,9 @@ impl Grants {
         }
         if let Some(most) = self.max_sockets_total.or(defaults.max_sockets_total) {
             tcp = tcp.all_sockets(Sockets::new(most));
+        }
+        if let Some(topics) = self.topics {
+            tcp = tcp.topics(topics);
         }
         let connect_timeout = self.connect_timeout.unwrap_or(defaults.connect_timeout);
         if !connect_timeout.is_zero() {

@@ -117,6 +117,8 @@ pub enum Denied {
         /// [`Policy::allow_connect`]).
         private: bool,
     },
+    /// To use topics.
+    Topics,
 }
 
 impl Denied {
@@ -140,6 +142,7 @@ impl fmt::Display for Denied {
                 }
                 Ok(())
             }
+            Denied::Topics => f.write_str("the component may not use topics"),
         }
     }
 }

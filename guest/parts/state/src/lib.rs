@@ -16,7 +16,10 @@ use std::net::SocketAddr;
 
 use bindings::exports::halfopen::tcp::control::{self, Order};
 use bindings::exports::halfopen::tcp::sockets::{self as contract, Written};
-use bindings::exports::halfopen::tcp::{connecting, piping, socket_peer, timer_events, timers};
+use bindings::exports::halfopen::tcp::topics::TopicError;
+use bindings::exports::halfopen::tcp::{
+    connecting, piping, socket_peer, subscribing, timer_events, timers, topics,
+};
 use bindings::halfopen::tcp::peer::TlsSession;
 use bindings::halfopen::tcp::types::{ErrorCode, IpSocketAddress};
 use entry::Entry;
@@ -159,6 +162,21 @@ impl socket_peer::Guest for State {
     fn tls(_: u32) -> Option<TlsSession> {
         None
     }
+}
+
+/// A host of WASI has no topics.
+impl topics::Guest for State {
+    fn publish(_: String, _: Vec<u8>) -> Result<(), TopicError> {
+        Err(TopicError::AccessDenied)
+    }
+}
+
+impl subscribing::Guest for State {
+    fn subscribe(_: String) -> Result<(), TopicError> {
+        Err(TopicError::AccessDenied)
+    }
+
+    fn unsubscribe(_: String) {}
 }
 
 /// What the driver calls for a service that uses no timers.

@@ -3,6 +3,7 @@
 use clap::Args;
 use halfopen::{AddressRule, Grants, Policy};
 
+use crate::args::topics::TopicsArgs;
 use crate::args::values::{variable, whole};
 use crate::errors::advice;
 
@@ -11,6 +12,8 @@ use crate::errors::advice;
 pub(crate) struct GuestArgs {
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+    #[command(flatten)]
+    pub(crate) topics: TopicsArgs,
     /// Sets an environment variable of the component
     ///
     /// The component does not see the environment of this process. May be given several

@@ -14,6 +14,7 @@ mod limits;
 pub(crate) mod listen;
 pub(crate) mod process;
 pub(crate) mod service;
+pub(crate) mod topics;
 pub(crate) mod usage;
 pub(crate) mod values;
 

@@ -7,12 +7,14 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use halfopen::tls::TlsError;
+use halfopen::topics::Topics;
 use halfopen::{Isolation, Output, Server, ServerBuilder, Source};
 
 use crate::args::gate::{BalancerArgs, PeerArgs, TlsArgs};
 use crate::args::grants::GuestArgs;
 use crate::args::limits::LimitArgs;
 use crate::args::listen::Listen;
+use crate::args::topics::Buses;
 use crate::args::values::{Misfit, positive, seconds};
 use crate::errors::explain_about;
 
@@ -100,6 +102,7 @@ impl ServiceArgs {
         if let Some(isolation) = self.isolation {
             self.check_workers(isolation.into())?;
         }
+        self.guest.topics.check()?;
         self.tls.check()
     }
 
@@ -134,7 +137,8 @@ impl ServiceArgs {
 
     /// The files that the service is loaded from.
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.component.iter().chain(self.tls.files())
+        let files = self.component.iter().chain(self.tls.files());
+        files.chain(self.guest.topics.files())
     }
 
     /// How the connections of its server share instances, for people.
@@ -149,16 +153,22 @@ impl ServiceArgs {
         }
     }
 
+    /// Returns the topics that the service may use.
+    pub(crate) async fn topics(&self, buses: &mut Buses) -> Result<Option<Topics>, Misfit> {
+        self.guest.topics.open(buses).await
+    }
+
     /// Loads the component and builds its server. The service prints to `stdout` and
-    /// `stderr`; `observe` adds observers.
+    /// `stderr`, and may use `topics`; `observe` adds observers.
     pub(crate) fn server(
         &self,
         stdout: Output,
         stderr: Output,
+        topics: Option<Topics>,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
         self.check()?;
-        self.load(stdout, stderr, observe)
+        self.load(stdout, stderr, topics, observe)
             .with_context(|| match &self.component {
                 Some(path) => format!("cannot serve `{}`", path.display()),
                 None => "cannot serve the built-in echo".to_owned(),
@@ -169,15 +179,19 @@ impl ServiceArgs {
         &self,
         stdout: Output,
         stderr: Output,
+        topics: Option<Topics>,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
-        let grants = self
+        let mut grants = self
             .limits
             .limit(self.guest.grants())
             .name(self.name())
             .args(self.args.clone())
             .stdout(stdout)
             .stderr(stderr);
+        if let Some(topics) = topics {
+            grants = grants.topics(topics);
+        }
         let mut builder = Server::builder()
             .grants(grants)
             .grace(self.grace)

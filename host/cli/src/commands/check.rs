@@ -27,7 +27,7 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     for service in &plan.services {
         let loaded = service
             .args
-            .server(stdout.clone(), stderr.clone(), |builder| builder);
+            .server(stdout.clone(), stderr.clone(), None, |builder| builder);
         match loaded {
             Ok(server) => {
                 let (name, sharing) = (&service.name, service.args.sharing(&server));

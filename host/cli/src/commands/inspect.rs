@@ -98,6 +98,9 @@ fn granted(import: &str, kind: Kind, args: &InspectArgs) -> String {
         "wasi:sockets/udp" | "wasi:sockets/udp-create-socket" | "wasi:sockets/ip-name-lookup" => {
             "nothing: every call is denied".to_owned()
         }
+        "halfopen:tcp/topics" | "halfopen:tcp/subscribing" | "halfopen:tcp/topic-streams" => {
+            args.guest.topics.described()
+        }
         "wasi:cli/environment" => {
             let names = args.guest.env.iter().map(|(name, _)| name.clone());
             format!("its arguments, and {}", listed(names, "no variables"))

@@ -4,7 +4,10 @@ use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, TypedFunc};
 
 use super::bindings::exports::halfopen::tcp::events::Guest as Events;
+use super::bindings::topics::exports::halfopen::tcp::topic_events::Guest as TopicEvents;
+use super::bindings::topics::{Subscribing, SubscribingIndices};
 use super::bindings::{Callbacks, CallbacksIndices};
+use super::topics;
 
 const TIMERS: &str = "halfopen:tcp/timers@0.1.0";
 const TIMER_EVENTS: &str = "halfopen:tcp/timer-events@0.1.0";
@@ -15,6 +18,8 @@ pub(crate) struct Exports {
     events: Callbacks,
     /// `None` if the component has no timers.
     fired: Option<TypedFunc<(u32,), ()>>,
+    /// `None` if the component does not subscribe to topics.
+    topics: Option<Subscribing>,
 }
 
 /// Finds the exports of a component once, for all its instances.
@@ -22,6 +27,7 @@ pub(crate) struct ExportsPre<T: 'static> {
     pre: InstancePre<T>,
     events: CallbacksIndices,
     fired: Option<ComponentExportIndex>,
+    topics: Option<SubscribingIndices>,
 }
 
 impl<T: Send + 'static> ExportsPre<T> {
@@ -41,7 +47,13 @@ impl<T: Send + 'static> ExportsPre<T> {
                 "the component imports `{TIMERS}` and does not export `{TIMER_EVENTS}`, which timers call; export it as well"
             );
         }
-        Ok(ExportsPre { pre, events, fired })
+        let topics = topics::find(&pre)?;
+        Ok(ExportsPre {
+            pre,
+            events,
+            fired,
+            topics,
+        })
     }
 
     /// Makes an instance.
@@ -58,7 +70,15 @@ impl<T: Send + 'static> ExportsPre<T> {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
-        Ok(Exports { events, fired })
+        let topics = match &self.topics {
+            Some(indices) => Some(indices.load(&mut *store, &instance)?),
+            None => None,
+        };
+        Ok(Exports {
+            events,
+            fired,
+            topics,
+        })
     }
 }
 
@@ -85,7 +105,12 @@ impl Exports {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
-        Ok(Exports { events, fired })
+        let topics = topics::find_in(store, instance)?;
+        Ok(Exports {
+            events,
+            fired,
+            topics,
+        })
     }
 
     pub(super) fn events(&self) -> &Events {
@@ -94,5 +119,9 @@ impl Exports {
 
     pub(super) fn fired(&self) -> Option<&TypedFunc<(u32,), ()>> {
         self.fired.as_ref()
+    }
+
+    pub(super) fn topics(&self) -> Option<&TopicEvents> {
+        Some(self.topics.as_ref()?.halfopen_tcp_topic_events())
     }
 }

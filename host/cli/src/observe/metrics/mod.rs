@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use halfopen::topics::TopicCounts;
 use halfopen::{Accepted, Observer, Outcome, Report, ServerHandle};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -148,6 +149,11 @@ impl Metrics {
             },
             bytes: self.servers.bytes(service),
         }
+    }
+
+    /// Counts what a service does on topics.
+    pub(crate) fn topics(&self, service: &str) -> Arc<TopicCounts> {
+        self.servers.topics(service)
     }
 
     /// Includes the state of a server in the metrics of a service, until it is dropped.

@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::ServeArgs;
 use crate::args::process::ProcessArgs;
+use crate::args::topics::Buses;
 use crate::config::Plan;
 use crate::descriptors;
 use crate::observe::admin::Admin;
@@ -49,6 +50,8 @@ pub(crate) struct Supervisor {
     admin: Admin,
     stdout: Output,
     stderr: Output,
+    /// The topics of the current version.
+    buses: Buses,
     current: Vec<Current>,
     /// Versions that no longer accept, and have connections left. A task of `finishing`
     /// holds each until its last connection has ended.
@@ -73,6 +76,7 @@ struct Current {
 struct Loaded {
     plan: Plan,
     servers: Vec<Server>,
+    buses: Buses,
 }
 
 impl Supervisor {
@@ -100,6 +104,7 @@ impl Supervisor {
             metrics,
             traces: Traces::from_env()?,
             admin,
+            buses: Buses::default(),
             current: Vec::new(),
             retired: Vec::new(),
             finishing: JoinSet::new(),
