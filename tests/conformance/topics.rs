@@ -26,7 +26,11 @@ pub(crate) const CASES: &[Case] = &[
     case("topics-too-slow", &["T6"], too_slow),
     case("topics-limits", &["T7"], limits),
     case("topics-left", &["T3", "T8"], left),
-    case("topics-between-processes", &["T4", "T5", "T9"], between_processes),
+    case(
+        "topics-between-processes",
+        &["T4", "T5", "T9"],
+        between_processes,
+    ),
     case("topics-after-a-restart", &["T9"], after_a_restart),
 ];
 
@@ -118,9 +122,9 @@ fn in_order(runner: Runner, binaries: &Binaries) -> Result<()> {
         for (name, client) in clients.iter().enumerate() {
             client.send(&format!("flood t {MESSAGES} {name}\n"))?;
         }
-        let listening = clients.into_iter().map(|mut client| {
-            thread::spawn(move || hears(&mut client, CLIENTS, MESSAGES))
-        });
+        let listening = clients
+            .into_iter()
+            .map(|mut client| thread::spawn(move || hears(&mut client, CLIENTS, MESSAGES)));
         for client in listening.collect::<Vec<_>>() {
             client.join().expect("a client does not panic")?;
         }
@@ -185,7 +189,10 @@ fn too_slow(runner: Runner, binaries: &Binaries) -> Result<()> {
             heard += 1;
             next = number + 1;
         }
-        ensure!(missed > 0 && heard + missed == MESSAGES, "{heard}, {missed}");
+        ensure!(
+            missed > 0 && heard + missed == MESSAGES,
+            "{heard}, {missed}"
+        );
         // Everybody goes on.
         client.send("publish t hello\n")?;
         client.expect(&["published", "t: own hello"])?;
@@ -200,7 +207,12 @@ fn limits(runner: Runner, binaries: &Binaries) -> Result<()> {
         let server = start(runner, binaries, guest, &LOCAL)?;
         let mut client = Peer::connect(server.address())?;
         let long = "n".repeat(128);
-        for (name, fits) in [("", false), ("a\tb", false), (&*long, true), (&format!("{long}n"), false)] {
+        for (name, fits) in [
+            ("", false),
+            ("a\tb", false),
+            (&*long, true),
+            (&format!("{long}n"), false),
+        ] {
             let answer = if fits { "published" } else { "InvalidTopic" };
             client.send(&format!("publish {name} hello\n"))?;
             client.expect(&[answer])?;
@@ -246,7 +258,10 @@ fn left(runner: Runner, binaries: &Binaries) -> Result<()> {
         other.send("publish t again\n")?;
         other.expect(&["published"])?;
         let line = client.line()?;
-        ensure!(line.starts_with("t: ") && line.ends_with(" again"), "{line}");
+        ensure!(
+            line.starts_with("t: ") && line.ends_with(" again"),
+            "{line}"
+        );
         client.fin()?;
         other.fin()?;
         ensure!(client.rest()?.is_empty() && other.rest()?.is_empty());

@@ -180,10 +180,14 @@ fn services_share_the_topics_that_have_the_same_name() -> Result<()> {
     let service = |name: &str, topics: &str| {
         let chat = guest_path("chat");
         let chat = chat.display();
-        format!("[services.{name}]\ncomponent = \"{chat}\"\nlisten = [\"127.0.0.1:0\"]\ntopics = \"{topics}\"\n")
+        format!(
+            "[services.{name}]\ncomponent = \"{chat}\"\nlisten = [\"127.0.0.1:0\"]\ntopics = \"{topics}\"\n"
+        )
     };
     let services = [("a", "local"), ("b", "local"), ("c", "local:c")];
-    let config: String = services.map(|(name, topics)| service(name, topics)).concat();
+    let config: String = services
+        .map(|(name, topics)| service(name, topics))
+        .concat();
     fs::write(&file, config)?;
     let mut serve = command(&BINARIES.halfopen, ["serve", "--config"]);
     serve.arg(&file);
@@ -269,9 +273,8 @@ fn a_chat_outlives_its_redis() -> Result<()> {
 fn messages_are_counted() -> Result<()> {
     let (server, admin) = with_admin("herald", &["--topics", "local"], &[])?;
     let count = |outcome: &str| {
-        let name = format!(
-            "halfopen_topic_messages_total{{service=\"herald\",outcome=\"{outcome}\"}}"
-        );
+        let name =
+            format!("halfopen_topic_messages_total{{service=\"herald\",outcome=\"{outcome}\"}}");
         metric(&admin, &name)
     };
     for outcome in ["published", "delivered", "missed"] {
@@ -309,16 +312,25 @@ fn refused(flags: &[&str]) -> Result<String> {
 fn what_is_wrong_with_topics_is_one_line() -> Result<()> {
     for bad in ["remote", "redis:secret", "http://127.0.0.1/secret"] {
         let line = refused(&["--topics", bad])?;
-        ensure!(line.contains("`--topics` is `local`, `local:NAME` or a URL"), "{line}");
+        ensure!(
+            line.contains("`--topics` is `local`, `local:NAME` or a URL"),
+            "{line}"
+        );
     }
     let line = refused(&["--topics", "local", "--topics-password-file", "x"])?;
     ensure!(line.contains("--topics redis://HOST"), "{line}");
     let url = "redis://127.0.0.1:1/";
     let line = refused(&["--topics", url, "--topics-password-file", "missing"])?;
-    ensure!(line.contains("cannot read the password in `missing`"), "{line}");
+    ensure!(
+        line.contains("cannot read the password in `missing`"),
+        "{line}"
+    );
     // Nobody listens on port 1.
     let line = refused(&["--topics", url])?;
-    ensure!(line.contains("cannot connect to Redis at 127.0.0.1:1"), "{line}");
+    ensure!(
+        line.contains("cannot connect to Redis at 127.0.0.1:1"),
+        "{line}"
+    );
     let Some(redis) = Redis::start("a password for Redis", &["--requirepass", "secret"])? else {
         return Ok(());
     };
@@ -337,12 +349,18 @@ fn what_is_wrong_with_topics_is_one_line() -> Result<()> {
     let _ann = Talker::enter(server.address(), "ann")?;
     // In a file the mistake has a line.
     let config = folder.path().join("halfopen.toml");
-    fs::write(&config, "[services.echo]\nlisten = [\"127.0.0.1:0\"]\ntopics = \"remote\"\n")?;
+    fs::write(
+        &config,
+        "[services.echo]\nlisten = [\"127.0.0.1:0\"]\ntopics = \"remote\"\n",
+    )?;
     let mut check = command(&BINARIES.halfopen, ["check"]);
     check.arg(&config);
     let checked = run(check)?;
     ensure!(!checked.status.success(), "{checked:?}");
-    ensure!(checked.stderr[0].contains("halfopen.toml:3: "), "{checked:?}");
+    ensure!(
+        checked.stderr[0].contains("halfopen.toml:3: "),
+        "{checked:?}"
+    );
     Ok(())
 }
 
@@ -353,13 +371,22 @@ fn inspect_says_what_a_component_gets_of_topics() -> Result<()> {
         inspect.args(flags).arg(guest_path("chat"));
         let inspected = run(inspect)?;
         ensure!(inspected.status.success(), "{inspected:?}");
-        let line = inspected.stdout.into_iter().find(|line| line.contains("tcp/subscribing@"));
+        let line = inspected
+            .stdout
+            .into_iter()
+            .find(|line| line.contains("tcp/subscribing@"));
         line.context("no such import")
     };
     for (flags, gets) in [
-        (&[][..], "nothing: every call is denied; `--topics` grants it"),
+        (
+            &[][..],
+            "nothing: every call is denied; `--topics` grants it",
+        ),
         (&["--topics", "local"], "topics of this process"),
-        (&["--topics", "redis://u:secret@h:7/1"], "topics through Redis at h:7"),
+        (
+            &["--topics", "redis://u:secret@h:7/1"],
+            "topics through Redis at h:7",
+        ),
     ] {
         let line = inspect(flags)?;
         ensure!(line.ends_with(gets), "{line}");

@@ -71,8 +71,7 @@ fn node_version(node: &Path) -> Option<u32> {
 }
 
 /// Services that exist once in each style, the one in callback style first.
-const TWINS: [(&str, &str); 3] =
-    [("echo", "parrot"), ("orders", "cases"), ("herald", "crier")];
+const TWINS: [(&str, &str); 3] = [("echo", "parrot"), ("orders", "cases"), ("herald", "crier")];
 
 /// Declares the runners once: the enumeration, and [`Runner::ALL`] from the same list.
 macro_rules! runners {

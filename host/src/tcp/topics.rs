@@ -120,7 +120,8 @@ pub(super) fn add_streams_to_linker<T: TcpView + 'static>(
 #[component(record)]
 struct Message {
     payload: Vec<u8>,
-    own: bool,
+    #[component(name = "is-own")]
+    is_own: bool,
 }
 
 /// What a subscription delivers, to a guest in await style.
@@ -142,7 +143,7 @@ impl From<Delivery> for Delivered {
             Delivery::Missed { count, .. } => Delivered::Missed(count),
             Delivery::Message { payload, own, .. } => Delivered::Message(Message {
                 payload: payload.into(),
-                own,
+                is_own: own,
             }),
         }
     }

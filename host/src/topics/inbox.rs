@@ -67,7 +67,8 @@ impl Member {
     }
 
     fn give_back(&self, subscriptions: usize) {
-        self.subscriptions.fetch_sub(subscriptions, Ordering::Relaxed);
+        self.subscriptions
+            .fetch_sub(subscriptions, Ordering::Relaxed);
     }
 }
 

@@ -170,7 +170,9 @@ impl Queue {
     /// Discards what waits of a topic.
     pub(super) fn forget(&self, forgotten: &str) {
         let mut waiting = self.lock();
-        waiting.messages.retain(|message| &*message.topic != forgotten);
+        waiting
+            .messages
+            .retain(|message| &*message.topic != forgotten);
         waiting.bytes = waiting.messages.iter().map(Message::bytes).sum();
         waiting.notes.retain(|note| match note {
             Delivery::Subscribed { topic } | Delivery::Missed { topic, .. } => {

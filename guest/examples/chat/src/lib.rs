@@ -158,7 +158,10 @@ fn hear(delivery: Delivery) {
         Some('-') => left(&[text.to_owned()]),
         Some(kind @ ('+' | '=')) => {
             let names = text.split(' ').filter(|name| !name.is_empty());
-            ROOM.with_borrow_mut(|room| room.elsewhere.extend(names.map(|name| (name.to_owned(), 0))));
+            ROOM.with_borrow_mut(|room| {
+                room.elsewhere
+                    .extend(names.map(|name| (name.to_owned(), 0)))
+            });
             if kind == '+' {
                 tell_all(&format!("* {text} is here\n"));
             }
@@ -191,7 +194,10 @@ fn beat() {
 /// Somebody elsewhere has left.
 fn left(names: &[String]) {
     for name in names {
-        if ROOM.with_borrow_mut(|room| room.elsewhere.remove(name)).is_some() {
+        if ROOM
+            .with_borrow_mut(|room| room.elsewhere.remove(name))
+            .is_some()
+        {
             tell_all(&format!("* {name} has left\n"));
         }
     }

@@ -260,9 +260,9 @@ macro_rules! further_exports {
                 fn message(
                     topic: ::std::string::String,
                     payload: ::std::vec::Vec<u8>,
-                    own: bool,
+                    is_own: bool,
                 ) {
-                    $crate::topics::message(&topic, payload, own);
+                    $crate::topics::message(&topic, payload, is_own);
                 }
 
                 fn missed(topic: ::std::string::String, count: u64) {

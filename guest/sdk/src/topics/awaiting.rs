@@ -72,7 +72,7 @@ impl From<topic_streams::Delivery> for Delivery {
             topic_streams::Delivery::Missed(count) => Delivery::Missed(count),
             topic_streams::Delivery::Message(message) => Delivery::Message(Message {
                 payload: message.payload,
-                own: message.own,
+                own: message.is_own,
             }),
         }
     }

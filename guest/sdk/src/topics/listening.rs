@@ -38,7 +38,10 @@ impl Drop for Subscription {
             let Some(topic) = topics.get_mut(&self.topic) else {
                 return (None, false);
             };
-            let place = topic.listeners.iter().position(|(number, _)| *number == self.number);
+            let place = topic
+                .listeners
+                .iter()
+                .position(|(number, _)| *number == self.number);
             let listener = place.map(|place| topic.listeners.remove(place));
             let last = topic.listeners.is_empty();
             if last {
@@ -146,7 +149,9 @@ pub fn missed(topic: &str, count: u64) {
 fn call(topic: &str, delivery: &Delivery) {
     let numbers = TOPICS.with_borrow(|topics| -> Vec<u64> {
         let topic = topics.get(topic);
-        topic.map_or_else(Vec::new, |topic| topic.listeners.iter().map(|(number, _)| *number).collect())
+        topic.map_or_else(Vec::new, |topic| {
+            topic.listeners.iter().map(|(number, _)| *number).collect()
+        })
     });
     for number in numbers {
         let place = |topics: &mut HashMap<String, Topic>, listener: &mut Option<Listener>| {

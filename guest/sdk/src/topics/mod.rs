@@ -16,9 +16,9 @@ mod listening;
 use std::fmt;
 
 pub use awaiting::{Deliveries, stream};
+pub use listening::{Subscription, subscribe};
 #[doc(hidden)]
 pub use listening::{message, missed, subscribed};
-pub use listening::{Subscription, subscribe};
 
 use crate::bindings::imports::halfopen::tcp::topics;
 

@@ -77,7 +77,10 @@ impl TopicsArgs {
         let url = self.topics.as_deref().unwrap_or_default();
         // The text may hold a password, so no message repeats it.
         let broker = Broker::new(url).map_err(|error| {
-            Misfit::new(KEY, format!("`--topics` is `local`, `local:NAME` or a URL; it is {error}"))
+            Misfit::new(
+                KEY,
+                format!("`--topics` is `local`, `local:NAME` or a URL; it is {error}"),
+            )
         })?;
         match self.password()? {
             Some(password) => broker
@@ -159,7 +162,13 @@ mod tests {
         for good in [None, Some("local"), Some("local:chat"), Some("redis://h/1")] {
             args(good).check().unwrap();
         }
-        for bad in ["", "remote", "localhost", "redis:secret@h", "amqp://secret@h"] {
+        for bad in [
+            "",
+            "remote",
+            "localhost",
+            "redis:secret@h",
+            "amqp://secret@h",
+        ] {
             let error = args(Some(bad)).check().unwrap_err().to_string();
             assert!(error.contains("redis://"), "{error}");
             assert!(!error.contains("secret"), "{error}");

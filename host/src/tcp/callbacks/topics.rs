@@ -65,7 +65,9 @@ pub(super) fn find<T: 'static>(
         return SubscribingIndices::new(pre).map(Some);
     }
     let ty = component.component_type();
-    let imports = ty.imports(pre.engine()).any(|(name, _)| name == SUBSCRIBING);
+    let imports = ty
+        .imports(pre.engine())
+        .any(|(name, _)| name == SUBSCRIBING);
     if imports {
         wasmtime::bail!(
             "the component imports `{SUBSCRIBING}` and does not export `{TOPIC_EVENTS}`, which subscriptions call; export it as well"

@@ -44,7 +44,9 @@ impl Broker {
     /// [`BrokerError::Url`], which does not repeat the text, because it may hold a password.
     pub fn new(url: &str) -> Result<Self, BrokerError> {
         let info = url.into_connection_info().map_err(|_| BrokerError::Url)?;
-        let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 5);
+        let keepalive = TcpKeepalive::new()
+            .with_time(SILENCE)
+            .with_interval(SILENCE / 5);
         let settings = info
             .tcp_settings()
             .clone()

@@ -105,14 +105,20 @@ async fn publish(
         let mut commands = Pipeline::with_capacity(messages.len());
         for Outgoing { topic, frame } in &messages {
             let channel = format!("{prefix}{topic}");
-            commands.cmd("PUBLISH").arg(channel).arg(&frame[..]).ignore();
+            commands
+                .cmd("PUBLISH")
+                .arg(channel)
+                .arg(&frame[..])
+                .ignore();
         }
         match commands.query_async::<()>(&mut connection).await {
             Ok(()) => {}
             // It would refuse them for ever.
             Err(error) if error.code() == Some("NOPERM") => {
                 let count = messages.len();
-                tracing::warn!("topics: Redis refuses to publish, and {count} messages are lost: {error}");
+                tracing::warn!(
+                    "topics: Redis refuses to publish, and {count} messages are lost: {error}"
+                );
             }
             Err(error) => return error,
         }
@@ -157,9 +163,7 @@ fn channels(prefix: &str, names: &[Arc<str>]) -> Vec<String> {
 }
 
 /// Waits for the answer to a command.
-async fn answered(
-    command: impl Future<Output = Result<(), RedisError>>,
-) -> Result<(), RedisError> {
+async fn answered(command: impl Future<Output = Result<(), RedisError>>) -> Result<(), RedisError> {
     match timeout(PATIENCE, command).await {
         Ok(done) => done,
         Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
