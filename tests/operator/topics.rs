@@ -85,10 +85,14 @@ impl Talker {
 /// A thousand clients on two workers hear every line once, and each speaker in order.
 #[test]
 fn a_thousand_clients_on_two_workers_hear_every_line_once() -> Result<()> {
+    let server = serve("chat", &["--workers", "2", "--topics", "local"], &[])?;
+    a_thousand_clients_hear_every_line_once(&server).with_context(|| server.errors().join("\n"))
+}
+
+fn a_thousand_clients_hear_every_line_once(server: &Server) -> Result<()> {
     const CLIENTS: usize = 1000;
     const SPEAKERS: usize = 10;
     const LINES: usize = 20;
-    let server = serve("chat", &["--workers", "2", "--topics", "local"], &[])?;
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
         clients.push(Talker::enter(server.address(), &format!("c{number}"))?);

@@ -291,6 +291,7 @@ impl Grants {
         if let Some(most) = self.max_sockets_total.or(defaults.max_sockets_total) {
             tcp = tcp.all_sockets(Sockets::new(most));
         }
+        let has_topics = self.topics.is_some();
         if let Some(topics) = self.topics {
             tcp = tcp.topics(topics);
         }
@@ -303,6 +304,7 @@ impl Grants {
             env: self.env,
             dirs: self.dirs,
             policy: self.policy,
+            has_topics,
             tcp,
             stdout: inherit(self.stdout, Output::stdout).map(printer),
             stderr: inherit(self.stderr, Output::stderr).map(printer),
@@ -361,6 +363,7 @@ pub(crate) struct Granted {
     /// Directories, and the names under which the component finds them.
     pub(super) dirs: Vec<(PathBuf, String)>,
     pub(super) policy: Policy,
+    has_topics: bool,
     /// Makes the context of each store.
     pub(super) tcp: TcpCtxBuilder,
     pub(super) stdout: Option<Printer>,
@@ -387,6 +390,11 @@ impl Granted {
     /// Returns the component's name, which is its argument 0.
     pub(crate) fn name(&self) -> &str {
         self.args.first().map_or("", String::as_str)
+    }
+
+    /// Returns whether the component may use topics.
+    pub(crate) fn has_topics(&self) -> bool {
+        self.has_topics
     }
 
     /// Returns the name of the service in the log.

@@ -39,7 +39,11 @@ impl Link {
         let client = &broker.client;
         let connecting = async {
             let publishing = client.get_multiplexed_async_connection_with_config(&config);
-            let publishing = publishing.await?;
+            let mut publishing = publishing.await?;
+            // A Redis that wants a password says so only now.
+            redis::cmd("PING")
+                .query_async::<()>(&mut publishing)
+                .await?;
             let subscribing = client.get_async_pubsub().await?;
             Ok(Link {
                 publishing,
@@ -76,7 +80,8 @@ pub(super) async fn keep(broker: Broker, link: Link, bus: Weak<Bus>, outbox: Arc
         sleep(backoff.next_delay()).await;
         match Link::open(&broker).await {
             Ok(link) => {
-                tracing::info!("topics: connected to Redis at {broker} again");
+                // The same level as for the loss, which it answers.
+                tracing::warn!("topics: connected to Redis at {broker} again");
                 next = Some(link);
             }
             Err(error) => tracing::debug!("topics: {error}"),
