@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 32] = [
+pub const GUESTS: [Guest; 36] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -42,13 +42,16 @@ pub const GUESTS: [Guest; 32] = [
     example("chat"),
     example("digest"),
     example("echo"),
+    example("finger"),
     example("lines"),
+    uncomposed_example("monitor"),
     example("pass"),
     example("primitives"),
     example("proxy"),
     example("store"),
     example("whoami"),
     uncomposed("alarm"),
+    uncomposed("asker"),
     test("bare"),
     test("broadcast"),
     test("cases"),
@@ -56,6 +59,7 @@ pub const GUESTS: [Guest; 32] = [
     test("erratic"),
     test("greedy"),
     test("hostile"),
+    test("inquirer"),
     test("keeper"),
     uncomposed("orders"),
     test("parrot"),
@@ -90,6 +94,14 @@ const fn test(name: &'static str) -> Guest {
         name,
         role: Role::Test,
         composes: true,
+    }
+}
+
+/// An example that no other host can run: the parts do not provide what it imports.
+const fn uncomposed_example(name: &'static str) -> Guest {
+    Guest {
+        composes: false,
+        ..example(name)
     }
 }
 

@@ -139,6 +139,10 @@ fn no_component_imports_more_than_it_needs() {
     const ENVIRONMENT: &str = "wasi:cli/environment@0.3.0";
     const PEER: &str = "halfopen:tcp/peer@0.1.0";
     const ENVIRONMENT_0_2: &str = "wasi:cli/environment@0.2.0";
+    const FILES_0_2: [&str; 2] = [
+        "wasi:filesystem/preopens@0.2.0",
+        "wasi:filesystem/types@0.2.0",
+    ];
     const LISTENERS: &str = "halfopen:tcp/listeners@0.1.0";
     const OUTBOUND: &str = "halfopen:tcp/outbound@0.1.0";
 
@@ -215,6 +219,42 @@ fn no_component_imports_more_than_it_needs() {
             "broadcast.wasm" | "parrot.wasm" => {
                 [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT_0_2, PEER]].concat()
             }
+            "finger.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &FILES_0_2].concat(),
+            "monitor.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &[
+                    ENVIRONMENT_0_2,
+                    "halfopen:tcp/naming@0.1.0",
+                    "halfopen:tcp/timers@0.1.0",
+                ],
+            ]
+            .concat(),
+            "asker.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &FILES_0_2,
+                &[
+                    ENVIRONMENT_0_2,
+                    "halfopen:tcp/connecting@0.1.0",
+                    "halfopen:tcp/naming@0.1.0",
+                    "halfopen:tcp/timers@0.1.0",
+                ],
+            ]
+            .concat(),
+            "inquirer.wasm" => [
+                &CONNECTIONS[..],
+                &PRINTING,
+                &CLOCK,
+                &FILES_0_2,
+                &[
+                    ENVIRONMENT_0_2,
+                    OUTBOUND,
+                    "wasi:sockets/ip-name-lookup@0.3.0",
+                    "wasi:sockets/types@0.3.0",
+                ],
+            ]
+            .concat(),
             "whoami.wasm" => [&CONNECTIONS[..], &PRINTING, &[PEER]].concat(),
             "erratic.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
             "rogue.wasm" => CALLBACKS.to_vec(),
