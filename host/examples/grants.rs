@@ -51,7 +51,9 @@ async fn main() -> anyhow::Result<()> {
 
     let listener = tcp::bind(address, None)?;
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
-    server.run([listener], async { drop(tokio::signal::ctrl_c().await) }).await;
+    server
+        .run([listener], async { drop(tokio::signal::ctrl_c().await) })
+        .await;
     Ok(())
 }
 

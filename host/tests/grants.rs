@@ -118,7 +118,12 @@ fn resolving(rules: &[&str], zone: &Zone) -> ServerBuilder {
 
 /// Whether an address was tried: nothing listens on it, or it is not reachable from here.
 fn tried(answer: &str) -> bool {
-    ["error ETIMEDOUT", "error EHOSTUNREACH", "error ECONNREFUSED"].contains(&answer)
+    [
+        "error ETIMEDOUT",
+        "error EHOSTUNREACH",
+        "error ECONNREFUSED",
+    ]
+    .contains(&answer)
         || answer.starts_with("connected ")
 }
 
@@ -137,7 +142,13 @@ fn a_name_that_is_rebound_opens_nothing_inside() {
         let connect = format!("connect example.com {port}");
         let answer = client.ask(&connect);
         assert!(tried(&answer), "{guest}: {answer}");
-        for inside in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "169.254.169.254"] {
+        for inside in [
+            "127.0.0.1",
+            "::1",
+            "::ffff:127.0.0.1",
+            "10.0.0.1",
+            "169.254.169.254",
+        ] {
             zone.set("example.com", &[inside]);
             assert_eq!(client.ask(&connect), "error EACCES", "{guest} {inside}");
             let address = SocketAddr::new(inside.parse::<IpAddr>().unwrap().to_canonical(), port);
@@ -168,7 +179,11 @@ fn an_address_is_open_only_to_the_instance_that_looked_it_up() {
         for denied in ["address 192.0.2.1:80", "address 192.0.2.2:443"] {
             assert_eq!(one.ask(denied), "error EACCES", "{guest} {denied}");
         }
-        assert_eq!(other.ask("address 192.0.2.1:443"), "error EACCES", "{guest}");
+        assert_eq!(
+            other.ask("address 192.0.2.1:443"),
+            "error EACCES",
+            "{guest}"
+        );
     }
 }
 
@@ -192,7 +207,10 @@ fn one_address_of_a_name_after_the_other_is_tried() {
         assert_eq!(answer, "error EACCES", "{guest}");
         zone.set("example.com", &[]);
         let answer = client.ask(&format!("connect example.com {port}"));
-        assert!(answer.starts_with("error cannot look up example.com"), "{guest}: {answer}");
+        assert!(
+            answer.starts_with("error cannot look up example.com"),
+            "{guest}: {answer}"
+        );
     }
 }
 
@@ -202,13 +220,19 @@ fn looking_up_alone_opens_no_connection() {
     zone.set("example.com", &["192.0.2.1", "2001:db8::1"]);
     let running = start("inquirer", resolving(&["*.com"], &zone));
     let mut client = Client::new(&running);
-    assert_eq!(client.ask("lookup example.com"), "found [192.0.2.1, 2001:db8::1]");
+    assert_eq!(
+        client.ask("lookup example.com"),
+        "found [192.0.2.1, 2001:db8::1]"
+    );
     assert_eq!(client.ask("address 192.0.2.1:443"), "error EACCES");
     assert_eq!(client.ask("connect example.com 443"), "error EACCES");
     assert_eq!(client.ask("lookup example.org"), "error EACCES");
     assert_eq!(client.ask("lookup 0x7f.1"), "found [127.0.0.1]");
     let running = start("asker", resolving(&["*.com"], &zone));
-    assert_eq!(Client::new(&running).ask("connect example.com 443"), "error EACCES");
+    assert_eq!(
+        Client::new(&running).ask("connect example.com 443"),
+        "error EACCES"
+    );
 }
 
 /// Counts what a service is denied.
@@ -233,7 +257,11 @@ fn observers_hear_of_each_denial() {
         }
         let denied = counting.0.lock().unwrap().clone();
         // In await style connecting begins with the lookup.
-        let first = if guest == "asker" { "connect" } else { "lookup" };
+        let first = if guest == "asker" {
+            "connect"
+        } else {
+            "lookup"
+        };
         assert_eq!(denied, [first, "connect"].repeat(3), "{guest}");
         assert!(denied.iter().all(|what| Denied::KINDS.contains(what)));
     }
@@ -246,7 +274,10 @@ fn only_shared_instances_are_kept_running() {
         builder.build(component("asker")).err()
     };
     let refused = build(Isolation::Connection);
-    assert!(matches!(refused, Some(LoadError::KeptWithoutSharing)), "{refused:?}");
+    assert!(
+        matches!(refused, Some(LoadError::KeptWithoutSharing)),
+        "{refused:?}"
+    );
     assert!(build(Isolation::Shared).is_none());
 }
 
@@ -257,6 +288,12 @@ fn a_folder_that_is_missing_is_an_error_at_once() {
     let grants = Grants::new().dir_read_only(&missing, "data");
     let error = Server::builder().grants(grants).build(component("asker"));
     let error = error.unwrap_err();
-    assert!(matches!(&error, LoadError::Folder { path, .. } if *path == missing), "{error}");
-    assert!(error.to_string().starts_with("cannot grant the folder"), "{error}");
+    assert!(
+        matches!(&error, LoadError::Folder { path, .. } if *path == missing),
+        "{error}"
+    );
+    assert!(
+        error.to_string().starts_with("cannot grant the folder"),
+        "{error}"
+    );
 }

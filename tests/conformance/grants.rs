@@ -223,9 +223,12 @@ fn names_denied(runner: Runner, binaries: &Binaries) -> Result<()> {
         let connect = format!("connect 127.0.0.1 {}", address.port());
         ask(server, &connect, &format!("connected {address}"))
     })?;
-    each(runner, binaries, &["--allow-lookup", "*.example"], |server| {
-        ask(server, &connect, "error EACCES")
-    })
+    each(
+        runner,
+        binaries,
+        &["--allow-lookup", "*.example"],
+        |server| ask(server, &connect, "error EACCES"),
+    )
 }
 
 /// A name opens what it has, and never a private address.
@@ -291,7 +294,9 @@ fn kept(runner: Runner, binaries: &Binaries) -> Result<()> {
         let mut client = Client::connect(server)?;
         let before = client.number("ticks")?;
         ensure!(client.number("starts")? == 1);
-        eventually("the service goes on", || Ok(client.number("ticks")? > before))
+        eventually("the service goes on", || {
+            Ok(client.number("ticks")? > before)
+        })
     })?;
     each(runner, binaries, &[], |server| {
         server.logged("grant it with `--keep-running`")?;
@@ -311,7 +316,9 @@ fn kept_after_traps(runner: Runner, binaries: &Binaries) -> Result<()> {
         each(runner, binaries, &flags, |server| {
             let traps = || {
                 let lines = server.errors();
-                let trapped = lines.iter().filter(|line| line.contains("the service trapped"));
+                let trapped = lines
+                    .iter()
+                    .filter(|line| line.contains("the service trapped"));
                 trapped.count()
             };
             eventually("the service begins again", || Ok(traps() >= 4))

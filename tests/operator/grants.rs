@@ -19,7 +19,11 @@ fn ask(server: &Server, text: &str, expected: &str) -> Result<()> {
     client.send(format!("{text}\n").as_bytes())?;
     let expected = format!("{expected}\n");
     let answer = client.receive(expected.len())?;
-    ensure!(answer == expected.as_bytes(), "{text}: {}", answer.escape_ascii());
+    ensure!(
+        answer == expected.as_bytes(),
+        "{text}: {}",
+        answer.escape_ascii()
+    );
     Ok(())
 }
 
@@ -27,20 +31,33 @@ fn ask(server: &Server, text: &str, expected: &str) -> Result<()> {
 fn each_denial_is_counted_and_logged_with_its_flag() -> Result<()> {
     let (server, admin) = with_admin("inquirer", &[], &[])?;
     let denied = |what: &str| {
-        metric(&admin, &format!("halfopen_denied_total{{service=\"inquirer\",what=\"{what}\"}}"))
+        metric(
+            &admin,
+            &format!("halfopen_denied_total{{service=\"inquirer\",what=\"{what}\"}}"),
+        )
     };
     for what in ["connect", "listen", "lookup", "files"] {
         ensure!(denied(what)? == 0.0, "{what}");
     }
     for (text, what, flag) in [
         ("lookup example.com", "lookup", "--allow-lookup example.com"),
-        ("address 192.0.2.1:9", "connect", "--allow-connect 192.0.2.1:9"),
+        (
+            "address 192.0.2.1:9",
+            "connect",
+            "--allow-connect 192.0.2.1:9",
+        ),
+        ("read data/one", "files", "--dir FOLDER::NAME"),
     ] {
+        let error = if what == "files" {
+            "NotFound"
+        } else {
+            "EACCES"
+        };
         for times in 1..=3 {
-            ask(&server, text, "error EACCES")?;
+            ask(&server, text, &format!("error {error}"))?;
             ensure!(denied(what)? == f64::from(times), "{what}");
         }
-        server.logged(&format!("grant it with `{flag}`"))?;
+        server.logged(&format!("with `{flag}`"))?;
         let lines = server.errors();
         let logged = lines.iter().filter(|line| line.contains(flag)).count();
         ensure!(logged == 1, "{lines:?}");
@@ -48,6 +65,23 @@ fn each_denial_is_counted_and_logged_with_its_flag() -> Result<()> {
     let (server, _admin) = with_admin("asker", &[], &[])?;
     ask(&server, "connect example.com 443", "error EACCES")?;
     server.logged("grant it with `--allow-connect example.com:443`")
+}
+
+#[test]
+fn what_leads_out_of_a_folder_or_changes_it_is_counted() -> Result<()> {
+    let folder = folder()?;
+    let dir = format!("{}::data:ro", folder.path().display());
+    for guest in ["asker", "inquirer"] {
+        let (server, admin) = with_admin(guest, &["--dir", &dir], &[])?;
+        ask(&server, "read data/../secret", "error PermissionDenied")?;
+        server.logged("outside of its folders")?;
+        let mut client = Client::connect(server.address())?;
+        client.send(b"write data/one x\n")?;
+        ensure!(client.receive(6)? == b"error ");
+        let name = format!("halfopen_denied_total{{service=\"{guest}\",what=\"files\"}}");
+        eventually("both are counted", || Ok(metric(&admin, &name)? == 2.0))?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -63,7 +97,10 @@ fn a_folder_that_has_gone_is_missing_for_new_instances() -> Result<()> {
     fs::remove_dir_all(&granted)?;
     ask(&server, "read data/one", "error NotFound")?;
     server.logged("which was granted")?;
-    let denied = metric(&admin, "halfopen_denied_total{service=\"asker\",what=\"files\"}")?;
+    let denied = metric(
+        &admin,
+        "halfopen_denied_total{service=\"asker\",what=\"files\"}",
+    )?;
     ensure!(denied == 1.0);
     Ok(())
 }
@@ -83,7 +120,12 @@ fn a_folder_that_is_missing_is_one_line_at_the_start_and_for_check() -> Result<(
     let said = "cannot grant the folder";
     let line = fails(&["serve", &guest, "--dir", &missing])?;
     ensure!(line.contains(said) && line.lines().count() == 1, "{line}");
-    let line = fails(&["run", "--dir", &missing, &guest_path("primitives").display().to_string()])?;
+    let line = fails(&[
+        "run",
+        "--dir",
+        &missing,
+        &guest_path("primitives").display().to_string(),
+    ])?;
     ensure!(line.contains(said) && line.lines().count() == 1, "{line}");
     let config = folder.path().join("halfopen.toml");
     let text = format!(
@@ -92,7 +134,10 @@ fn a_folder_that_is_missing_is_one_line_at_the_start_and_for_check() -> Result<(
     fs::write(&config, text)?;
     let config = config.display().to_string();
     let lines = fails(&["check", &config])?;
-    ensure!(lines.starts_with(&format!("{config}:5: ")) && lines.contains(said), "{lines}");
+    ensure!(
+        lines.starts_with(&format!("{config}:5: ")) && lines.contains(said),
+        "{lines}"
+    );
     ensure!(lines.lines().count() == 1, "{lines}");
     let lines = fails(&["serve", &guest, "--dir", "::"])?;
     ensure!(lines.contains("FOLDER::NAME"), "{lines}");
@@ -134,7 +179,13 @@ fn an_instance_that_is_kept_running_is_shared() -> Result<()> {
     let guest = guest_path("monitor").display().to_string();
     let echo = guest_path("echo").display().to_string();
     for arguments in [
-        &["serve", &guest, "--keep-running", "--isolation", "connection"][..],
+        &[
+            "serve",
+            &guest,
+            "--keep-running",
+            "--isolation",
+            "connection",
+        ][..],
         &["serve", &echo, "--keep-running"],
     ] {
         let line = fails(arguments)?;
@@ -171,22 +222,49 @@ fn inspect_and_check_show_what_is_asked_and_granted() -> Result<()> {
         Ok(shown.stdout)
     };
     let has = |lines: &[String], parts: &[&str]| -> Result<()> {
-        let found = lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+        let found = lines
+            .iter()
+            .any(|line| parts.iter().all(|part| line.contains(part)));
         ensure!(found, "{parts:?}: {lines:#?}");
         Ok(())
     };
     for (guest, what, flag, example) in [
-        ("finger", "folders", "--dir FOLDER::NAME", &["--dir", "/::people:ro"][..]),
+        (
+            "finger",
+            "folders",
+            "--dir FOLDER::NAME",
+            &["--dir", "/::people:ro"][..],
+        ),
         (
             "monitor",
             "connections to names",
             "--allow-connect NAME:PORT",
             &["--allow-connect", "example.com:443"],
         ),
-        ("monitor", "running without connections", "--keep-running", &["--keep-running"]),
-        ("proxy", "outgoing connections", "--allow-connect IP:PORT", &["--inherit-network"]),
-        ("inquirer", "names", "--allow-lookup NAME", &["--allow-lookup", "*"]),
-        ("monitor", "variables", "--env NAME=VALUE", &["--env", "EVERY=1"]),
+        (
+            "monitor",
+            "running without connections",
+            "--keep-running",
+            &["--keep-running"],
+        ),
+        (
+            "proxy",
+            "outgoing connections",
+            "--allow-connect IP:PORT",
+            &["--inherit-network"],
+        ),
+        (
+            "inquirer",
+            "names",
+            "--allow-lookup NAME",
+            &["--allow-lookup", "*"],
+        ),
+        (
+            "monitor",
+            "variables",
+            "--env NAME=VALUE",
+            &["--env", "EVERY=1"],
+        ),
     ] {
         let lines = inspect(guest, &[])?;
         has(&lines, &[what, "not granted: ", flag])?;
@@ -202,15 +280,30 @@ fn inspect_and_check_show_what_is_asked_and_granted() -> Result<()> {
     check.arg(&config);
     let checked = run(check)?;
     ensure!(checked.status.success(), "{checked:?}");
-    has(&checked.stdout, &["`a` asks for running without connections", "`--keep-running`"])?;
-    has(&checked.stdout, &["`a` asks for connections to names", "`--allow-connect NAME:PORT`"])
+    has(
+        &checked.stdout,
+        &[
+            "`a` asks for running without connections",
+            "`--keep-running`",
+        ],
+    )?;
+    has(
+        &checked.stdout,
+        &[
+            "`a` asks for connections to names",
+            "`--allow-connect NAME:PORT`",
+        ],
+    )
 }
 
 /// The examples that use grants.
 #[test]
 fn finger_answers_from_files() -> Result<()> {
     let folder = folder()?;
-    fs::write(folder.path().join("alice"), "At her desk.\n\u{1b}[31mReally.\n")?;
+    fs::write(
+        folder.path().join("alice"),
+        "At her desk.\n\u{1b}[31mReally.\n",
+    )?;
     fs::write(folder.path().join(".hidden"), "no")?;
     let dir = format!("{}::people:ro", folder.path().display());
     let server = serve("finger", &["--dir", &dir], &[])?;
@@ -226,7 +319,10 @@ fn finger_answers_from_files() -> Result<()> {
     ensure!(answer("../alice\r\n")?.starts_with("There is nobody"));
     ensure!(answer(".hidden\r\n")?.starts_with("There is nobody"));
     ensure!(answer("alice@example.com\r\n")?.starts_with("Queries are not forwarded"));
-    ensure!(answer(&"a".repeat(600))?.contains("too long"), "a query has a limit");
+    ensure!(
+        answer(&"a".repeat(600))?.contains("too long"),
+        "a query has a limit"
+    );
     Ok(())
 }
 
@@ -248,7 +344,10 @@ fn monitor_reports_what_it_found_out_alone() -> Result<()> {
     let server = serve("monitor", &flags, &[&by_name])?;
     // Nobody has connected.
     let said = server.printed(1);
-    ensure!(said == [format!("{by_name} accepts connections")], "{said:?}");
+    ensure!(
+        said == [format!("{by_name} accepts connections")],
+        "{said:?}"
+    );
     let report = || -> Result<String> {
         let (answer, _) = Client::connect(server.address())?.end()?;
         String::from_utf8(answer).context("not UTF-8")
@@ -256,13 +355,20 @@ fn monitor_reports_what_it_found_out_alone() -> Result<()> {
     ensure!(report()? == format!("{by_name} accepts connections\n"));
     drop(watched);
     let said = server.printed(2);
-    ensure!(said[1] == format!("{by_name} fails: connection refused"), "{said:?}");
+    ensure!(
+        said[1] == format!("{by_name} fails: connection refused"),
+        "{said:?}"
+    );
     ensure!(report()?.contains("connection refused"));
     // Not granted, it does nothing, and says so.
     let server = serve("monitor", &[], &[&by_name])?;
     server.logged("grant it with `--keep-running`")?;
     std::thread::sleep(Duration::from_millis(50));
     let (answer, _) = Client::connect(server.address())?.end()?;
-    ensure!(answer == b"Nothing is known.\n", "{}", answer.escape_ascii());
+    ensure!(
+        answer == b"Nothing is known.\n",
+        "{}",
+        answer.escape_ascii()
+    );
     Ok(())
 }

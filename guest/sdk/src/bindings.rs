@@ -28,11 +28,26 @@ pub mod imports {
                 import wasi:cli/stdout@0.3.0;
                 import wasi:cli/stderr@0.3.0;
                 import wasi:clocks/monotonic-clock@0.3.0;
-                import wasi:sockets/ip-name-lookup@0.3.0;
             }
         ",
         world: "halfopen:sdk/imports",
         additional_derives: [PartialEq, Eq],
+        generate_all,
+    });
+}
+
+/// Lookups of names. The generator has one future for types that are equal, and the types of
+/// `wasi:sockets` equal those of `halfopen:tcp`: so they are apart.
+pub mod lookup {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world lookup {
+                import wasi:sockets/ip-name-lookup@0.3.0;
+            }
+        ",
+        world: "halfopen:sdk/lookup",
         generate_all,
     });
 }

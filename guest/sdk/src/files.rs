@@ -68,7 +68,9 @@ pub fn write(path: &str, data: impl AsRef<[u8]>) -> io::Result<()> {
         let piece = &rest[..rest.len().min(PIECE as usize)];
         let written = file.write(piece, offset).map_err(error)?;
         offset += written;
-        rest = &rest[usize::try_from(written).unwrap_or(rest.len()).min(rest.len())..];
+        rest = &rest[usize::try_from(written)
+            .unwrap_or(rest.len())
+            .min(rest.len())..];
     }
     Ok(())
 }

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::bindings::imports::wasi::sockets0_3_0::ip_name_lookup::{
+use crate::bindings::lookup::wasi::sockets::ip_name_lookup::{
     ErrorCode as LookupError, resolve_addresses,
 };
-use crate::bindings::imports::wasi::sockets0_3_0::types::IpAddress;
+use crate::bindings::lookup::wasi::sockets::types::IpAddress;
 use crate::{Connection, Error, ErrorCode};
 
 /// Looks up the addresses of a name, in the order in which they should be tried. In await style.

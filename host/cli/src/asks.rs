@@ -79,11 +79,32 @@ pub(crate) const ASKS: &[Ask] = &[
     ask("variables", ENVIRONMENT, "--env NAME=VALUE", variables).uncertain(),
     ask("folders", FILES, "--dir FOLDER::NAME", folders).uncertain(),
     ask("listening", LISTEN, "--allow-listen IP:PORT", listens),
-    ask("outgoing connections", CONNECT, "--allow-connect IP:PORT", connects),
-    ask("connections to names", NAMES, "--allow-connect NAME:PORT", connects),
-    ask("sockets", SOCKETS, "--allow-listen IP:PORT --allow-connect IP:PORT", uses_sockets),
+    ask(
+        "outgoing connections",
+        CONNECT,
+        "--allow-connect IP:PORT",
+        connects,
+    ),
+    ask(
+        "connections to names",
+        NAMES,
+        "--allow-connect NAME:PORT",
+        connects,
+    ),
+    ask(
+        "sockets",
+        SOCKETS,
+        "--allow-listen IP:PORT --allow-connect IP:PORT",
+        uses_sockets,
+    ),
     ask("names", LOOK_UP, "--allow-lookup NAME", looks_up),
-    ask("running without connections", ALONE, "--keep-running", alone).of_services(),
+    ask(
+        "running without connections",
+        ALONE,
+        "--keep-running",
+        alone,
+    )
+    .of_services(),
 ];
 
 fn arguments(given: &Given<'_>) -> Option<String> {
@@ -212,7 +233,11 @@ mod tests {
             let line = guide.lines().find(|line| {
                 line.starts_with(&format!("| {} |", row.what)) && line.contains(&flag)
             });
-            assert!(line.is_some(), "the table of grants lacks {}: {flag}", row.what);
+            assert!(
+                line.is_some(),
+                "the table of grants lacks {}: {flag}",
+                row.what
+            );
         }
     }
 }

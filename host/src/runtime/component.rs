@@ -81,7 +81,10 @@ pub fn runs(interfaces: &Interfaces) -> bool {
 
 /// The exports of a service that works without connections, where it is
 /// [kept running](crate::ServerBuilder::keep_running).
-const ALONE: [&str; 2] = ["halfopen:tcp/starting@0.1.0", "halfopen:tcp/background@0.1.0"];
+const ALONE: [&str; 2] = [
+    "halfopen:tcp/starting@0.1.0",
+    "halfopen:tcp/background@0.1.0",
+];
 
 /// Returns whether a service works without connections.
 #[must_use]

@@ -124,7 +124,9 @@ pub(super) fn limit_p2(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     )?;
     lookup.func_wrap(
         "[method]resolve-address-stream.subscribe",
-        |mut store: Store<'_>, (answer,): (Resource<Answer>,)| -> wasmtime::Result<(Resource<DynPollable>,)> {
+        |mut store: Store<'_>,
+         (answer,): (Resource<Answer>,)|
+         -> wasmtime::Result<(Resource<DynPollable>,)> {
             Ok((subscribe(&mut store.data_mut().table, answer)?,))
         },
     )?;

@@ -12,6 +12,7 @@ mod denials;
 mod engine;
 mod error;
 mod file;
+mod files;
 mod folders;
 mod granted;
 mod grants;

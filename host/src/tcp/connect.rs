@@ -79,7 +79,9 @@ pub(super) fn connect_to_name(
             let (allowed, denied): (Vec<_>, Vec<_>) =
                 found.partition(|address| names.may_connect(*address));
             if allowed.is_empty() {
-                denied.iter().for_each(|address| report(&Denied::connect(*address)));
+                denied
+                    .iter()
+                    .for_each(|address| report(&Denied::connect(*address)));
                 return Err(ErrorCode::AccessDenied);
             }
             first_of(allowed).await

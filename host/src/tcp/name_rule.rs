@@ -198,7 +198,17 @@ mod tests {
             assert_eq!(name(text).as_deref(), Some(expected), "{text}");
         }
         let long = format!("{}.example", "a".repeat(64));
-        for text in ["", ".", "a..b", "a b", "a/b", "a:80", "a\0b", "256.1.1.1", &long] {
+        for text in [
+            "",
+            ".",
+            "a..b",
+            "a b",
+            "a/b",
+            "a:80",
+            "a\0b",
+            "256.1.1.1",
+            &long,
+        ] {
             assert_eq!(name(text), None, "{text:?}");
         }
     }
@@ -209,11 +219,25 @@ mod tests {
         assert!(rule("Example.com").matches("example.com"));
         assert!(!rule("example.com").matches("a.example.com"));
         assert!(rule("*.example.com").matches("a.b.example.com"));
-        for other in ["example.com", "badexample.com", ".example.com", "example.com.evil"] {
+        for other in [
+            "example.com",
+            "badexample.com",
+            ".example.com",
+            "example.com.evil",
+        ] {
             assert!(!rule("*.example.com").matches(other), "{other}");
         }
         assert!(rule("*").matches("anything"));
-        for text in ["", "*.", "**", "a.*", "*a.example", "127.0.0.1", "::1", "*.10.0.0.1"] {
+        for text in [
+            "",
+            "*.",
+            "**",
+            "a.*",
+            "*a.example",
+            "127.0.0.1",
+            "::1",
+            "*.10.0.0.1",
+        ] {
             let error = text.parse::<NameRule>().unwrap_err().to_string();
             assert!(error.contains("*.example.com"), "{error}");
         }
@@ -224,7 +248,13 @@ mod tests {
         for text in ["example.com:443", "*.example.com:1-9", "*:*"] {
             assert_eq!(text.parse::<HostRule>().unwrap().to_string(), text);
         }
-        for text in ["example.com", "example.com:", ":443", "example.com:65536", "[::1]:80"] {
+        for text in [
+            "example.com",
+            "example.com:",
+            ":443",
+            "example.com:65536",
+            "[::1]:80",
+        ] {
             let error = text.parse::<HostRule>().unwrap_err().to_string();
             assert!(error.contains("example.com:443"), "{error}");
         }

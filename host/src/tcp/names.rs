@@ -200,7 +200,11 @@ mod tests {
             }
         });
         let script = Script(Mutex::new(answers));
-        Names::new(policy, Resolver(Arc::new(script)), Some(Duration::from_secs(5)))
+        Names::new(
+            policy,
+            Resolver(Arc::new(script)),
+            Some(Duration::from_secs(5)),
+        )
     }
 
     fn may(names: &Names, address: &str) -> bool {
@@ -229,7 +233,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_does_not_open_the_inner_network() {
-        let private = vec!["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1"];
+        let private = vec![
+            "127.0.0.1",
+            "10.0.0.1",
+            "169.254.169.254",
+            "::1",
+            "::ffff:10.0.0.1",
+        ];
         let answers = vec![vec!["192.0.2.1"], private.clone(), private.clone()];
         let names = names(&["example.com:443", "10.0.0.1:443"], answers);
         lookup(&names, "example.com").await.unwrap();
@@ -247,7 +257,10 @@ mod tests {
     #[tokio::test]
     async fn looking_up_opens_nothing_by_itself() {
         let names = names(&["*.example.com"], vec![vec!["192.0.2.1"]]);
-        assert_eq!(lookup(&names, "a.example.com").await.unwrap(), ["192.0.2.1"]);
+        assert_eq!(
+            lookup(&names, "a.example.com").await.unwrap(),
+            ["192.0.2.1"]
+        );
         assert!(!may(&names, "192.0.2.1:443"));
         assert!(lookup(&names, "example.com").await.is_err());
         assert_eq!(lookup(&names, "0x7f.1").await.unwrap(), ["127.0.0.1"]);

@@ -120,7 +120,10 @@ impl Policy {
     /// Whether nothing at all is allowed.
     #[must_use]
     pub fn is_deny_all(&self) -> bool {
-        !self.everything && self.listen.is_empty() && !self.may_connect_anywhere() && !self.may_lookup_any()
+        !self.everything
+            && self.listen.is_empty()
+            && !self.may_connect_anywhere()
+            && !self.may_lookup_any()
     }
 
     /// Whether a guest may listen on any address.
@@ -148,7 +151,8 @@ impl fmt::Display for Policy {
             return f.write_str("listen anywhere, connect anywhere, look up every name");
         }
         let connect = texts(&self.connect).chain(texts(&self.connect_names));
-        let lookup = texts(&self.lookup).chain(texts(self.connect_names.iter().map(HostRule::name)));
+        let lookup =
+            texts(&self.lookup).chain(texts(self.connect_names.iter().map(HostRule::name)));
         write!(
             f,
             "listen {}, connect {}",

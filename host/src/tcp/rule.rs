@@ -118,10 +118,7 @@ impl fmt::Display for AddressRule {
 }
 
 /// Writes ports as [`ports`] reads them, behind a colon.
-pub(super) fn write_ports(
-    f: &mut fmt::Formatter<'_>,
-    ports: &RangeInclusive<u16>,
-) -> fmt::Result {
+pub(super) fn write_ports(f: &mut fmt::Formatter<'_>, ports: &RangeInclusive<u16>) -> fmt::Result {
     match (*ports.start(), *ports.end()) {
         (0, u16::MAX) => f.write_str(":*"),
         (low, high) if low == high => write!(f, ":{low}"),

@@ -51,9 +51,11 @@ impl FromStr for FolderArg {
         };
         let (host, guest) = folder.split_once("::").unwrap_or((folder, folder));
         if host.is_empty() || guest.is_empty() {
-            return Err("write FOLDER or FOLDER::NAME, and :ro behind it for reading alone, such \
+            return Err(
+                "write FOLDER or FOLDER::NAME, and :ro behind it for reading alone, such \
                  as /srv/files::/data:ro"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         Ok(FolderArg {
             host: host.to_owned(),

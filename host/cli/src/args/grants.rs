@@ -71,7 +71,9 @@ impl GuestArgs {
             .env
             .iter()
             .fold(grants, |grants, (name, value)| grants.env(name, value));
-        self.dir.iter().fold(grants, |grants, dir| dir.add_to(grants))
+        self.dir
+            .iter()
+            .fold(grants, |grants, dir| dir.add_to(grants))
     }
 }
 
@@ -139,5 +141,7 @@ enum Target {
 fn target(text: &str) -> Result<Target, String> {
     let address = || text.parse().map(Target::Address);
     let name = || text.parse().map(Target::Name);
-    address().or_else(|error| name().map_err(|_| format!("{error}; or NAME:PORT, such as example.com:443")))
+    address().or_else(|error| {
+        name().map_err(|_| format!("{error}; or NAME:PORT, such as example.com:443"))
+    })
 }

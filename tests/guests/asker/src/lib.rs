@@ -55,9 +55,9 @@ impl Client {
                 });
                 begun.map_or_else(|error| failed(&error), |_| "begun".to_owned())
             }
-            ["read", path] => told(files::read(path).map(|data| {
-                format!("data {}", String::from_utf8_lossy(&data))
-            })),
+            ["read", path] => told(
+                files::read(path).map(|data| format!("data {}", String::from_utf8_lossy(&data))),
+            ),
             ["write", path, text] => told(files::write(path, text).map(|()| "written".to_owned())),
             ["list", path] => told(files::list(path).map(|mut names| {
                 names.sort();
@@ -97,7 +97,8 @@ struct Target(Socket);
 impl Events for Target {
     fn connect(&mut self, socket: &Socket) {
         let peer = socket.peer_addr().map(|peer| peer.to_string());
-        self.0.write(format!("connected {}\n", peer.unwrap_or_default()));
+        self.0
+            .write(format!("connected {}\n", peer.unwrap_or_default()));
         socket.end();
     }
 

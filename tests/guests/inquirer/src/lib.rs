@@ -69,9 +69,9 @@ async fn answer(line: &str) -> String {
             Ok(found) => format!("found {found:?}"),
             Err(error) => failed(&error),
         },
-        ["read", path] => told(
-            files::read(path).map(|data| format!("data {}", String::from_utf8_lossy(&data))),
-        ),
+        ["read", path] => {
+            told(files::read(path).map(|data| format!("data {}", String::from_utf8_lossy(&data))))
+        }
         ["write", path, text] => told(files::write(path, text).map(|()| "written".to_owned())),
         ["list", path] => told(files::list(path).map(|mut names| {
             names.sort();
