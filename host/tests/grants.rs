@@ -39,6 +39,8 @@ fn start(guest: &str, builder: ServerBuilder) -> Running {
     let (address, server) = runtime.block_on(async {
         let listener = halfopen::tcp::bind(([127, 0, 0, 1], 0).into(), None).unwrap();
         let address = listener.local_addr().unwrap();
+        // Connections that the service has made outlast a test.
+        let builder = builder.grace(Duration::ZERO);
         let server = builder.build(component(guest)).unwrap();
         (address, server.start([listener]))
     });

@@ -320,7 +320,7 @@ fn finger_answers_from_files() -> Result<()> {
     ensure!(answer(".hidden\r\n")?.starts_with("There is nobody"));
     ensure!(answer("alice@example.com\r\n")?.starts_with("Queries are not forwarded"));
     ensure!(
-        answer(&"a".repeat(600))?.contains("too long"),
+        answer(&"a".repeat(600))?.contains("longer than 512 bytes"),
         "a query has a limit"
     );
     Ok(())

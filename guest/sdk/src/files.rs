@@ -45,7 +45,13 @@ pub fn read(path: &str) -> io::Result<Vec<u8>> {
     let file = open(path, OpenFlags::empty(), DescriptorFlags::READ)?;
     let mut all = Vec::new();
     loop {
-        let (bytes, end) = file.read(PIECE, all.len() as u64).map_err(error)?;
+        let (bytes, end) = file
+            .read(PIECE, all.len() as u64)
+            .map_err(|code| match code {
+                // What was opened for reading and cannot be read is a folder.
+                ErrorCode::BadDescriptor => io::ErrorKind::IsADirectory.into(),
+                code => error(code),
+            })?;
         all.extend_from_slice(&bytes);
         if end || bytes.is_empty() {
             return Ok(all);
