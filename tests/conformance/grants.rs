@@ -27,12 +27,15 @@ pub(crate) const CASES: &[Case] = &[
     granted_case("names", &["N2", "N3"], names),
     granted_case("connecting-to-names", &["N4"], connecting),
     kept_case("kept-running", &["D1"], kept),
-    kept_case("kept-running-after-traps", &["D2"], kept_after_traps),
+    Case {
+        runners: |runner| keeps(runner) && runner.is_serve(),
+        elsewhere: "a trap ends the program, or the host keeps no instance running",
+        ..kept_case("kept-running-after-traps", &["D2"], kept_after_traps)
+    },
     native_case("waiting-in-await-style", &["D3"], waiting),
 ];
 
-/// In callback style, composed services lack `naming`; in await style they have what the
-/// `halfopen` command grants to a program.
+/// Composed services have what the `halfopen` command grants to a program.
 const fn granted_case(name: &'static str, rules: &'static [&'static str], run: Run) -> Case {
     Case {
         name,
@@ -47,10 +50,7 @@ const fn kept_case(name: &'static str, rules: &'static [&'static str], run: Run)
     Case {
         name,
         rules,
-        runners: |runner| {
-            let instances = runner.properties().instances;
-            runner.is_serve() && matches!(instances, Instances::Shared(_))
-        },
+        runners: keeps,
         elsewhere: "the host keeps no instance running without connections, or has one for each",
         run,
     }
@@ -66,13 +66,14 @@ const fn native_case(name: &'static str, rules: &'static [&'static str], run: Ru
     }
 }
 
-/// The services that a runner runs, one for each style.
-fn guests(runner: Runner) -> &'static [&'static str] {
-    match runner.is_serve() {
-        true => &["asker", "inquirer"],
-        false => &["inquirer"],
-    }
+/// Whether a runner keeps an instance running without connections.
+fn keeps(runner: Runner) -> bool {
+    let instances = runner.properties().instances;
+    runner.is_command() && matches!(instances, Instances::Shared(_))
 }
+
+/// The services, one for each style.
+const GUESTS: [&str; 2] = ["asker", "inquirer"];
 
 /// Starts each of the services with these flags, and calls `test`.
 fn each(
@@ -81,7 +82,7 @@ fn each(
     flags: &[&str],
     test: impl Fn(&Server) -> Result<()>,
 ) -> Result<()> {
-    for guest in guests(runner) {
+    for guest in GUESTS {
         let command = runner.service_with(binaries, guest, &["127.0.0.1:0"], flags, &[]);
         let server = Server::start(command, 1)?;
         test(&server).with_context(|| format!("{guest}: {:#?}", server.errors()))?;
@@ -299,7 +300,9 @@ fn kept(runner: Runner, binaries: &Binaries) -> Result<()> {
         })
     })?;
     each(runner, binaries, &[], |server| {
-        server.logged("grant it with `--keep-running`")?;
+        if runner.is_serve() {
+            server.logged("grant it with `--keep-running`")?;
+        }
         let mut client = Client::connect(server)?;
         ensure!(client.number("starts")? == 0);
         thread::sleep(Duration::from_millis(50));

@@ -44,14 +44,14 @@ pub const GUESTS: [Guest; 36] = [
     example("echo"),
     example("finger"),
     example("lines"),
-    uncomposed_example("monitor"),
+    example("monitor"),
     example("pass"),
     example("primitives"),
     example("proxy"),
     example("store"),
     example("whoami"),
     uncomposed("alarm"),
-    uncomposed("asker"),
+    test("asker"),
     test("bare"),
     test("broadcast"),
     test("cases"),
@@ -94,14 +94,6 @@ const fn test(name: &'static str) -> Guest {
         name,
         role: Role::Test,
         composes: true,
-    }
-}
-
-/// An example that no other host can run: the parts do not provide what it imports.
-const fn uncomposed_example(name: &'static str) -> Guest {
-    Guest {
-        composes: false,
-        ..example(name)
     }
 }
 

@@ -155,6 +155,7 @@ fn no_component_imports_more_than_it_needs() {
                 &SOCKETS,
                 &[
                     ENVIRONMENT,
+                    "halfopen:tcp/background@0.1.0",
                     "halfopen:tcp/bridge@0.1.0",
                     "halfopen:tcp/connections@0.1.0",
                     "halfopen:tcp/handler@0.1.0",
@@ -208,8 +209,11 @@ fn no_component_imports_more_than_it_needs() {
                     OUTBOUND,
                     "halfopen:tcp/control@0.1.0",
                     "halfopen:tcp/events@0.1.0",
+                    "halfopen:tcp/starting@0.1.0",
                     "halfopen:tcp/timer-events@0.1.0",
                     "halfopen:tcp/timers@0.1.0",
+                    "wasi:sockets/ip-name-lookup@0.3.0",
+                    "wasi:sockets/types@0.3.0",
                 ],
             ]
             .concat(),

@@ -51,7 +51,11 @@ impl Restarts {
 
     /// Counts a trap. One that comes late starts the count anew.
     pub(super) fn trapped(&mut self) {
-        if self.begun.elapsed() > LONGEST {
+        self.trapped_at(Instant::now());
+    }
+
+    fn trapped_at(&mut self, now: Instant) {
+        if now - self.begun > LONGEST {
             self.traps = 0;
         }
         self.traps = self.traps.saturating_add(1);
@@ -69,39 +73,41 @@ impl Restarts {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn an_instance_that_traps_over_and_over_begins_less_and_less_often() {
-        let (sender, mut queue) = mpsc::channel::<()>(1);
+    #[test]
+    fn an_instance_that_traps_over_and_over_begins_less_and_less_often() {
         let mut restarts = Restarts::new(true);
-        let mut waits = Vec::new();
+        let mut delays = Vec::new();
         for _ in 0..13 {
-            let before = Instant::now();
-            assert_eq!(restarts.next(&mut queue).await, Some(None));
-            waits.push(before.elapsed().as_millis());
+            delays.push(restarts.delay().as_millis());
+            restarts.trapped_at(restarts.begun + SHORTEST);
+        }
+        assert_eq!(delays[..4], [0, 100, 200, 400]);
+        assert_eq!(delays[11..], [60_000, 60_000]);
+        // One that has run for long begins anew.
+        restarts.trapped_at(restarts.begun + LONGEST * 2);
+        assert_eq!(restarts.delay(), SHORTEST);
+    }
+
+    #[tokio::test]
+    async fn a_connection_does_not_wait_for_the_delay() {
+        let (sender, mut queue) = mpsc::channel(1);
+        let mut restarts = Restarts::new(true);
+        assert_eq!(restarts.next(&mut queue).await, Some(None));
+        for _ in 0..20 {
             restarts.trapped();
         }
-        assert_eq!(waits[..4], [0, 100, 200, 400]);
-        assert_eq!(waits[11..], [60_000, 60_000]);
-        // A connection does not wait.
+        assert_eq!(restarts.delay(), LONGEST);
         sender.send(()).await.unwrap();
-        let before = Instant::now();
         assert_eq!(restarts.next(&mut queue).await, Some(Some(())));
-        assert_eq!(before.elapsed(), Duration::ZERO);
-        // One that has run for long begins anew.
-        tokio::time::advance(LONGEST * 2).await;
-        restarts.trapped();
-        let before = Instant::now();
-        restarts.next(&mut queue).await;
-        assert_eq!(before.elapsed(), SHORTEST);
         drop(sender);
         assert_eq!(restarts.next(&mut queue).await, None);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn without_the_grant_it_begins_with_its_first_connection() {
-        let (sender, mut queue) = mpsc::channel::<()>(1);
+        let (sender, mut queue) = mpsc::channel(1);
         let mut restarts = Restarts::new(false);
-        let waited = tokio::time::timeout(LONGEST, restarts.next(&mut queue)).await;
+        let waited = tokio::time::timeout(SHORTEST, restarts.next(&mut queue)).await;
         assert!(waited.is_err());
         sender.send(()).await.unwrap();
         assert_eq!(restarts.next(&mut queue).await, Some(Some(())));

@@ -14,7 +14,7 @@ mod outgoing;
 use halfopen_parts::types::{ErrorCode, IpSocketAddress, TcpSocket};
 use wit_bindgen::{FutureReader, StreamReader};
 
-use exports::halfopen::tcp::{bridge, connections, options, peer};
+use exports::halfopen::tcp::{background, bridge, connections, options, peer};
 
 #[allow(
     missing_docs,
@@ -118,6 +118,13 @@ impl peer::Guest for Adapter {
     /// Returns `None`: `wasi:sockets` describes a peer by its address alone.
     fn tls(_: connections::ConnectionBorrow<'_>) -> Option<peer::TlsSession> {
         None
+    }
+}
+
+/// What the acceptor calls for a service that does nothing without connections.
+impl background::Guest for Adapter {
+    async fn run() -> Result<(), String> {
+        Ok(())
     }
 }
 
