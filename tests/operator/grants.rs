@@ -62,6 +62,13 @@ fn each_denial_is_counted_and_logged_with_its_flag() -> Result<()> {
         let logged = lines.iter().filter(|line| line.contains(flag)).count();
         ensure!(logged == 1, "{lines:?}");
     }
+    let (server, admin) = with_admin("greedy", &[], &[])?;
+    let mut client = Client::connect(server.address())?;
+    client.send(b"listen\n")?;
+    ensure!(client.receive(2)? == b"0:");
+    let listens = "halfopen_denied_total{service=\"greedy\",what=\"listen\"}";
+    ensure!(metric(&admin, listens)? == 1.0);
+    server.logged("grant it with `--allow-listen 127.0.0.1:0`")?;
     let (server, _admin) = with_admin("asker", &[], &[])?;
     ask(&server, "connect example.com 443", "error EACCES")?;
     server.logged("grant it with `--allow-connect example.com:443`")

@@ -172,7 +172,10 @@ fn a_plain_program_gets_the_names_and_folders_that_are_granted() -> Result<()> {
     let by_name = format!("localhost:{}", address.port());
     let denied = said(&[], &["connect", &by_name])?;
     ensure!(denied.contains("cannot connect: "), "{denied}");
-    ensure!(denied.contains("grant it with `--allow-lookup localhost`"), "{denied}");
+    ensure!(
+        denied.contains("grant it with `--allow-lookup localhost`"),
+        "{denied}"
+    );
     let private = said(&["--allow-connect", &by_name], &["connect", &by_name])?;
     ensure!(private.contains("which is private"), "{private}");
     let (v4, v6) = (address.to_string(), format!("[::1]:{}", address.port()));

@@ -34,10 +34,11 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 36] = [
+pub const GUESTS: [Guest; 37] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
+    part("resolver"),
     part("state"),
     example("chat"),
     example("digest"),

@@ -14,7 +14,7 @@ mod outgoing;
 use halfopen_parts::types::{ErrorCode, IpSocketAddress, TcpSocket};
 use wit_bindgen::{FutureReader, StreamReader};
 
-use exports::halfopen::tcp::{background, bridge, connections, options, peer};
+use exports::halfopen::tcp::{background, bridge, connections, lookups, options, peer};
 
 #[allow(
     missing_docs,
@@ -125,6 +125,13 @@ impl peer::Guest for Adapter {
 impl background::Guest for Adapter {
     async fn run() -> Result<(), String> {
         Ok(())
+    }
+}
+
+/// What the driver calls for a service that connects to no names: never.
+impl lookups::Guest for Adapter {
+    async fn look_up(_: String, _: u16) -> Result<Vec<IpSocketAddress>, ErrorCode> {
+        Err(ErrorCode::NotSupported)
     }
 }
 

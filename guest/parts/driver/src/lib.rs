@@ -32,6 +32,7 @@ mod bindings {
                 import halfopen:tcp/events@0.1.0;
                 import halfopen:tcp/timer-events@0.1.0;
                 import halfopen:tcp/starting@0.1.0;
+                import halfopen:tcp/lookups@0.1.0;
             }
         ",
         world: "halfopen:parts/driver",

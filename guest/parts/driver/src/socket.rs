@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -18,6 +17,7 @@ use halfopen_model::Room;
 use wit_bindgen::rt::async_support::StreamResult;
 use wit_bindgen::{FutureReader, StreamReader, StreamWriter};
 
+use crate::bindings::halfopen::tcp::lookups;
 use crate::control;
 use crate::orders::carry_out;
 
@@ -105,10 +105,8 @@ impl Target {
             Target::Address(remote) => return outbound::connect(remote).await,
             Target::Name(name, port) => (name, port),
         };
-        let found = halfopen_guest::lookup(&name).await;
         let mut last = ErrorCode::RemoteUnreachable;
-        for address in found.map_err(|error| error.code().clone())? {
-            let remote = IpSocketAddress::from(SocketAddr::new(address, port));
+        for remote in lookups::look_up(name, port).await? {
             match outbound::connect(remote).await {
                 Ok(connection) => {
                     control::found(number, remote);
