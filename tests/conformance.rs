@@ -18,6 +18,7 @@ use libtest_mimic::Arguments;
 mod conformance {
     pub(crate) mod errors;
     pub(crate) mod further;
+    pub(crate) mod grants;
     pub(crate) mod hostile;
     pub(crate) mod matrix;
     pub(crate) mod node_host;
@@ -28,17 +29,18 @@ mod conformance {
     pub(crate) mod topics;
 }
 use conformance::{
-    errors, further, hostile, matrix, node_host, programs, proxy, rogue, server, topics,
+    errors, further, grants, hostile, matrix, node_host, programs, proxy, rogue, server, topics,
 };
 
 /// The cases, by what they are about.
-const CASES: [(&str, &[Case]); 9] = [
+const CASES: [(&str, &[Case]); 10] = [
     ("programs", programs::CASES),
     ("errors, from the bare primitives", errors::CASES),
     ("proxies", proxy::CASES),
     ("servers that are full, stop or die", server::CASES),
     ("further interfaces of callback style", further::CASES),
     ("topics", topics::CASES),
+    ("what is granted and denied", grants::CASES),
     ("hostile services", hostile::CASES),
     ("hostile services in callback style", rogue::CASES),
     ("Node as a host", node_host::CASES),

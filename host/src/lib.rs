@@ -57,4 +57,4 @@ pub use server::{
     Accepted, AtLimit, Contradiction, Isolation, Observer, Outcome, Peers, Refusal, Report, Server,
     ServerBuilder, ServerHandle, Snapshot, Summary,
 };
-pub use tcp::{AddressRule, AddressRuleError, Policy};
+pub use tcp::{AddressRule, AddressRuleError, HostRule, NameRule, NameRuleError, Policy, Resolve};

@@ -34,21 +34,25 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 34] = [
+pub const GUESTS: [Guest; 39] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
+    part("resolver"),
     part("state"),
     example("chat"),
     example("digest"),
     example("echo"),
+    example("finger"),
     example("lines"),
+    example("monitor"),
     example("pass"),
     example("primitives"),
     example("proxy"),
     example("store"),
     example("whoami"),
     uncomposed("alarm"),
+    test("asker"),
     test("bare"),
     test("broadcast"),
     test("cases"),
@@ -58,6 +62,7 @@ pub const GUESTS: [Guest; 34] = [
     test("greedy"),
     test("herald"),
     test("hostile"),
+    test("inquirer"),
     test("keeper"),
     uncomposed("orders"),
     test("parrot"),

@@ -38,6 +38,22 @@ pub mod imports {
     });
 }
 
+/// Lookups of names. The generator has one future for types that are equal, and the types of
+/// `wasi:sockets` equal those of `halfopen:tcp`: so they are apart.
+pub mod lookup {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world lookup {
+                import wasi:sockets/ip-name-lookup@0.3.0;
+            }
+        ",
+        world: "halfopen:sdk/lookup",
+        generate_all,
+    });
+}
+
 /// What a component in callback style imports.
 pub mod sockets {
     wit_bindgen::generate!({
@@ -48,6 +64,7 @@ pub mod sockets {
                 import halfopen:tcp/sockets@0.1.0;
                 import halfopen:tcp/socket-peer@0.1.0;
                 import halfopen:tcp/connecting@0.1.0;
+                import halfopen:tcp/naming@0.1.0;
                 import halfopen:tcp/piping@0.1.0;
                 import halfopen:tcp/timers@0.1.0;
                 import halfopen:tcp/subscribing@0.1.0;
@@ -74,6 +91,7 @@ pub mod wasi_0_2 {
                 import wasi:cli/environment@0.2.0;
                 import wasi:cli/stdout@0.2.0;
                 import wasi:cli/stderr@0.2.0;
+                import wasi:filesystem/preopens@0.2.0;
             }
         ",
         world: "halfopen:sdk/wasi",
@@ -141,6 +159,42 @@ pub mod timers {
         pub_export_macro: true,
         default_bindings_module: "::halfopen_guest::bindings::timers",
         export_macro_name: "export_timers",
+    });
+}
+
+/// The export of a service in callback style that works without connections.
+pub mod starting {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world starting {
+                export halfopen:tcp/starting@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/starting",
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::starting",
+        export_macro_name: "export_starting",
+    });
+}
+
+/// The export of a service in await style that works without connections.
+pub mod background {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world background {
+                export halfopen:tcp/background@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/background",
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::background",
+        export_macro_name: "export_background",
     });
 }
 

@@ -81,10 +81,14 @@ pub(crate) fn advice(problem: &Problem) -> String {
         Problem::Denied(Denied::Connect { address, .. }) => {
             format!("grant it with `--allow-connect {address}`")
         }
-        Problem::Denied(Denied::Topics) => {
-            "grant them with `--topics local`, or across machines with `--topics redis://HOST`"
-                .to_owned()
+        Problem::Denied(Denied::ConnectName { name, port, .. }) => {
+            format!("grant it with `--allow-connect {name}:{port}`")
         }
+        Problem::Denied(Denied::Lookup(name)) => {
+            format!("grant it with `--allow-lookup {name}`")
+        }
+        Problem::NotKeptRunning => "grant it with `--keep-running`".to_owned(),
+        Problem::Denied(Denied::Other { what, .. }) => grant(what).to_owned(),
         Problem::ComputeLimit(_) => "--max-compute is the limit".to_owned(),
         Problem::BackgroundCalls(_) => {
             "--max-instances is the limit, and --background-timeout says how long they may take"
@@ -95,6 +99,17 @@ pub(crate) fn advice(problem: &Problem) -> String {
                 .to_owned()
         }
         _ => String::new(),
+    }
+}
+
+/// What grants a denial of a kind that has no address.
+fn grant(what: &str) -> &'static str {
+    match what {
+        "files" => "grant a folder with `--dir FOLDER::NAME`",
+        "topics" => {
+            "grant them with `--topics local`, or across machines with `--topics redis://HOST`"
+        }
+        _ => "",
     }
 }
 

@@ -3,6 +3,7 @@
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
+use crate::kind::NAMING;
 use crate::{Error, Interfaces, Kind, Style, one_line};
 
 /// The interface that a composed component exports.
@@ -22,6 +23,8 @@ pub struct Parts<'a> {
     pub state: &'a [u8],
     /// `guest/parts/driver`: calls the exports of a service in callback style.
     pub driver: &'a [u8],
+    /// `guest/parts/resolver`: looks up names for a service in callback style that has any.
+    pub resolver: &'a [u8],
 }
 
 /// Composes a service or a program into a plain WASI 0.3 command.
@@ -63,8 +66,14 @@ pub fn compose_service(service: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Err
         let state = graph.instantiate("halfopen:state", parts.state, &[(adapter, Primitives)])?;
         let provided = [(state, All), (adapter, All)];
         let service = graph.instantiate("halfopen:service", service, &provided)?;
-        // The service first: the state's `timer-events` are for services that have none.
-        let provided = [(service, All), (state, All), (adapter, Primitives)];
+        // The service first: the state's `timer-events` are for services that have none. The
+        // same holds for the resolver and the adapter's `lookups`.
+        let mut provided = vec![(service, All), (state, All)];
+        if interfaces.imports.iter().any(|import| import == NAMING) {
+            let resolver = graph.instantiate("halfopen:resolver", parts.resolver, &[])?;
+            provided.push((resolver, Primitives));
+        }
+        provided.push((adapter, Primitives));
         let driver = graph.instantiate("halfopen:driver", parts.driver, &provided)?;
         (service, driver)
     } else {

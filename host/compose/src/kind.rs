@@ -24,6 +24,10 @@ pub(crate) const SUBSCRIBING: &str = "halfopen:tcp/subscribing@0.1.0";
 /// The interface that it exports to have their messages.
 pub(crate) const TOPIC_EVENTS: &str = "halfopen:tcp/topic-events@0.1.0";
 
+/// The interface that a service in callback style imports to connect to names.
+#[cfg(feature = "compose")]
+pub(crate) const NAMING: &str = "halfopen:tcp/naming@0.1.0";
+
 /// The custom section of an encoded WIT package, which is a component by its binary format,
 /// and cannot be run.
 const WIT_PACKAGE: &str = "wit-component-encoding";

@@ -79,6 +79,20 @@ pub fn runs(interfaces: &Interfaces) -> bool {
         .any(|name| name.starts_with("wasi:cli/run@0.3.0") || name.starts_with("wasi:cli/run@0.2."))
 }
 
+/// The exports of a service that works without connections, where it is
+/// [kept running](crate::ServerBuilder::keep_running).
+const ALONE: [&str; 2] = [
+    "halfopen:tcp/starting@0.1.0",
+    "halfopen:tcp/background@0.1.0",
+];
+
+/// Returns whether a service works without connections.
+#[must_use]
+pub fn works_alone(interfaces: &Interfaces) -> bool {
+    let exports = &interfaces.exports;
+    exports.iter().any(|name| ALONE.contains(&name.as_str()))
+}
+
 /// Returns whether this host provides an interface, such as `wasi:cli/stdout@0.3.0`, in a
 /// compatible version.
 #[must_use]
@@ -100,6 +114,7 @@ pub fn provides(import: &str) -> bool {
                     | "halfopen:tcp/outbound"
                     | "halfopen:tcp/sockets"
                     | "halfopen:tcp/connecting"
+                    | "halfopen:tcp/naming"
                     | "halfopen:tcp/piping"
                     | "halfopen:tcp/timers"
                     | "halfopen:tcp/socket-peer"

@@ -1,4 +1,4 @@
-//! The log of what the policy denies a component.
+//! The log of what a component is denied.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,8 @@ use crate::tcp::Denied;
 /// over and over tells its operator nothing new.
 const REPEAT: Duration = Duration::from_secs(3600);
 
-/// Logs what was denied to a component: each address and reason once an hour, and only so
-/// many lines at a time.
+/// Logs what was denied to a component: each text once an hour, and only so many lines at a
+/// time.
 #[derive(Debug)]
 pub(super) struct Denials {
     noise: Arc<Noise>,
@@ -24,7 +24,7 @@ impl Denials {
     /// Limits the lines about a service, or about a program.
     pub(super) fn of(service: Option<String>) -> Self {
         Denials {
-            noise: Noise::of(service, "denied addresses"),
+            noise: Noise::of(service, "denials"),
             logged: Mutex::default(),
         }
     }

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
-
-use crate::tcp::{Denied, Policy, Sockets, TcpCtx, TcpCtxBuilder};
+use crate::tcp::{Denied, Policy, Resolve, Sockets, TcpCtx};
 use crate::topics::Topics;
 
-use super::denials::Denials;
+use super::advice::{Advice, OnDenied};
+use super::folders::Folder;
+use super::granted::{Defaults, Granted, MAX_MEMORY, Stdio};
 use super::printer::{Budget, Printer};
-use super::{LoadError, Output, Problem, Seldom};
+use super::{LoadError, Output, Problem};
 
 /// What each instance of a component may use: arguments, environment, directories, network,
 /// standard streams, memory, time.
@@ -37,8 +37,9 @@ pub struct Grants {
     name: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    dirs: Vec<(PathBuf, String)>,
+    folders: Vec<Folder>,
     policy: Policy,
+    resolver: Option<Arc<dyn Resolve>>,
     topics: Option<Topics>,
     stdout: Option<Output>,
     stderr: Option<Output>,
@@ -52,46 +53,7 @@ pub struct Grants {
     advice: Advice,
     /// The name of the service in the log.
     service: Option<String>,
-}
-
-/// Adds to a problem what to do about it.
-#[derive(Clone)]
-pub(super) struct Advice {
-    advise: Option<Arc<Advise>>,
-    denials: Arc<Denials>,
-    service: Option<String>,
-}
-
-type Advise = dyn Fn(&Problem) -> String + Send + Sync;
-
-impl Default for Advice {
-    fn default() -> Self {
-        Advice::new(None, None)
-    }
-}
-
-impl Advice {
-    fn new(advise: Option<Arc<Advise>>, service: Option<String>) -> Self {
-        Advice {
-            advise,
-            denials: Arc::new(Denials::of(service.clone())),
-            service,
-        }
-    }
-
-    /// Returns the text of a problem for the log.
-    pub(super) fn explain(&self, problem: &Problem) -> String {
-        let advice = self.advise.as_ref().map(|advice| advice(problem));
-        problem.with_advice(&advice.unwrap_or_default())
-    }
-
-    pub(super) fn log_denied(&self, denied: &Denied) {
-        self.denials.log(denied, || {
-            let problem = Problem::Denied(denied.clone());
-            let service = self.service.as_deref();
-            tracing::warn!(service, "{}", self.explain(&problem));
-        });
-    }
+    on_denied: Option<Arc<OnDenied>>,
 }
 
 impl Grants {
@@ -131,16 +93,35 @@ impl Grants {
 
     /// Grants reading and writing in the directory `host`, which the component finds under
     /// the name `guest` (default: none).
+    ///
+    /// The component reaches nothing outside of it: neither `..` nor a symbolic link leads out.
     #[must_use]
     pub fn dir(mut self, host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
-        self.dirs.push((host.into(), guest.into()));
+        self.folders.push(Folder::new(host.into(), guest.into()));
         self
     }
 
-    /// Sets the addresses that the component may listen on and connect to (default: none).
+    /// Grants reading in the directory `host`, as [`dir`](Self::dir) does, and nothing that
+    /// changes it.
+    #[must_use]
+    pub fn dir_read_only(mut self, host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
+        let folder = Folder::new(host.into(), guest.into());
+        self.folders.push(folder.read_only());
+        self
+    }
+
+    /// Sets the addresses that the component may listen on and connect to, and the names that
+    /// it may look up (default: none).
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Sets what looks up names (default: the operating system).
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.resolver = Some(Arc::new(resolver));
         self
     }
 
@@ -245,7 +226,7 @@ impl Grants {
     /// nothing.
     #[must_use]
     pub fn advice(mut self, advice: impl Fn(&Problem) -> String + Send + Sync + 'static) -> Self {
-        self.advice = Advice::new(Some(Arc::new(advice)), None);
+        self.advice = Advice::new(Some(Arc::new(advice)), None, None);
         self
     }
 
@@ -255,17 +236,18 @@ impl Grants {
         self
     }
 
+    /// Calls `report` each time that the component is denied something.
+    pub(crate) fn on_denied(mut self, report: impl Fn(&Denied) + Send + Sync + 'static) -> Self {
+        self.on_denied = Some(Arc::new(report));
+        self
+    }
+
     /// Fills in what was left open.
     ///
     /// # Errors
     /// If a granted directory cannot be read.
     pub(crate) fn resolve(self, defaults: Defaults) -> Result<Granted, LoadError> {
-        for (host, _) in &self.dirs {
-            std::fs::read_dir(host).map_err(|error| LoadError::Read {
-                path: host.clone(),
-                error,
-            })?;
-        }
+        self.folders.iter().try_for_each(Folder::check)?;
         let shared = self.inherit_stdio && defaults.stdio == Stdio::Shared;
         let mut inherited = Vec::new();
         let mut inherit = |set: Option<Output>, standard: fn() -> Output| {
@@ -278,13 +260,15 @@ impl Grants {
         let budget = Budget::new(self.max_output.unwrap_or(defaults.max_output));
         let printer = |output| Printer::new(output, budget.clone());
         let name = self.name.unwrap_or_else(|| defaults.name.to_owned());
-        // The limit on lines is one component's.
-        let advice = Advice::new(self.advice.advise, self.service);
+        let advice = self.advice.of(self.service, self.on_denied);
         let log = advice.clone();
         let mut tcp = TcpCtx::builder()
             .policy(self.policy.clone())
             .max_unsent(self.max_memory.unwrap_or(MAX_MEMORY))
-            .on_denied(move |denied| log.log_denied(denied));
+            .on_denied(move |denied| log.denied(denied));
+        if let Some(resolver) = self.resolver {
+            tcp = tcp.resolver(resolver);
+        }
         if let Some(most) = self.max_sockets.or(defaults.max_sockets) {
             tcp = tcp.max_sockets(most);
         }
@@ -302,7 +286,7 @@ impl Grants {
         Ok(Granted {
             args: [name].into_iter().chain(self.args).collect(),
             env: self.env,
-            dirs: self.dirs,
+            folders: self.folders,
             policy: self.policy,
             has_topics,
             tcp,
@@ -320,120 +304,12 @@ impl Grants {
     }
 }
 
-/// The memory that is granted unless the grants say otherwise: 256 MiB.
-const MAX_MEMORY: usize = 256 << 20;
-
-/// The handles of a program, or of a shared instance with few connections: wasmtime's own
-/// limit.
-pub(crate) const HANDLES: usize = 100_000;
-
-/// What differs between a service and a program where the grants do not say.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Defaults {
-    pub(crate) name: &'static str,
-    pub(crate) stdio: Stdio,
-    pub(crate) max_compute: Duration,
-    pub(crate) max_output: Option<NonZeroU32>,
-    /// Handles of a store, over all its components.
-    pub(crate) max_handles: usize,
-    /// Sockets of a store, and of all stores; `None` is no limit.
-    pub(crate) max_sockets: Option<usize>,
-    pub(crate) max_sockets_total: Option<usize>,
-    /// Zero means no limit.
-    pub(crate) connect_timeout: Duration,
-    /// Whether an instance serves several connections.
-    pub(crate) shared: bool,
-}
-
-/// How instances inherit the standard streams of this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stdio {
-    /// One instance has them alone.
-    Exclusive,
-    /// Many instances share them line by line.
-    Shared,
-}
-
-/// The grants of one component, with nothing left open.
-#[derive(Clone)]
-pub(crate) struct Granted {
-    /// The arguments, the component's name first.
-    pub(super) args: Vec<String>,
-    pub(super) env: Vec<(String, String)>,
-    /// Directories, and the names under which the component finds them.
-    pub(super) dirs: Vec<(PathBuf, String)>,
-    pub(super) policy: Policy,
-    has_topics: bool,
-    /// Makes the context of each store.
-    pub(super) tcp: TcpCtxBuilder,
-    pub(super) stdout: Option<Printer>,
-    pub(super) stderr: Option<Printer>,
-    /// Those outputs that `inherit_stdio` made, which the embedder cannot flush.
-    inherited: Vec<Output>,
-    /// Whether the component has the standard streams of this process, except where
-    /// `stdout` or `stderr` is set.
-    pub(super) inherit_stdio: bool,
-    /// Bytes of an instance.
-    pub(super) max_memory: usize,
-    /// Zero means no limit.
-    pub(super) max_compute: Duration,
-    /// Handles of a store: of resources, streams and futures.
-    pub(super) max_handles: usize,
-    /// Whether an instance serves several connections.
-    pub(super) shared: bool,
-    /// When the log last said that the component held up its connections.
-    pub(super) said_held: Arc<Seldom>,
-    pub(super) advice: Advice,
-}
-
-impl Granted {
-    /// Returns the component's name, which is its argument 0.
-    pub(crate) fn name(&self) -> &str {
-        self.args.first().map_or("", String::as_str)
-    }
-
-    /// Returns whether the component may use topics.
-    pub(crate) fn has_topics(&self) -> bool {
-        self.has_topics
-    }
-
-    /// Returns the name of the service in the log.
-    pub(super) fn service(&self) -> Option<&str> {
-        self.advice.service.as_deref()
-    }
-
-    /// Returns the text of a problem for the log, with the embedder's advice.
-    pub(crate) fn explain(&self, problem: &Problem) -> String {
-        self.advice.explain(problem)
-    }
-
-    /// Waits until everything is written that was printed to the inherited streams, for at
-    /// most `limit`. An embedder flushes its own outputs itself.
-    pub(crate) async fn flush_inherited(&self, limit: Duration) {
-        for printer in self.stdout.iter().chain(&self.stderr) {
-            printer.report();
-        }
-        let flushed = self.inherited.iter().map(|output| output.flush(limit));
-        join_all(flushed).await;
-    }
-}
-
 impl fmt::Debug for Grants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grants")
             .field("name", &self.name)
             .field("args", &self.args)
-            .field("dirs", &self.dirs)
-            .field("policy", &self.policy)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Granted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Granted")
-            .field("args", &self.args)
-            .field("dirs", &self.dirs)
+            .field("folders", &self.folders)
             .field("policy", &self.policy)
             .finish_non_exhaustive()
     }

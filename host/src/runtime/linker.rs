@@ -6,7 +6,7 @@ use wasmtime::{Engine, StoreContextMut};
 
 use super::blocking::watch;
 use super::store::State;
-use super::wasi_sockets::{limit, limit_p2};
+use super::{files, lookups, wasi_sockets};
 use crate::tcp;
 
 /// Makes a linker with everything that this host provides to components of a style: the
@@ -18,13 +18,17 @@ pub(super) fn linker(engine: &Engine, style: Style) -> wasmtime::Result<Linker<S
         Style::Await => {
             tcp::add_to_linker(&mut linker)?;
             wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-            limit(&mut linker)?;
+            wasi_sockets::limit(&mut linker)?;
+            lookups::limit(&mut linker)?;
+            files::watch(&mut linker)?;
         }
     }
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     environment(&mut linker)?;
     watch(&mut linker)?;
-    limit_p2(&mut linker)?;
+    wasi_sockets::limit_p2(&mut linker)?;
+    lookups::limit_p2(&mut linker)?;
+    files::watch_p2(&mut linker)?;
     Ok(linker)
 }
 

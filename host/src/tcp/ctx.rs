@@ -13,9 +13,10 @@ use wasmtime::component::{HasData, ResourceTable};
 use super::callbacks::Sockets as Callbacks;
 use super::listener::no_delay;
 use super::membership::Membership;
+use super::resolve::Resolver;
 use super::{
-    Attachment, Connection, Denied, Ending, Meter, Policy, Quota, Registry, Socket, SocketPlace,
-    Sockets, Stream,
+    Attachment, Connection, Denied, Ending, Meter, Names, Policy, Quota, Registry, Resolve, Socket,
+    SocketPlace, Sockets, Stream,
 };
 use crate::noise::{Noise, caught};
 use crate::topics::Topics;
@@ -25,6 +26,9 @@ use crate::topics::Topics;
 #[derive(Debug)]
 pub struct TcpCtx {
     policy: Policy,
+    resolver: Resolver,
+    /// Made when the guest first names a name.
+    names: Option<Names>,
     on_denied: OnDenied,
     /// Limits what the guest makes the log say.
     noise: Arc<Noise>,
@@ -206,9 +210,31 @@ impl TcpCtx {
         &self.policy
     }
 
-    /// Reports that the policy denied the guest something.
-    pub(super) fn denied(&self, denied: &Denied) {
-        self.on_denied.call(denied, &self.noise);
+    /// The names that the guest looks up.
+    pub(crate) fn names(&mut self) -> &Names {
+        let (policy, resolver) = (&self.policy, &self.resolver);
+        let limit = self.connect_timeout;
+        self.names
+            .get_or_insert_with(|| Names::new(policy.clone(), resolver.clone(), limit))
+    }
+
+    /// Whether the guest may connect to an address.
+    pub(super) fn may_connect(&self, address: SocketAddr) -> bool {
+        match &self.names {
+            Some(names) => names.may_connect(address),
+            None => self.policy.may_connect(address),
+        }
+    }
+
+    /// Reports that the guest was denied something.
+    pub(crate) fn denied(&self, denied: &Denied) {
+        self.report()(denied);
+    }
+
+    /// Reports denials, also after a call of the guest has returned.
+    pub(super) fn report(&self) -> impl Fn(&Denied) + Send + use<> {
+        let (on_denied, noise) = (self.on_denied.clone(), self.noise.clone());
+        move |denied| on_denied.call(denied, &noise)
     }
 
     /// Limits what the guest makes the log say.
@@ -235,6 +261,7 @@ impl Default for TcpCtx {
 #[derive(Clone, Debug, Default)]
 pub struct TcpCtxBuilder {
     policy: Policy,
+    resolver: Resolver,
     on_denied: OnDenied,
     noise: CtxNoise,
     outer: Option<Registry>,
@@ -246,11 +273,18 @@ pub struct TcpCtxBuilder {
 }
 
 impl TcpCtxBuilder {
-    /// Sets the addresses that the guest may listen on and connect to. Default:
-    /// [`Policy::deny_all`].
+    /// Sets the addresses that the guest may listen on and connect to, and the names that it
+    /// may look up. Default: [`Policy::deny_all`].
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Sets what looks up names. Default: the operating system.
+    #[must_use]
+    pub fn resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.resolver = Resolver(resolver);
         self
     }
 
@@ -317,6 +351,8 @@ impl TcpCtxBuilder {
     pub fn build(self) -> TcpCtx {
         TcpCtx {
             policy: self.policy,
+            resolver: self.resolver,
+            names: None,
             on_denied: self.on_denied,
             noise: self.noise.0,
             opener: Opener {

@@ -52,7 +52,7 @@ impl From<TopicError> for Failure {
 pub(super) fn member(ctx: &TcpCtx) -> Result<Member, Failure> {
     let member = ctx.membership().member();
     member.ok_or_else(|| {
-        ctx.denied(&Denied::Topics);
+        ctx.denied(&Denied::other("topics", "the component may not use topics"));
         Failure::AccessDenied
     })
 }

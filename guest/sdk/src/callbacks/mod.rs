@@ -2,7 +2,7 @@
 //!
 //! The macro [`callbacks!`](macro@crate::callbacks) makes a component of this style. The
 //! functions of this module work in such a component only, and it imports the interfaces of
-//! those that it calls: `halfopen:tcp/connecting`, `piping` and `timers`. The native host has
+//! those that it calls: `halfopen:tcp/connecting`, `naming`, `piping` and `timers`. The native host has
 //! them, and `halfopen compose` brings them along.
 
 mod outgoing;
@@ -20,7 +20,7 @@ use std::sync::Once;
 use crate::bindings::imports::halfopen::tcp::types::ErrorCode;
 use crate::{Error, Events, Socket};
 
-pub use outgoing::{connect, pipe};
+pub use outgoing::{connect, connect_to_name, pipe};
 pub(crate) use socket::Number;
 #[doc(hidden)]
 pub use timers::fired;
@@ -135,6 +135,13 @@ pub fn close(number: u32, had_error: bool) {
         open.number.ended();
         open.events.borrow_mut().close(&open.socket, had_error);
     }
+}
+
+/// Calls what a service does without connections.
+#[doc(hidden)]
+pub fn start(start: impl FnOnce()) {
+    prepare();
+    start();
 }
 
 fn prepare() {

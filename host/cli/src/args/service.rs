@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use halfopen::tls::TlsError;
 use halfopen::topics::Topics;
-use halfopen::{Isolation, Output, Server, ServerBuilder, Source};
+use halfopen::{Isolation, LoadError, Output, Server, ServerBuilder, Source};
 
 use crate::args::gate::{BalancerArgs, PeerArgs, TlsArgs};
 use crate::args::grants::GuestArgs;
@@ -83,9 +83,22 @@ pub(crate) struct ServiceArgs {
         hide_short_help = true
     )]
     workers: Option<NonZeroUsize>,
+    #[command(flatten)]
+    keep: KeepArgs,
     /// Arguments of the service
     #[arg(last = true, value_name = "ARGS", help_heading = None)]
     args: Vec<String>,
+}
+
+/// Whether a service works without connections.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KeepArgs {
+    /// Lets the service work without connections, such as on timers
+    ///
+    /// Its shared instances begin at once, stay while they have no connection, and begin again
+    /// after a trap, later and later if they trap over and over.
+    #[arg(long, help_heading = "Policy", hide_short_help = true)]
+    pub(crate) keep_running: bool,
 }
 
 impl ServiceArgs {
@@ -101,6 +114,9 @@ impl ServiceArgs {
     pub(crate) fn check(&self) -> Result<(), Misfit> {
         if let Some(isolation) = self.isolation {
             self.check_workers(isolation.into())?;
+            if self.keep.keep_running && Isolation::from(isolation) != Isolation::Shared {
+                return Err(kept_alone());
+            }
         }
         self.guest.topics.check()?;
         self.tls.check()
@@ -127,11 +143,27 @@ impl ServiceArgs {
     /// such flags. `None` if it is about none that was given.
     pub(crate) fn key_of(&self, error: &anyhow::Error) -> Option<(&'static str, usize)> {
         if let Some(misfit) = error.downcast_ref::<Misfit>() {
-            return Some((misfit.key, 0));
+            return Some((misfit.key, misfit.index));
         }
         match tls_error(error) {
             Some(error) => self.tls.key_of(error.path()),
             None => self.component.is_some().then_some((COMPONENT, 0)),
+        }
+    }
+
+    /// The mistake of a folder that cannot be granted.
+    fn misplaced(&self, folder: &Path, error: &LoadError) -> Misfit {
+        let dirs = self.guest.dir.iter();
+        let index = dirs.take_while(|dir| dir.host() != folder).count();
+        Misfit::new("dir", error.to_string()).at(index)
+    }
+
+    /// What the component may use.
+    pub(crate) fn asked(&self) -> Given<'_> {
+        Given {
+            guest: &self.guest,
+            args: &self.args,
+            keep_running: self.keep.keep_running,
         }
     }
 
@@ -196,7 +228,8 @@ impl ServiceArgs {
             .grants(grants)
             .grace(self.grace)
             .allow_precompiled(self.guest.allow_precompiled)
-            .cache(!self.guest.no_cache);
+            .cache(!self.guest.no_cache)
+            .keep_running(self.keep.keep_running);
         if let Some(isolation) = self.isolation {
             builder = builder.isolation(isolation.into());
         }
@@ -211,12 +244,31 @@ impl ServiceArgs {
             Some(path) => Source::from(path.as_path()),
             None => Source::from(ECHO),
         };
-        let server = observe(builder)
-            .build(source)
-            .map_err(|error| explain_about(self.component.as_deref(), error))?;
+        let server = observe(builder).build(source);
+        let server = server.map_err(|error| match &error {
+            LoadError::KeptWithoutSharing => kept_alone().into(),
+            LoadError::Folder { path, .. } => anyhow::Error::new(self.misplaced(path, &error)),
+            _ => explain_about(self.component.as_deref(), error),
+        })?;
         self.check_workers(server.isolation())?;
         Ok(server)
     }
+}
+
+/// The mistake of an instance for one connection that is to be kept running.
+fn kept_alone() -> Misfit {
+    Misfit::new(
+        "keep-running",
+        "`--keep-running` needs an instance that connections share: add `--isolation shared`",
+    )
+}
+
+/// The grants that flags give to a component.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given<'a> {
+    pub(crate) guest: &'a GuestArgs,
+    pub(crate) args: &'a [String],
+    pub(crate) keep_running: bool,
 }
 
 /// What is wrong with a TLS file, if that is the reason for an error.

@@ -8,6 +8,7 @@ use halfopen::Output;
 use crate::args::CheckArgs;
 use crate::args::process::ProcessArgs;
 use crate::args::service::COMPONENT;
+use crate::asks::{Asked, asked};
 use crate::config;
 
 pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
@@ -32,6 +33,14 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             Ok(server) => {
                 let (name, sharing) = (&service.name, service.args.sharing(&server));
                 lines += &format!("{path}: `{name}` can be served, {sharing}\n");
+                for Asked { ask, granted } in asked(server.interfaces(), service.args.asked()) {
+                    if ask.certain && granted.is_none() {
+                        let (what, flag) = (ask.what, ask.flag);
+                        lines += &format!(
+                            "{path}: `{name}` asks for {what}, and is not granted any: `{flag}`\n"
+                        );
+                    }
+                }
                 if let Some(contradiction) = server.contradiction() {
                     let line = service.lines.of(COMPONENT, 0);
                     warnings += &format!("{path}:{line}: warning: `{name}`: {contradiction}\n");

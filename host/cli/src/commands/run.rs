@@ -42,7 +42,7 @@ async fn run_to_end(args: RunArgs) -> anyhow::Result<ExitCode> {
         grants = grants.topics(topics);
     }
     let program = Program::builder()
-        .grants(args.dirs.add_to(grants))
+        .grants(grants)
         .allow_precompiled(args.guest.allow_precompiled)
         .cache(!args.guest.no_cache)
         .grace(args.grace)

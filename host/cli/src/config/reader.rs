@@ -16,10 +16,13 @@ use super::environment::{self, variable};
 use super::flags::{flag, reason};
 use super::keys::{CONFIG, SERVICES};
 use super::{Lines, Mistake, Plan, Service, keys};
+use crate::args::folder::FolderArg;
 use crate::args::process::ProcessArgs;
 use crate::args::service::{COMPONENT, ServiceArgs};
 use crate::args::values::negative_numbers;
 
+/// The key of the folders that are granted.
+const DIR: &str = "dir";
 /// The key of the arguments after `--`. Like `component`, it is no flag.
 const ARGS: &str = "args";
 /// Keys whose values are paths, relative to the configuration file's folder.
@@ -300,6 +303,11 @@ impl Reader<'_> {
                 Some(file) => credential(name, file),
                 None => Ok(self.folder.join(text).into()),
             };
+        }
+        if name == DIR {
+            let folder = FolderArg::within(&text, self.folder);
+            // What is no folder, clap reports.
+            return Ok(folder.unwrap_or(text).into());
         }
         Ok(text.into())
     }

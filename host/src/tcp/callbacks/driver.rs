@@ -85,6 +85,18 @@ impl Driver {
         }
     }
 
+    /// Tells the instance that it is kept running, if it exports `starting`. Call this before
+    /// anything else, and only if the instance may work without connections.
+    ///
+    /// # Errors
+    /// If the guest traps.
+    pub async fn start<T: TcpView + 'static>(&self, store: &mut Store<T>) -> wasmtime::Result<()> {
+        match self.exports.start() {
+            Some(start) => start.call_async(store, ()).await,
+            None => Ok(()),
+        }
+    }
+
     /// Gives the instance a connection, whose events [`run`](Self::run) calls. Returns its
     /// socket, the number by which the instance knows it.
     pub fn add<T: TcpView + 'static>(&self, store: &mut Store<T>, connection: Connection) -> u32 {

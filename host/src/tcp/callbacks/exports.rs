@@ -12,6 +12,8 @@ use super::topics;
 const TIMERS: &str = "halfopen:tcp/timers@0.1.0";
 const TIMER_EVENTS: &str = "halfopen:tcp/timer-events@0.1.0";
 const FIRED: &str = "fired";
+const STARTING: &str = "halfopen:tcp/starting@0.1.0";
+const START: &str = "start";
 
 /// The exports of an instance.
 pub(crate) struct Exports {
@@ -20,6 +22,8 @@ pub(crate) struct Exports {
     fired: Option<TypedFunc<(u32,), ()>>,
     /// `None` if the component does not subscribe to topics.
     topics: Option<Subscribing>,
+    /// `None` if the component does nothing without connections.
+    start: Option<TypedFunc<(), ()>>,
 }
 
 /// Finds the exports of a component once, for all its instances.
@@ -28,6 +32,7 @@ pub(crate) struct ExportsPre<T: 'static> {
     events: CallbacksIndices,
     fired: Option<ComponentExportIndex>,
     topics: Option<SubscribingIndices>,
+    start: Option<ComponentExportIndex>,
 }
 
 impl<T: Send + 'static> ExportsPre<T> {
@@ -37,7 +42,8 @@ impl<T: Send + 'static> ExportsPre<T> {
     /// If one is missing, or has another type.
     pub(crate) fn new(pre: InstancePre<T>) -> wasmtime::Result<Self> {
         let events = CallbacksIndices::new(&pre)?;
-        let fired = fired(pre.component());
+        let fired = index(pre.component(), TIMER_EVENTS, FIRED);
+        let start = index(pre.component(), STARTING, START);
         let imports_timers = || {
             let ty = pre.component().component_type();
             ty.imports(pre.engine()).any(|(name, _)| name == TIMERS)
@@ -53,6 +59,7 @@ impl<T: Send + 'static> ExportsPre<T> {
             events,
             fired,
             topics,
+            start,
         })
     }
 
@@ -74,18 +81,23 @@ impl<T: Send + 'static> ExportsPre<T> {
             Some(indices) => Some(indices.load(&mut *store, &instance)?),
             None => None,
         };
+        let start = match &self.start {
+            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
+            None => None,
+        };
         Ok(Exports {
             events,
             fired,
             topics,
+            start,
         })
     }
 }
 
-/// Finds `timer-events.fired` in a component.
-fn fired(component: &Component) -> Option<ComponentExportIndex> {
-    let interface = component.get_export_index(None, TIMER_EVENTS)?;
-    component.get_export_index(Some(&interface), FIRED)
+/// Finds a function of an interface that a component may export.
+fn index(component: &Component, interface: &str, function: &str) -> Option<ComponentExportIndex> {
+    let interface = component.get_export_index(None, interface)?;
+    component.get_export_index(Some(&interface), function)
 }
 
 impl Exports {
@@ -98,18 +110,25 @@ impl Exports {
         instance: &Instance,
     ) -> wasmtime::Result<Self> {
         let events = Callbacks::new(&mut *store, instance)?;
-        let interface = instance.get_export_index(&mut *store, None, TIMER_EVENTS);
-        let fired = interface
-            .and_then(|interface| instance.get_export_index(&mut *store, Some(&interface), FIRED));
+        let mut index = |interface, function| {
+            let interface = instance.get_export_index(&mut *store, None, interface)?;
+            instance.get_export_index(&mut *store, Some(&interface), function)
+        };
+        let (fired, start) = (index(TIMER_EVENTS, FIRED), index(STARTING, START));
         let fired = match fired {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
         let topics = topics::find_in(store, instance)?;
+        let start = match start {
+            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
+            None => None,
+        };
         Ok(Exports {
             events,
             fired,
             topics,
+            start,
         })
     }
 
@@ -123,5 +142,9 @@ impl Exports {
 
     pub(super) fn topics(&self) -> Option<&TopicEvents> {
         Some(self.topics.as_ref()?.halfopen_tcp_topic_events())
+    }
+
+    pub(super) fn start(&self) -> Option<&TypedFunc<(), ()>> {
+        self.start.as_ref()
     }
 }

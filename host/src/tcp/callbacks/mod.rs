@@ -160,11 +160,12 @@ impl Sockets {
         number
     }
 
-    /// Adds a connection that the service makes. Its outcome is its first event.
+    /// Adds a connection that the service makes. Its outcome is its first event. The address of
+    /// a name is not known before.
     fn connect(
         &mut self,
         connecting: impl Future<Output = Result<Connection, ErrorCode>> + Send + 'static,
-        remote: SocketAddr,
+        remote: Option<SocketAddr>,
     ) -> u32 {
         let ready = &self.ready;
         let number = self.entries.add(|number| {
