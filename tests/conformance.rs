@@ -25,16 +25,20 @@ mod conformance {
     pub(crate) mod proxy;
     pub(crate) mod rogue;
     pub(crate) mod server;
+    pub(crate) mod state;
 }
-use conformance::{errors, further, hostile, matrix, node_host, programs, proxy, rogue, server};
+use conformance::{
+    errors, further, hostile, matrix, node_host, programs, proxy, rogue, server, state,
+};
 
 /// The cases, by what they are about.
-const CASES: [(&str, &[Case]); 8] = [
+const CASES: [(&str, &[Case]); 9] = [
     ("programs", programs::CASES),
     ("errors, from the bare primitives", errors::CASES),
     ("proxies", proxy::CASES),
     ("servers that are full, stop or die", server::CASES),
     ("further interfaces of callback style", further::CASES),
+    ("state", state::CASES),
     ("hostile services", hostile::CASES),
     ("hostile services in callback style", rogue::CASES),
     ("Node as a host", node_host::CASES),

@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 32] = [
+pub const GUESTS: [Guest; 34] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -57,8 +57,10 @@ pub const GUESTS: [Guest; 32] = [
     test("greedy"),
     test("hostile"),
     test("keeper"),
+    uncomposed("ledger"),
     uncomposed("orders"),
     test("parrot"),
+    uncomposed("passbook"),
     uncomposed("pinger"),
     test("raw"),
     uncomposed("relay"),

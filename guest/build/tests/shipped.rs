@@ -141,6 +141,11 @@ fn no_component_imports_more_than_it_needs() {
     const ENVIRONMENT_0_2: &str = "wasi:cli/environment@0.2.0";
     const LISTENERS: &str = "halfopen:tcp/listeners@0.1.0";
     const OUTBOUND: &str = "halfopen:tcp/outbound@0.1.0";
+    const STATE: [&str; 3] = [
+        "wasi:keyvalue/atomics@0.2.0-draft2",
+        "wasi:keyvalue/batch@0.2.0-draft2",
+        "wasi:keyvalue/store@0.2.0-draft2",
+    ];
 
     let components = Set::ALL.map(|set| manifest(set).components);
     for (name, component) in components.into_iter().flatten() {
@@ -162,6 +167,8 @@ fn no_component_imports_more_than_it_needs() {
             "counter.wasm" | "digest.wasm" | "pass.wasm" | "solo.wasm" | "store.wasm" => {
                 [&CONNECTIONS[..], &PRINTING].concat()
             }
+            "ledger.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &STATE].concat(),
+            "passbook.wasm" => [&CONNECTIONS[..], &PRINTING, &STATE].concat(),
             "keeper.wasm" | "strain.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK].concat(),
             "alarm.wasm" | "pinger.wasm" => [
                 &CALLBACKS[..],

@@ -65,6 +65,8 @@
 //! - Both directions report the same error: the first.
 //! - [`log!`] prints a line and never waits. A panic prints its message and location.
 //!
+//! - The module [`state`] keeps keys and values that outlive the instance.
+//!
 //! # Building
 //!
 //! A library crate with `crate-type = ["cdylib"]`, built with
@@ -95,6 +97,7 @@ pub mod print;
 mod socket;
 #[doc(hidden)]
 pub mod start;
+pub mod state;
 mod task;
 pub mod time;
 mod wasi;

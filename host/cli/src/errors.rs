@@ -65,6 +65,8 @@ fn wanted(expected: Kind, found: Kind) -> &'static str {
 fn provider(import: &str) -> &'static str {
     if import.starts_with("wasi:http/") {
         "a component for HTTP runs under `wasmtime serve`"
+    } else if import.starts_with("wasi:keyvalue/") {
+        "this host has `store`, `atomics` and `batch` of wasi:keyvalue@0.2.0-draft2"
     } else if import.starts_with("halfopen:tcp/") {
         "the component was composed or built for another version of halfopen"
     } else {
@@ -81,6 +83,7 @@ pub(crate) fn advice(problem: &Problem) -> String {
         Problem::Denied(Denied::Connect { address, .. }) => {
             format!("grant it with `--allow-connect {address}`")
         }
+        Problem::StateDenied => "grant it with `--state FILE`".to_owned(),
         Problem::ComputeLimit(_) => "--max-compute is the limit".to_owned(),
         Problem::BackgroundCalls(_) => {
             "--max-instances is the limit, and --background-timeout says how long they may take"
@@ -106,6 +109,7 @@ mod tests {
         };
         assert!(error("wasi:http/types@0.3.0").contains("; a component for HTTP"));
         assert!(error("halfopen:tcp/peer@9.0.0").contains("another version"));
+        assert!(error("wasi:keyvalue/store@0.2.0-draft").contains("@0.2.0-draft2"));
         assert!(error("acme:a/b@1.0.0").contains("; compose it"));
     }
 

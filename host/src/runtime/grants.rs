@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 
+use crate::noise::Noise;
+use crate::state::{Bucket, Quota, StateCtx, StateStore};
 use crate::tcp::{Denied, Policy, Sockets, TcpCtx, TcpCtxBuilder};
 
 use super::denials::Denials;
@@ -47,6 +49,9 @@ pub struct Grants {
     max_sockets: Option<usize>,
     max_sockets_total: Option<usize>,
     connect_timeout: Option<Duration>,
+    state: Option<StateStore>,
+    state_bucket: Option<String>,
+    state_quota: Quota,
     advice: Advice,
     /// The name of the service in the log.
     service: Option<String>,
@@ -84,11 +89,28 @@ impl Advice {
     }
 
     pub(super) fn log_denied(&self, denied: &Denied) {
-        self.denials.log(denied, || {
-            let problem = Problem::Denied(denied.clone());
+        self.log_denial(&Problem::Denied(denied.clone()));
+    }
+
+    fn log_denial(&self, problem: &Problem) {
+        self.denials.log(&problem.to_string(), || {
             let service = self.service.as_deref();
-            tracing::warn!(service, "{}", self.explain(&problem));
+            tracing::warn!(service, "{}", self.explain(problem));
         });
+    }
+
+    /// What each store has of a bucket, or of none.
+    fn state(&self, bucket: Option<Bucket>) -> StateCtx {
+        let Some(bucket) = bucket else {
+            let log = self.clone();
+            return StateCtx::denied().on_denied(move || log.log_denial(&Problem::StateDenied));
+        };
+        let service = self.service.clone();
+        let noise = Noise::of(service.clone(), "failures of the state");
+        StateCtx::granted(bucket).on_failed(move |why| {
+            let service = service.as_deref();
+            noise.log(|| tracing::warn!(service, "the state has failed: {why}"));
+        })
     }
 }
 
@@ -231,6 +253,29 @@ impl Grants {
         self
     }
 
+    /// Grants a bucket of a store, which all instances of the component share (default: none,
+    /// and opening one is denied).
+    #[must_use]
+    pub fn state(mut self, store: StateStore) -> Self {
+        self.state = Some(store);
+        self
+    }
+
+    /// Sets the name of the bucket (default: the name of the service, or else of the component).
+    /// Components with the same name share a bucket.
+    #[must_use]
+    pub fn state_bucket(mut self, name: impl Into<String>) -> Self {
+        self.state_bucket = Some(name.into());
+        self
+    }
+
+    /// Limits the bucket (default: [`Quota::default`]).
+    #[must_use]
+    pub fn state_quota(mut self, quota: Quota) -> Self {
+        self.state_quota = quota;
+        self
+    }
+
     /// Sets what the log says to do about a [`Problem`] (default: nothing). Empty text adds
     /// nothing.
     #[must_use]
@@ -268,8 +313,13 @@ impl Grants {
         let budget = Budget::new(self.max_output.unwrap_or(defaults.max_output));
         let printer = |output| Printer::new(output, budget.clone());
         let name = self.name.unwrap_or_else(|| defaults.name.to_owned());
+        let name_of_component = name.clone();
         // The limit on lines is one component's.
         let advice = Advice::new(self.advice.advise, self.service);
+        let bucket = self.state.map(|store| {
+            let name = self.state_bucket.as_ref().or(advice.service.as_ref());
+            Bucket::new(&store, name.unwrap_or(&name_of_component), self.state_quota)
+        });
         let log = advice.clone();
         let mut tcp = TcpCtx::builder()
             .policy(self.policy.clone())
@@ -300,6 +350,8 @@ impl Grants {
             max_handles: defaults.max_handles,
             shared: defaults.shared,
             said_held: Arc::default(),
+            state: advice.state(bucket.clone()),
+            bucket,
             advice,
         })
     }
@@ -367,6 +419,9 @@ pub(crate) struct Granted {
     pub(super) shared: bool,
     /// When the log last said that the component held up its connections.
     pub(super) said_held: Arc<Seldom>,
+    /// What each store has of the bucket.
+    pub(super) state: StateCtx,
+    bucket: Option<Bucket>,
     pub(super) advice: Advice,
 }
 
@@ -386,14 +441,19 @@ impl Granted {
         self.advice.explain(problem)
     }
 
-    /// Waits until everything is written that was printed to the inherited streams, for at
-    /// most `limit`. An embedder flushes its own outputs itself.
-    pub(crate) async fn flush_inherited(&self, limit: Duration) {
+    /// Waits until everything is written that was printed to the inherited streams, and until the
+    /// state is on the disk, for at most `limit`. An embedder flushes its own outputs itself.
+    pub(crate) async fn flush(&self, limit: Duration) {
         for printer in self.stdout.iter().chain(&self.stderr) {
             printer.report();
         }
         let flushed = self.inherited.iter().map(|output| output.flush(limit));
-        join_all(flushed).await;
+        let state = async {
+            if let Some(bucket) = &self.bucket {
+                bucket.store().flush(limit).await;
+            }
+        };
+        join(join_all(flushed), state).await;
     }
 }
 

@@ -18,6 +18,9 @@ use crate::tcp::Denied;
 pub enum Problem {
     /// The component used an address that its [`Policy`](crate::Policy) does not allow.
     Denied(Denied),
+    /// The component asked for state, `wasi:keyvalue`, and has none: see
+    /// [`Grants::state`](crate::Grants::state).
+    StateDenied,
     /// The component computed for this long without waiting, and trapped: see
     /// [`Grants::max_compute`](crate::Grants::max_compute).
     ComputeLimit(Duration),
@@ -59,6 +62,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Problem::Denied(denied) => write!(f, "denied: {denied}"),
+            Problem::StateDenied => f.write_str("denied: state (`wasi:keyvalue`)"),
             Problem::ComputeLimit(limit) => ComputedTooLong(*limit).fmt(f),
             Problem::BackgroundCalls(calls) => TooManyCalls(*calls).fmt(f),
             Problem::OutOfMappings => {

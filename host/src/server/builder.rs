@@ -19,7 +19,7 @@ use super::journal::Journal;
 use super::observer::{Observer, Observers};
 use super::service::Services;
 use super::tasks::Tasks;
-use crate::runtime::component::Kind;
+use crate::runtime::component::{Kind, asks_for_state};
 use crate::runtime::{Defaults, Grants, HANDLES, LoadError, Loading, Source, Stdio, one_line};
 use crate::tcp::Timeouts;
 
@@ -344,6 +344,7 @@ impl ServerBuilder {
         let pooled = u32::try_from(pooled).unwrap_or(u32::MAX);
         let loaded = opened.link(Kind::Service)?;
         let style = loaded.interfaces.style();
+        let asks_for_state = asks_for_state(&loaded.interfaces);
         let pooling = loaded.pooling.filter(|_| pooled > 0);
         let services = Services::new(loaded.engine, loaded.pre, style)
             .map_err(|error| LoadError::Invalid(one_line(&error)))?;
@@ -362,6 +363,7 @@ impl ServerBuilder {
             instances: Arc::new(instances),
             pooling: pooling.map(|pooling| (pooling, pooled)),
             contradiction,
+            asks_for_state,
             isolation,
             workers: self.workers,
             timeouts: self.timeouts,

@@ -65,6 +65,7 @@ pub struct Server {
     pooling: Option<(Pooling, u32)>,
     isolation: Isolation,
     contradiction: Option<Contradiction>,
+    asks_for_state: bool,
     workers: Option<NonZeroUsize>,
     timeouts: Timeouts,
     tasks: Tasks,
@@ -84,6 +85,13 @@ impl Server {
     #[must_use]
     pub fn contradiction(&self) -> Option<&Contradiction> {
         self.contradiction.as_ref()
+    }
+
+    /// Returns whether the service asks for state, `wasi:keyvalue`, which
+    /// [`Grants::state`](crate::Grants::state) grants.
+    #[must_use]
+    pub fn asks_for_state(&self) -> bool {
+        self.asks_for_state
     }
 
     /// Serves the connections of `listeners` until `shutdown` resolves or all listeners

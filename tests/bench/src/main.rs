@@ -11,6 +11,7 @@ mod plot;
 mod published;
 mod report;
 mod server;
+mod state;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ enum Command {
         /// Another such file.
         second: PathBuf,
     },
+    /// Measure state in a file and on a Redis server, beside the stores by themselves.
+    State(state::StateArgs),
     /// Serve an echo without WebAssembly, to compare with.
     #[command(hide = true)]
     Serve {
@@ -102,6 +105,7 @@ fn main() -> Result<()> {
             print!("{}", Run::read(&first)?.compare(&Run::read(&second)?));
             Ok(())
         }
+        Command::State(args) => state::measure(&args),
         Command::Serve { kind } => match kind.as_str() {
             "tokio" => native::tokio_echo(),
             "epoll" => native::epoll_echo(),

@@ -3,6 +3,7 @@
 use clap::Args;
 use halfopen::{AddressRule, Grants, Policy};
 
+use crate::args::state::StateArgs;
 use crate::args::values::{variable, whole};
 use crate::errors::advice;
 
@@ -23,6 +24,8 @@ pub(crate) struct GuestArgs {
         hide_short_help = true
     )]
     pub(crate) env: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
     /// Limits the memory of an instance, in MiB
     ///
     /// Counts linear memories, tables, and what is set aside for handles. The component's

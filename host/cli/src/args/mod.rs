@@ -1,6 +1,6 @@
 //! The command line: commands, flags and their values.
 //!
-//! `grants`, `gate`, `limits`, `listen` and `process` are groups of flags, and `values`
+//! `grants`, `state`, `gate`, `limits`, `listen` and `process` are groups of flags, and `values`
 //! parses their values; `service` puts the groups together. `usage` says what is wrong with a
 //! command line.
 //!
@@ -14,6 +14,7 @@ mod limits;
 pub(crate) mod listen;
 pub(crate) mod process;
 pub(crate) mod service;
+pub(crate) mod state;
 pub(crate) mod usage;
 pub(crate) mod values;
 
@@ -245,6 +246,7 @@ mod tests {
             "Load balancers:",
             "Limits:",
             "Policy:",
+            "State:",
             "Observing:",
             "Component:",
         ] {

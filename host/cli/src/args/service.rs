@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use halfopen::state::StateStore;
 use halfopen::tls::TlsError;
 use halfopen::{Isolation, Output, Server, ServerBuilder, Source};
 
@@ -13,6 +14,7 @@ use crate::args::gate::{BalancerArgs, PeerArgs, TlsArgs};
 use crate::args::grants::GuestArgs;
 use crate::args::limits::LimitArgs;
 use crate::args::listen::Listen;
+use crate::args::state::{StateArgs, state_problem};
 use crate::args::values::{Misfit, positive, seconds};
 use crate::errors::explain_about;
 
@@ -100,6 +102,7 @@ impl ServiceArgs {
         if let Some(isolation) = self.isolation {
             self.check_workers(isolation.into())?;
         }
+        self.guest.state.check()?;
         self.tls.check()
     }
 
@@ -126,6 +129,9 @@ impl ServiceArgs {
         if let Some(misfit) = error.downcast_ref::<Misfit>() {
             return Some((misfit.key, 0));
         }
+        if let Some(problem) = state_problem(error) {
+            return Some((problem.key, 0));
+        }
         match tls_error(error) {
             Some(error) => self.tls.key_of(error.path()),
             None => self.component.is_some().then_some((COMPONENT, 0)),
@@ -134,7 +140,8 @@ impl ServiceArgs {
 
     /// The files that the service is loaded from.
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.component.iter().chain(self.tls.files())
+        let files = self.component.iter().chain(self.tls.files());
+        files.chain(self.guest.state.files())
     }
 
     /// How the connections of its server share instances, for people.
@@ -149,16 +156,22 @@ impl ServiceArgs {
         }
     }
 
-    /// Loads the component and builds its server. The service prints to `stdout` and
-    /// `stderr`; `observe` adds observers.
+    /// The flags for its state.
+    pub(crate) fn state(&self) -> &StateArgs {
+        &self.guest.state
+    }
+
+    /// Loads the component and builds its server, which keeps its state in `store`. The service
+    /// prints to `stdout` and `stderr`; `observe` adds observers.
     pub(crate) fn server(
         &self,
+        store: Option<StateStore>,
         stdout: Output,
         stderr: Output,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
         self.check()?;
-        self.load(stdout, stderr, observe)
+        self.load(store, stdout, stderr, observe)
             .with_context(|| match &self.component {
                 Some(path) => format!("cannot serve `{}`", path.display()),
                 None => "cannot serve the built-in echo".to_owned(),
@@ -167,13 +180,14 @@ impl ServiceArgs {
 
     fn load(
         &self,
+        store: Option<StateStore>,
         stdout: Output,
         stderr: Output,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
         let grants = self
             .limits
-            .limit(self.guest.grants())
+            .limit(self.guest.state.grant(self.guest.grants(), store))
             .name(self.name())
             .args(self.args.clone())
             .stdout(stdout)

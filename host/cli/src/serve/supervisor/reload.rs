@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use halfopen::{Report, ServerBuilder};
+use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::{Current, Loaded, Supervisor};
@@ -107,6 +108,7 @@ impl Supervisor {
         let access_log = self.process.log.access_log;
         let metrics = self.metrics.clone();
         let traces = self.traces.clone();
+        let runtime = Handle::current();
         tokio::task::spawn_blocking(move || {
             let mut servers = Vec::new();
             for service in &plan.services {
@@ -123,9 +125,12 @@ impl Supervisor {
                         false => builder,
                     }
                 };
+                // This thread may block.
+                let store = runtime.block_on(service.args.state().open());
+                let store = store.map_err(|error| service.located(error))?;
                 let server = service
                     .args
-                    .server(stdout.clone(), stderr.clone(), observe)
+                    .server(store, stdout.clone(), stderr.clone(), observe)
                     .map_err(|error| service.located(error))?;
                 servers.push(server);
             }
