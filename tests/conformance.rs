@@ -26,14 +26,16 @@ mod conformance {
     pub(crate) mod proxy;
     pub(crate) mod rogue;
     pub(crate) mod server;
+    pub(crate) mod state;
     pub(crate) mod topics;
 }
 use conformance::{
-    errors, further, grants, hostile, matrix, node_host, programs, proxy, rogue, server, topics,
+    errors, further, grants, hostile, matrix, node_host, programs, proxy, rogue, server, state,
+    topics,
 };
 
 /// The cases, by what they are about.
-const CASES: [(&str, &[Case]); 10] = [
+const CASES: [(&str, &[Case]); 11] = [
     ("programs", programs::CASES),
     ("errors, from the bare primitives", errors::CASES),
     ("proxies", proxy::CASES),
@@ -41,6 +43,7 @@ const CASES: [(&str, &[Case]); 10] = [
     ("further interfaces of callback style", further::CASES),
     ("topics", topics::CASES),
     ("what is granted and denied", grants::CASES),
+    ("state", state::CASES),
     ("hostile services", hostile::CASES),
     ("hostile services in callback style", rogue::CASES),
     ("Node as a host", node_host::CASES),

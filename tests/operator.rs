@@ -23,8 +23,10 @@ mod operator {
     mod observing;
     mod packaging;
     mod programs;
+    mod redis;
     mod reload;
     mod secure;
+    mod state;
     mod stopping;
     mod terminal;
     mod topics;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Server`] | accept connections and have a *service* component handle each, in an instance per connection or in one that many share ([`Isolation`]) |
 //! | [`Program`] | run a component that listens and connects itself, as far as its [`Policy`] allows |
+//! | [`state`] | keep keys and values of a component, in a file or on a Redis server, or add `wasi:keyvalue` alone to a linker |
 //! | [`topics`] | connect the instances of services, and yourself, by messages |
 //! | [`tcp`] | add the primitives alone to the linker of your own wasmtime embedding: [`tcp::TcpCtx`], [`tcp::TcpView`], [`tcp::add_to_linker`] |
 //!
@@ -13,6 +14,7 @@
 //! ```text
 //! program   server     what runs: one component with `run`, or one per connection
 //!       runtime        from a file to an instance: engine, source, store, grants, limits
+//!         state        keys and values that outlive an instance
 //!         tcp          the primitives on operating-system sockets
 //!       topics         messages between instances
 //!        noise         limits what peers and guests make the log say
@@ -43,6 +45,7 @@ mod noise;
 mod program;
 mod runtime;
 mod server;
+pub mod state;
 pub mod tcp;
 pub mod topics;
 

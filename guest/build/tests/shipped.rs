@@ -155,6 +155,11 @@ fn no_component_imports_more_than_it_needs() {
         "halfopen:tcp/topics@0.1.0",
     ];
     const OUTBOUND: &str = "halfopen:tcp/outbound@0.1.0";
+    const STATE: [&str; 3] = [
+        "wasi:keyvalue/atomics@0.2.0-draft2",
+        "wasi:keyvalue/batch@0.2.0-draft2",
+        "wasi:keyvalue/store@0.2.0-draft2",
+    ];
 
     let components = Set::ALL.map(|set| manifest(set).components);
     for (name, component) in components.into_iter().flatten() {
@@ -174,12 +179,26 @@ fn no_component_imports_more_than_it_needs() {
             .concat(),
             "adapter.wasm" => [&CLOCK[..], &SOCKETS, &[ENVIRONMENT]].concat(),
             "chat.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &SUBSCRIBING, &[TIMERS]].concat(),
+            "gateway.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &FILES_0_2,
+                &SUBSCRIBING,
+                &[
+                    ENVIRONMENT_0_2,
+                    "wasi:keyvalue/batch@0.2.0-draft2",
+                    "wasi:keyvalue/store@0.2.0-draft2",
+                ],
+            ]
+            .concat(),
             "herald.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &SUBSCRIBING].concat(),
             "crier.wasm" => [&CONNECTIONS[..], &PRINTING, &TOPIC_STREAMS].concat(),
             "lines.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
             "counter.wasm" | "digest.wasm" | "pass.wasm" | "solo.wasm" | "store.wasm" => {
                 [&CONNECTIONS[..], &PRINTING].concat()
             }
+            "ledger.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &STATE].concat(),
+            "passbook.wasm" => [&CONNECTIONS[..], &PRINTING, &STATE].concat(),
             "keeper.wasm" | "strain.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK].concat(),
             "alarm.wasm" | "pinger.wasm" => [
                 &CALLBACKS[..],

@@ -81,6 +81,23 @@ pub mod sockets {
     });
 }
 
+/// The state of a component, in either style.
+pub mod state {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world state {
+                import wasi:keyvalue/store@0.2.0-draft2;
+                import wasi:keyvalue/atomics@0.2.0-draft2;
+                import wasi:keyvalue/batch@0.2.0-draft2;
+            }
+        ",
+        world: "halfopen:sdk/state",
+        generate_all,
+    });
+}
+
 /// What a component in callback style imports of WASI.
 pub mod wasi_0_2 {
     wit_bindgen::generate!({

@@ -66,6 +66,8 @@
 //! - Both directions report the same error: the first.
 //! - [`log!`] prints a line and never waits. A panic prints its message and location.
 //!
+//! - The module [`state`] keeps keys and values that outlive the instance.
+//!
 //! # Building
 //!
 //! A library crate with `crate-type = ["cdylib"]`, built with
@@ -98,6 +100,7 @@ pub mod print;
 mod socket;
 #[doc(hidden)]
 pub mod start;
+pub mod state;
 mod task;
 pub mod time;
 pub mod topics;

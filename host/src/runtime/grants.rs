@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::state::{Bucket, Quota, StateStore};
 use crate::tcp::{Denied, Policy, Resolve, Sockets, TcpCtx};
 use crate::topics::Topics;
 
@@ -50,6 +51,9 @@ pub struct Grants {
     max_sockets: Option<usize>,
     max_sockets_total: Option<usize>,
     connect_timeout: Option<Duration>,
+    state: Option<StateStore>,
+    state_bucket: Option<String>,
+    state_quota: Quota,
     advice: Advice,
     /// The name of the service in the log.
     service: Option<String>,
@@ -222,6 +226,29 @@ impl Grants {
         self
     }
 
+    /// Grants a bucket of a store, which all instances of the component share (default: none,
+    /// and opening one is denied).
+    #[must_use]
+    pub fn state(mut self, store: StateStore) -> Self {
+        self.state = Some(store);
+        self
+    }
+
+    /// Sets the name of the bucket (default: the name of the service, or else of the component).
+    /// Components with the same name share a bucket.
+    #[must_use]
+    pub fn state_bucket(mut self, name: impl Into<String>) -> Self {
+        self.state_bucket = Some(name.into());
+        self
+    }
+
+    /// Limits the bucket (default: [`Quota::default`]).
+    #[must_use]
+    pub fn state_quota(mut self, quota: Quota) -> Self {
+        self.state_quota = quota;
+        self
+    }
+
     /// Sets what the log says to do about a [`Problem`] (default: nothing). Empty text adds
     /// nothing.
     #[must_use]
@@ -260,7 +287,12 @@ impl Grants {
         let budget = Budget::new(self.max_output.unwrap_or(defaults.max_output));
         let printer = |output| Printer::new(output, budget.clone());
         let name = self.name.unwrap_or_else(|| defaults.name.to_owned());
+        let name_of_component = name.clone();
         let advice = self.advice.of(self.service, self.on_denied);
+        let bucket = self.state.map(|store| {
+            let name = self.state_bucket.as_deref().or(advice.service());
+            Bucket::new(&store, name.unwrap_or(&name_of_component), self.state_quota)
+        });
         let log = advice.clone();
         let mut tcp = TcpCtx::builder()
             .policy(self.policy.clone())
@@ -299,6 +331,8 @@ impl Grants {
             max_handles: defaults.max_handles,
             shared: defaults.shared,
             said_held: Arc::default(),
+            state: advice.state(bucket.clone()),
+            bucket,
             advice,
         })
     }

@@ -381,8 +381,7 @@ impl ServerBuilder {
         let services = Services::new(loaded.engine, loaded.pre, style)
             .map_err(|error| LoadError::Invalid(one_line(&error)))?;
         // Instances that have topics may know of each other.
-        let meets =
-            loaded.interfaces.imports.iter().any(|name| name == TOPICS) && grants.has_topics();
+        let meets = interfaces.imports.iter().any(|name| name == TOPICS) && grants.has_topics();
         let workers = self.workers.filter(|_| !meets);
         let contradiction = Contradiction::find(grants.name(), declared, isolation, workers);
         let tasks = Tasks::default();

@@ -1,6 +1,6 @@
 //! The command line: commands, flags and their values.
 //!
-//! `grants`, `folder`, `gate`, `limits`, `listen` and `process` are groups of flags, and `values`
+//! `grants`, `folder`, `state`, `topics`, `gate`, `limits`, `listen` and `process` are groups of flags, and `values`
 //! parses their values; `service` puts the groups together. `usage` says what is wrong with a
 //! command line.
 //!
@@ -15,6 +15,7 @@ mod limits;
 pub(crate) mod listen;
 pub(crate) mod process;
 pub(crate) mod service;
+pub(crate) mod state;
 pub(crate) mod topics;
 pub(crate) mod usage;
 pub(crate) mod values;
@@ -247,6 +248,7 @@ mod tests {
             "Load balancers:",
             "Limits:",
             "Policy:",
+            "State:",
             "Observing:",
             "Component:",
         ] {

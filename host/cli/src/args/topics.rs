@@ -111,6 +111,11 @@ impl TopicsArgs {
         self.topics_password_file.iter()
     }
 
+    /// What is granted, for people; `None` if nothing is.
+    pub(crate) fn granted(&self) -> Option<String> {
+        self.topics.is_some().then(|| self.described())
+    }
+
     /// What the component gets, for people; without a password.
     pub(crate) fn described(&self) -> String {
         match (&self.topics, self.is_local(), self.broker()) {

@@ -31,9 +31,12 @@ async fn run_to_end(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let (component, arguments) = split(&args.component_and_args)?;
     let path = Path::new(component);
+    args.guest.state.check()?;
+    let store = args.guest.state.open().await?;
     let mut grants = args
         .guest
-        .grants()
+        .state
+        .grant(args.guest.grants(), store)
         .name(name_of(path))
         .args(arguments)
         .inherit_stdio();

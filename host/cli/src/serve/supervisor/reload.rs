@@ -127,13 +127,16 @@ impl Supervisor {
                         false => builder,
                     }
                 };
+                // This thread may block.
+                let store = runtime.block_on(service.args.state().open());
+                let store = store.map_err(|error| service.located(error))?;
                 let server = runtime
                     .block_on(service.args.topics(&mut buses))
                     .map_err(anyhow::Error::from)
                     .and_then(|topics| {
                         let counted = topics.map(|topics| topics.counted_by(counts));
                         let (stdout, stderr) = (stdout.clone(), stderr.clone());
-                        service.args.server(stdout, stderr, counted, observe)
+                        service.args.server(store, stdout, stderr, counted, observe)
                     })
                     .map_err(|error| service.located(error))?;
                 servers.push(server);
