@@ -18,6 +18,7 @@ use libtest_mimic::Arguments;
 mod conformance {
     pub(crate) mod errors;
     pub(crate) mod further;
+    pub(crate) mod grants;
     pub(crate) mod hostile;
     pub(crate) mod matrix;
     pub(crate) mod node_host;
@@ -25,16 +26,24 @@ mod conformance {
     pub(crate) mod proxy;
     pub(crate) mod rogue;
     pub(crate) mod server;
+    pub(crate) mod state;
+    pub(crate) mod topics;
 }
-use conformance::{errors, further, hostile, matrix, node_host, programs, proxy, rogue, server};
+use conformance::{
+    errors, further, grants, hostile, matrix, node_host, programs, proxy, rogue, server, state,
+    topics,
+};
 
 /// The cases, by what they are about.
-const CASES: [(&str, &[Case]); 8] = [
+const CASES: [(&str, &[Case]); 11] = [
     ("programs", programs::CASES),
     ("errors, from the bare primitives", errors::CASES),
     ("proxies", proxy::CASES),
     ("servers that are full, stop or die", server::CASES),
     ("further interfaces of callback style", further::CASES),
+    ("topics", topics::CASES),
+    ("what is granted and denied", grants::CASES),
+    ("state", state::CASES),
     ("hostile services", hostile::CASES),
     ("hostile services in callback style", rogue::CASES),
     ("Node as a host", node_host::CASES),

@@ -15,6 +15,7 @@ mod operator {
     mod draining;
     mod ended;
     mod files;
+    mod grants;
     mod greedy;
     mod host;
     mod isolation;
@@ -24,10 +25,13 @@ mod operator {
     mod observing;
     mod packaging;
     mod programs;
+    mod redis;
     mod reload;
     mod secure;
+    mod state;
     mod stopping;
     mod terminal;
+    mod topics;
     mod unread;
     mod upgrading;
     mod usage;

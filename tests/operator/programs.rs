@@ -18,13 +18,17 @@ use rustix::process::Signal;
 use super::host::BINARIES;
 
 /// A program that knows nothing of halfopen: an echo for one connection at a time that panics
-/// at a `!`, or with `connect` a client.
+/// at a `!`, with `connect` a client, or with `read` a reader of a file.
 const PLAIN: &str = r#"
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
     fn main() {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
+        if arguments[0] == "read" {
+            println!("read: {:?}", std::fs::read_to_string(&arguments[1]));
+            return;
+        }
         if arguments[0] == "connect" {
             let error = TcpStream::connect(&arguments[1]).map(drop).unwrap_err();
             eprintln!("cannot connect: {error:?}");
@@ -144,6 +148,50 @@ fn a_denial_always_names_the_flag_that_grants_it() -> Result<()> {
             "{log}"
         );
     }
+    Ok(())
+}
+
+/// A program on WASI 0.2 is granted names and folders as everything else is.
+#[test]
+fn a_plain_program_gets_the_names_and_folders_that_are_granted() -> Result<()> {
+    let what = "a plain program gets names and folders";
+    let Some((component, _)) = programs(what)?
+        .into_iter()
+        .find(|(_, args)| args.is_empty())
+    else {
+        return Ok(());
+    };
+    let said = |flags: &[&str], arguments: &[&str]| -> Result<String> {
+        let mut plain = command(&BINARIES.halfopen, ["run"]);
+        plain.args(flags).arg(&component).args(arguments);
+        let ended = run(plain)?;
+        Ok([ended.stdout, ended.stderr].concat().join("\n"))
+    };
+    // Nothing listens there.
+    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let by_name = format!("localhost:{}", address.port());
+    let denied = said(&[], &["connect", &by_name])?;
+    ensure!(denied.contains("cannot connect: "), "{denied}");
+    ensure!(
+        denied.contains("grant it with `--allow-lookup localhost`"),
+        "{denied}"
+    );
+    let private = said(&["--allow-connect", &by_name], &["connect", &by_name])?;
+    ensure!(private.contains("which is private"), "{private}");
+    let (v4, v6) = (address.to_string(), format!("[::1]:{}", address.port()));
+    let flags = [&by_name, &v4, &v6].map(|rule| ["--allow-connect", rule]);
+    let flags = flags.concat();
+    let allowed = said(&flags, &["connect", &by_name])?;
+    ensure!(allowed.contains("ConnectionRefused"), "{allowed}");
+
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("one"), "first")?;
+    let dir = format!("{}::data:ro", folder.path().display());
+    let read = said(&["--dir", &dir], &["read", "data/one"])?;
+    ensure!(read == "read: Ok(\"first\")", "{read}");
+    let denied = said(&[], &["read", "data/one"])?;
+    ensure!(denied.contains("read: Err"), "{denied}");
+    ensure!(denied.contains("`--dir FOLDER::NAME`"), "{denied}");
     Ok(())
 }
 

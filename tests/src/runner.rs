@@ -68,8 +68,11 @@ fn node_version(node: &Path) -> Option<u32> {
     major.parse().ok()
 }
 
+/// A flag of `halfopen serve`, and an argument of a composed service.
+const KEEP_RUNNING: &str = "--keep-running";
+
 /// Services that exist once in each style, the one in callback style first.
-const TWINS: [(&str, &str); 2] = [("echo", "parrot"), ("orders", "cases")];
+const TWINS: [(&str, &str); 3] = [("echo", "parrot"), ("orders", "cases"), ("herald", "crier")];
 
 /// Declares the runners once: the enumeration, and [`Runner::ALL`] from the same list.
 macro_rules! runners {
@@ -370,6 +373,7 @@ impl Runner {
         flags: &[&str],
         arguments: &[&str],
     ) -> Command {
+        let keeps = || flags.iter().filter(|&flag| *flag == KEEP_RUNNING);
         let listens = || listen.iter().flat_map(|address| ["--listen", address]);
         let own = guest_path(self.guest(guest).unwrap_or(guest));
         let standalone = guest_path(&format!("{guest}-standalone"));
@@ -378,11 +382,12 @@ impl Runner {
         let mut command = match (properties.host, properties.primitives) {
             (Host::Halfopen, Primitives::Wasi) => {
                 let mut command = command(&binaries.halfopen, ["run"]);
-                command.args(flags);
+                command.args(flags.iter().filter(|&flag| *flag != KEEP_RUNNING));
                 for address in listen {
                     command.args(["--allow-listen", address]);
                 }
-                command.arg(standalone).args(listens()).arg("--");
+                command.arg(standalone).args(listens()).args(keeps());
+                command.arg("--");
                 command
             }
             (Host::Halfopen, _) => {
@@ -401,7 +406,8 @@ impl Runner {
             }
             (Host::Wasmtime, _) => {
                 let mut command = command(&binaries.wasmtime, ["run", "-S", "inherit-network"]);
-                command.arg(standalone).args(listens()).arg("--");
+                command.arg(standalone).args(listens()).args(keeps());
+                command.arg("--");
                 command
             }
             (Host::Embedding, _) => {

@@ -31,6 +31,7 @@ pub fn assemble(compiled: impl Fn(&str) -> Result<Vec<u8>>) -> Result<BTreeMap<S
         acceptor: &components["acceptor"],
         state: &components["state"],
         driver: &components["driver"],
+        resolver: &components["resolver"],
     };
     let mut sets = BTreeMap::<Set, Files>::new();
     for guest in GUESTS {

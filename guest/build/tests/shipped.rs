@@ -139,8 +139,27 @@ fn no_component_imports_more_than_it_needs() {
     const ENVIRONMENT: &str = "wasi:cli/environment@0.3.0";
     const PEER: &str = "halfopen:tcp/peer@0.1.0";
     const ENVIRONMENT_0_2: &str = "wasi:cli/environment@0.2.0";
+    const FILES_0_2: [&str; 2] = [
+        "wasi:filesystem/preopens@0.2.0",
+        "wasi:filesystem/types@0.2.0",
+    ];
+    const LOOKUP: &str = "wasi:sockets/ip-name-lookup@0.3.0";
     const LISTENERS: &str = "halfopen:tcp/listeners@0.1.0";
+    const TIMERS: &str = "halfopen:tcp/timers@0.1.0";
+    const SUBSCRIBING: [&str; 2] = [
+        "halfopen:tcp/subscribing@0.1.0",
+        "halfopen:tcp/topics@0.1.0",
+    ];
+    const TOPIC_STREAMS: [&str; 2] = [
+        "halfopen:tcp/topic-streams@0.1.0",
+        "halfopen:tcp/topics@0.1.0",
+    ];
     const OUTBOUND: &str = "halfopen:tcp/outbound@0.1.0";
+    const STATE: [&str; 3] = [
+        "wasi:keyvalue/atomics@0.2.0-draft2",
+        "wasi:keyvalue/batch@0.2.0-draft2",
+        "wasi:keyvalue/store@0.2.0-draft2",
+    ];
 
     let components = Set::ALL.map(|set| manifest(set).components);
     for (name, component) in components.into_iter().flatten() {
@@ -151,6 +170,7 @@ fn no_component_imports_more_than_it_needs() {
                 &SOCKETS,
                 &[
                     ENVIRONMENT,
+                    "halfopen:tcp/background@0.1.0",
                     "halfopen:tcp/bridge@0.1.0",
                     "halfopen:tcp/connections@0.1.0",
                     "halfopen:tcp/handler@0.1.0",
@@ -158,10 +178,27 @@ fn no_component_imports_more_than_it_needs() {
             ]
             .concat(),
             "adapter.wasm" => [&CLOCK[..], &SOCKETS, &[ENVIRONMENT]].concat(),
-            "chat.wasm" | "lines.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
+            "chat.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &SUBSCRIBING, &[TIMERS]].concat(),
+            "gateway.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &FILES_0_2,
+                &SUBSCRIBING,
+                &[
+                    ENVIRONMENT_0_2,
+                    "wasi:keyvalue/batch@0.2.0-draft2",
+                    "wasi:keyvalue/store@0.2.0-draft2",
+                ],
+            ]
+            .concat(),
+            "herald.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &SUBSCRIBING].concat(),
+            "crier.wasm" => [&CONNECTIONS[..], &PRINTING, &TOPIC_STREAMS].concat(),
+            "lines.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
             "counter.wasm" | "digest.wasm" | "pass.wasm" | "solo.wasm" | "store.wasm" => {
                 [&CONNECTIONS[..], &PRINTING].concat()
             }
+            "ledger.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &STATE].concat(),
+            "passbook.wasm" => [&CONNECTIONS[..], &PRINTING, &STATE].concat(),
             "keeper.wasm" | "strain.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK].concat(),
             "alarm.wasm" | "pinger.wasm" => [
                 &CALLBACKS[..],
@@ -204,17 +241,61 @@ fn no_component_imports_more_than_it_needs() {
                     OUTBOUND,
                     "halfopen:tcp/control@0.1.0",
                     "halfopen:tcp/events@0.1.0",
+                    "halfopen:tcp/lookups@0.1.0",
+                    "halfopen:tcp/starting@0.1.0",
                     "halfopen:tcp/timer-events@0.1.0",
                     "halfopen:tcp/timers@0.1.0",
                 ],
             ]
             .concat(),
+            "resolver.wasm" => vec![
+                "halfopen:tcp/types@0.1.0",
+                "wasi:sockets/ip-name-lookup@0.3.0",
+                "wasi:sockets/types@0.3.0",
+                "wasi:clocks/types@0.3.0",
+            ],
             "state.wasm" => [&CLOCK[..], &[PEER, "halfopen:tcp/types@0.1.0"]].concat(),
             "echo.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &[ENVIRONMENT_0_2]].concat(),
             "bare.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[ENVIRONMENT_0_2]].concat(),
             "broadcast.wasm" | "parrot.wasm" => {
                 [&CONNECTIONS[..], &PRINTING, &[ENVIRONMENT_0_2, PEER]].concat()
             }
+            "finger.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &FILES_0_2].concat(),
+            "monitor.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &[
+                    ENVIRONMENT_0_2,
+                    "halfopen:tcp/naming@0.1.0",
+                    "halfopen:tcp/timers@0.1.0",
+                ],
+            ]
+            .concat(),
+            "asker.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &FILES_0_2,
+                &[
+                    ENVIRONMENT_0_2,
+                    "halfopen:tcp/connecting@0.1.0",
+                    "halfopen:tcp/naming@0.1.0",
+                    "halfopen:tcp/timers@0.1.0",
+                ],
+            ]
+            .concat(),
+            "inquirer.wasm" => [
+                &CONNECTIONS[..],
+                &PRINTING,
+                &CLOCK,
+                &FILES_0_2,
+                &[
+                    ENVIRONMENT_0_2,
+                    OUTBOUND,
+                    LOOKUP,
+                    "wasi:sockets/types@0.3.0",
+                ],
+            ]
+            .concat(),
             "whoami.wasm" => [&CONNECTIONS[..], &PRINTING, &[PEER]].concat(),
             "erratic.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
             "rogue.wasm" => CALLBACKS.to_vec(),
@@ -256,12 +337,26 @@ fn no_component_imports_more_than_it_needs() {
                     "chat-standalone.wasm"
                     | "echo-standalone.wasm"
                     | "erratic-standalone.wasm"
+                    | "herald-standalone.wasm"
                     | "lines-standalone.wasm" => &PRINTING_0_2[..],
                     // A program is not called by an acceptor, which takes some of the arguments.
                     "primitives-standalone.wasm" | "raw-standalone.wasm" => &[ENVIRONMENT_0_2],
+                    "asker-standalone.wasm"
+                    | "finger-standalone.wasm"
+                    | "monitor-standalone.wasm" => &PRINTING_0_2[..],
                     _ => &[],
                 };
-                [&CLOCK[..], &SOCKETS, &PRINTING, &[ENVIRONMENT], more].concat()
+                let is = |guests: &[&str]| guests.iter().any(|guest| name.starts_with(guest));
+                let files: &[&str] = match is(&["asker", "finger", "inquirer"]) {
+                    true => &FILES_0_2,
+                    false => &[],
+                };
+                let names: &[&str] = match is(&["asker", "inquirer", "monitor"]) {
+                    true => &[LOOKUP],
+                    false => &[],
+                };
+                let every = [&CLOCK[..], &SOCKETS, &PRINTING, &[ENVIRONMENT]].concat();
+                [&every[..], more, files, names].concat()
             }
         };
         for import in &component.imports {

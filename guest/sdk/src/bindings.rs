@@ -24,6 +24,8 @@ pub mod imports {
                 import halfopen:tcp/peer@0.1.0;
                 import halfopen:tcp/listeners@0.1.0;
                 import halfopen:tcp/outbound@0.1.0;
+                import halfopen:tcp/topics@0.1.0;
+                import halfopen:tcp/topic-streams@0.1.0;
                 import wasi:cli/environment@0.3.0;
                 import wasi:cli/stdout@0.3.0;
                 import wasi:cli/stderr@0.3.0;
@@ -32,6 +34,22 @@ pub mod imports {
         ",
         world: "halfopen:sdk/imports",
         additional_derives: [PartialEq, Eq],
+        generate_all,
+    });
+}
+
+/// Lookups of names. The generator has one future for types that are equal, and the types of
+/// `wasi:sockets` equal those of `halfopen:tcp`: so they are apart.
+pub mod lookup {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world lookup {
+                import wasi:sockets/ip-name-lookup@0.3.0;
+            }
+        ",
+        world: "halfopen:sdk/lookup",
         generate_all,
     });
 }
@@ -46,8 +64,10 @@ pub mod sockets {
                 import halfopen:tcp/sockets@0.1.0;
                 import halfopen:tcp/socket-peer@0.1.0;
                 import halfopen:tcp/connecting@0.1.0;
+                import halfopen:tcp/naming@0.1.0;
                 import halfopen:tcp/piping@0.1.0;
                 import halfopen:tcp/timers@0.1.0;
+                import halfopen:tcp/subscribing@0.1.0;
             }
         ",
         world: "halfopen:sdk/sockets",
@@ -55,7 +75,25 @@ pub mod sockets {
             "halfopen:tcp/types@0.1.0": crate::bindings::imports::halfopen::tcp::types,
             "halfopen:tcp/connections@0.1.0": crate::bindings::imports::halfopen::tcp::connections,
             "halfopen:tcp/peer@0.1.0": crate::bindings::imports::halfopen::tcp::peer,
+            "halfopen:tcp/topics@0.1.0": crate::bindings::imports::halfopen::tcp::topics,
         },
+        generate_all,
+    });
+}
+
+/// The state of a component, in either style.
+pub mod state {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world state {
+                import wasi:keyvalue/store@0.2.0-draft2;
+                import wasi:keyvalue/atomics@0.2.0-draft2;
+                import wasi:keyvalue/batch@0.2.0-draft2;
+            }
+        ",
+        world: "halfopen:sdk/state",
         generate_all,
     });
 }
@@ -70,6 +108,7 @@ pub mod wasi_0_2 {
                 import wasi:cli/environment@0.2.0;
                 import wasi:cli/stdout@0.2.0;
                 import wasi:cli/stderr@0.2.0;
+                import wasi:filesystem/preopens@0.2.0;
             }
         ",
         world: "halfopen:sdk/wasi",
@@ -137,6 +176,60 @@ pub mod timers {
         pub_export_macro: true,
         default_bindings_module: "::halfopen_guest::bindings::timers",
         export_macro_name: "export_timers",
+    });
+}
+
+/// The export of a service in callback style that works without connections.
+pub mod starting {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world starting {
+                export halfopen:tcp/starting@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/starting",
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::starting",
+        export_macro_name: "export_starting",
+    });
+}
+
+/// The export of a service in await style that works without connections.
+pub mod background {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world background {
+                export halfopen:tcp/background@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/background",
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::background",
+        export_macro_name: "export_background",
+    });
+}
+
+/// The export of a component that subscribes to topics in callback style.
+pub mod topics {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world topics {
+                export halfopen:tcp/topic-events@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/topics",
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::topics",
+        export_macro_name: "export_topics",
     });
 }
 

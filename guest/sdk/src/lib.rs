@@ -25,7 +25,8 @@
 //! }
 //! ```
 //!
-//! The module [`mod@callbacks`] has timers, outgoing connections and pipes.
+//! The module [`mod@callbacks`] has timers, outgoing connections and pipes, and [`topics`]
+//! messages between instances.
 //!
 //! # Await style
 //!
@@ -65,6 +66,8 @@
 //! - Both directions report the same error: the first.
 //! - [`log!`] prints a line and never waits. A panic prints its message and location.
 //!
+//! - The module [`state`] keeps keys and values that outlive the instance.
+//!
 //! # Building
 //!
 //! A library crate with `crate-type = ["cdylib"]`, built with
@@ -89,14 +92,18 @@ mod core;
 pub mod env;
 mod error;
 mod events;
+pub mod files;
 mod lines;
 mod listener;
+mod names;
 pub mod print;
 mod socket;
 #[doc(hidden)]
 pub mod start;
+pub mod state;
 mod task;
 pub mod time;
+pub mod topics;
 mod wasi;
 
 pub use connection::{Connection, KeepAlive, ReadHalf, Tls, WriteHalf, splice};
@@ -104,6 +111,7 @@ pub use error::{Error, ErrorCode};
 pub use events::{Events, Options};
 pub use lines::{LINE_LIMIT, LineBuffer, LineError, Lines};
 pub use listener::Listener;
+pub use names::lookup;
 pub use socket::Socket;
 pub use task::{spawn, yield_now};
 
@@ -200,6 +208,98 @@ macro_rules! isolation {
     };
     ($other:tt) => {
         ::core::compile_error!("`isolation` is `shared` or `connection`");
+    };
+}
+
+/// Lets a service in callback style work without connections: calls a function once in an
+/// instance that its host keeps running, before everything else.
+///
+/// `halfopen serve --keep-running` grants that; otherwise the function is never called. The
+/// service also declares `isolation = shared`, because an instance for one connection begins
+/// with it.
+///
+/// ```no_run
+/// use halfopen_guest::{Events, Socket, callbacks, log, starting};
+/// use std::time::Duration;
+///
+/// callbacks!(|_socket| Visitor, timers, isolation = shared);
+/// starting!(begin);
+///
+/// struct Visitor;
+/// impl Events for Visitor {}
+///
+/// fn begin() {
+///     let tick = || log!("another minute");
+///     if let Some(timer) = callbacks::set_interval(Duration::from_secs(60), tick) {
+///         timer.forget();
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! starting {
+    ($start:expr $(,)?) => {
+        const _: () = {
+            struct Starting;
+
+            impl $crate::bindings::starting::exports::halfopen::tcp::starting::Guest for Starting {
+                fn start() {
+                    $crate::callbacks::start($start);
+                }
+            }
+
+            #[allow(unsafe_code)]
+            const _: () = {
+                $crate::bindings::starting::export_starting!(
+                    Starting with_types_in $crate::bindings::starting
+                );
+            };
+        };
+    };
+}
+
+/// Lets a service in await style work without connections: calls an
+/// `async fn() -> Result<(), E>`, where `E` implements `Display`, once in an instance that its
+/// host keeps running, beside the handlers of its connections.
+///
+/// `halfopen serve --keep-running` grants that; otherwise the function is never called. An error
+/// is written to the host's log, and the instance goes on.
+///
+/// ```no_run
+/// use halfopen_guest::{Connection, background, log, service, time};
+/// use std::time::Duration;
+///
+/// service!(handle, isolation = shared);
+/// background!(run);
+///
+/// async fn run() -> Result<(), String> {
+///     loop {
+///         time::sleep(Duration::from_secs(60)).await;
+///         log!("another minute");
+///     }
+/// }
+/// # async fn handle(_: Connection) -> Result<(), String> { Ok(()) }
+/// ```
+#[macro_export]
+macro_rules! background {
+    ($run:expr $(,)?) => {
+        const _: () = {
+            struct Background;
+
+            impl $crate::bindings::background::exports::halfopen::tcp::background::Guest
+                for Background
+            {
+                async fn run() -> ::core::result::Result<(), ::std::string::String> {
+                    $crate::start::background($run).await
+                }
+            }
+
+            #[allow(unsafe_code)]
+            const _: () = {
+                $crate::bindings::background::export_background!(
+                    Background with_types_in $crate::bindings::background
+                );
+            };
+        };
     };
 }
 

@@ -140,8 +140,8 @@ impl Socket {
     /// this time, in whole milliseconds; zero never does (the default). The connection goes on.
     ///
     /// Only a host keeps this time: it has no effect on connections that
-    /// [`Connection::serve`](crate::Connection::serve) serves, which can wait with
-    /// [`time::sleep`](crate::time::sleep).
+    /// [`Connection::serve`](crate::Connection::serve) serves, which can limit the
+    /// time of anything by [`time::timeout`](crate::time::timeout).
     pub fn set_timeout(&self, time: Duration) {
         self.handle.set_timeout(time);
     }

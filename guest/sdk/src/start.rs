@@ -63,6 +63,19 @@ where
     .await
 }
 
+/// Calls what a service does without connections.
+///
+/// # Errors
+/// The function's error, as text.
+pub async fn background<F, E>(run: impl FnOnce() -> F + 'static) -> Result<(), String>
+where
+    F: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    prepare();
+    task::call(async move { run().await.map_err(|error| error.to_string()) }).await
+}
+
 /// Runs a call, with the tasks that it spawns.
 pub async fn call<T: 'static>(main: impl Future<Output = T> + 'static) -> T {
     task::call(main).await

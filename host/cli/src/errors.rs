@@ -65,6 +65,8 @@ fn wanted(expected: Kind, found: Kind) -> &'static str {
 fn provider(import: &str) -> &'static str {
     if import.starts_with("wasi:http/") {
         "a component for HTTP runs under `wasmtime serve`"
+    } else if import.starts_with("wasi:keyvalue/") {
+        "this host has `store`, `atomics` and `batch` of wasi:keyvalue@0.2.0-draft2"
     } else if import.starts_with("halfopen:tcp/") {
         "the component was composed or built for another version of halfopen"
     } else {
@@ -81,6 +83,14 @@ pub(crate) fn advice(problem: &Problem) -> String {
         Problem::Denied(Denied::Connect { address, .. }) => {
             format!("grant it with `--allow-connect {address}`")
         }
+        Problem::Denied(Denied::ConnectName { name, port, .. }) => {
+            format!("grant it with `--allow-connect {name}:{port}`")
+        }
+        Problem::Denied(Denied::Lookup(name)) => {
+            format!("grant it with `--allow-lookup {name}`")
+        }
+        Problem::NotKeptRunning => "grant it with `--keep-running`".to_owned(),
+        Problem::Denied(Denied::Other { what, .. }) => grant(what).to_owned(),
         Problem::ComputeLimit(_) => "--max-compute is the limit".to_owned(),
         Problem::BackgroundCalls(_) => {
             "--max-instances is the limit, and --background-timeout says how long they may take"
@@ -91,6 +101,18 @@ pub(crate) fn advice(problem: &Problem) -> String {
                 .to_owned()
         }
         _ => String::new(),
+    }
+}
+
+/// What grants a denial of a kind that has no address.
+fn grant(what: &str) -> &'static str {
+    match what {
+        "files" => "grant a folder with `--dir FOLDER::NAME`",
+        "state" => "grant it with `--state FILE`",
+        "topics" => {
+            "grant them with `--topics local`, or across machines with `--topics redis://HOST`"
+        }
+        _ => "",
     }
 }
 
@@ -106,6 +128,7 @@ mod tests {
         };
         assert!(error("wasi:http/types@0.3.0").contains("; a component for HTTP"));
         assert!(error("halfopen:tcp/peer@9.0.0").contains("another version"));
+        assert!(error("wasi:keyvalue/store@0.2.0-draft").contains("@0.2.0-draft2"));
         assert!(error("acme:a/b@1.0.0").contains("; compose it"));
     }
 

@@ -13,6 +13,7 @@
 //! ```
 
 mod args;
+mod asks;
 mod commands;
 mod config;
 mod control;

@@ -3,7 +3,7 @@
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
-use crate::kind::{TIMER_EVENTS, TIMERS};
+use crate::kind::NAMING;
 use crate::{Error, Interfaces, Kind, Style, one_line};
 
 /// The interface that a composed component exports.
@@ -23,6 +23,8 @@ pub struct Parts<'a> {
     pub state: &'a [u8],
     /// `guest/parts/driver`: calls the exports of a service in callback style.
     pub driver: &'a [u8],
+    /// `guest/parts/resolver`: looks up names for a service in callback style that has any.
+    pub resolver: &'a [u8],
 }
 
 /// Composes a service or a program into a plain WASI 0.3 command.
@@ -50,9 +52,9 @@ pub fn compose(component: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
 pub fn compose_service(service: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
     let interfaces = Interfaces::of(service)?;
     let declared = interfaces.isolation()?;
-    if interfaces.has_timers_without_events() {
+    if let Some((calls, events)) = interfaces.without_events() {
         return Err(Error::Mismatch(format!(
-            "it imports `{TIMERS}` and does not export `{TIMER_EVENTS}`, which timers call; export it as well"
+            "it imports `{calls}` and does not export `{events}`, which it calls; export it as well"
         )));
     }
     let mut graph = Graph::default();
@@ -64,8 +66,14 @@ pub fn compose_service(service: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Err
         let state = graph.instantiate("halfopen:state", parts.state, &[(adapter, Primitives)])?;
         let provided = [(state, All), (adapter, All)];
         let service = graph.instantiate("halfopen:service", service, &provided)?;
-        // The service first: the state's `timer-events` are for services that have none.
-        let provided = [(service, All), (state, All), (adapter, Primitives)];
+        // The service first: the state's `timer-events` are for services that have none. The
+        // same holds for the resolver and the adapter's `lookups`.
+        let mut provided = vec![(service, All), (state, All)];
+        if interfaces.imports.iter().any(|import| import == NAMING) {
+            let resolver = graph.instantiate("halfopen:resolver", parts.resolver, &[])?;
+            provided.push((resolver, Primitives));
+        }
+        provided.push((adapter, Primitives));
         let driver = graph.instantiate("halfopen:driver", parts.driver, &provided)?;
         (service, driver)
     } else {

@@ -1,16 +1,18 @@
 //! Composes halfopen's services and programs into plain WASI 0.3 commands, and tells the
 //! kinds of components apart.
 //!
-//! A service has no `run` and needs connections; a program needs the primitives. Four parts
+//! A service has no `run` and needs connections; a program needs the primitives. Five parts
 //! supply what is missing: the adapter (`guest/parts/adapter`) implements the primitives on
 //! `wasi:sockets`, and the acceptor (`guest/parts/acceptor`) exports `run`, listens, accepts
 //! and calls the service. A service in callback style has its sockets from the state
 //! (`guest/parts/state`), which knows what every call means; the driver
-//! (`guest/parts/driver`) asks the state what to do, reads and writes, and calls the events.
+//! (`guest/parts/driver`) asks the state what to do, reads and writes, and calls the events. The
+//! resolver (`guest/parts/resolver`) looks up names for it.
 //!
 //! ```text
 //! await style:     acceptor ∘ service ∘ adapter
 //! callback style:  acceptor ∘ driver ∘ service ∘ state ∘ adapter
+//!                  (and driver ∘ resolver, if the service connects to names)
 //! program:         program ∘ adapter
 //! ```
 //!

@@ -23,6 +23,7 @@ struct OwnedParts {
     acceptor: Vec<u8>,
     state: Vec<u8>,
     driver: Vec<u8>,
+    resolver: Vec<u8>,
 }
 
 impl OwnedParts {
@@ -32,6 +33,7 @@ impl OwnedParts {
             acceptor: &self.acceptor,
             state: &self.state,
             driver: &self.driver,
+            resolver: &self.resolver,
         }
     }
 }
@@ -42,6 +44,17 @@ fn shipped_parts() -> OwnedParts {
         acceptor: shipped("acceptor.wasm"),
         state: shipped("state.wasm"),
         driver: shipped("driver.wasm"),
+        resolver: shipped("resolver.wasm"),
+    }
+}
+
+/// A composed service asks for lookups only if it connects to names.
+#[test]
+fn only_a_service_that_connects_to_names_asks_for_lookups() {
+    for (service, asks) in [("monitor.wasm", true), ("chat.wasm", false)] {
+        let composed = Interfaces::of(&composed(service).unwrap()).unwrap();
+        let lookup = "wasi:sockets/ip-name-lookup@0.3.0".to_owned();
+        assert_eq!(composed.imports.contains(&lookup), asks, "{service}");
     }
 }
 
@@ -142,7 +155,7 @@ fn a_service_that_imports_what_no_part_has_is_refused_by_name() {
         (
             "halfopen:tcp/timer-events@",
             "halfopen:tcp/timer-evenly@",
-            "does not export `halfopen:tcp/timer-events@0.1.0`, which timers call",
+            "does not export `halfopen:tcp/timer-events@0.1.0`, which it calls",
         ),
     ] {
         let service = renamed(wheel, from.as_bytes(), to.as_bytes());

@@ -79,6 +79,20 @@ pub fn runs(interfaces: &Interfaces) -> bool {
         .any(|name| name.starts_with("wasi:cli/run@0.3.0") || name.starts_with("wasi:cli/run@0.2."))
 }
 
+/// The exports of a service that works without connections, where it is
+/// [kept running](crate::ServerBuilder::keep_running).
+const ALONE: [&str; 2] = [
+    "halfopen:tcp/starting@0.1.0",
+    "halfopen:tcp/background@0.1.0",
+];
+
+/// Returns whether a service works without connections.
+#[must_use]
+pub fn works_alone(interfaces: &Interfaces) -> bool {
+    let exports = &interfaces.exports;
+    exports.iter().any(|name| ALONE.contains(&name.as_str()))
+}
+
 /// Returns whether this host provides an interface, such as `wasi:cli/stdout@0.3.0`, in a
 /// compatible version.
 #[must_use]
@@ -100,18 +114,35 @@ pub fn provides(import: &str) -> bool {
                     | "halfopen:tcp/outbound"
                     | "halfopen:tcp/sockets"
                     | "halfopen:tcp/connecting"
+                    | "halfopen:tcp/naming"
                     | "halfopen:tcp/piping"
                     | "halfopen:tcp/timers"
                     | "halfopen:tcp/socket-peer"
+                    | "halfopen:tcp/topics"
+                    | "halfopen:tcp/subscribing"
+                    | "halfopen:tcp/topic-streams"
             )
         }
         ("wasi:io", ["0", "2", _]) => true,
+        ("wasi:keyvalue", ["0", "2", "0-draft2"]) => {
+            matches!(
+                name,
+                "wasi:keyvalue/store" | "wasi:keyvalue/atomics" | "wasi:keyvalue/batch"
+            )
+        }
         (
             "wasi:cli" | "wasi:clocks" | "wasi:filesystem" | "wasi:random" | "wasi:sockets",
             ["0", "2", _] | ["0", "3", "0"],
         ) => true,
         _ => false,
     }
+}
+
+/// Returns whether a component asks for state, `wasi:keyvalue`.
+#[must_use]
+pub fn asks_for_state(interfaces: &Interfaces) -> bool {
+    let asks = |import: &String| import.starts_with("wasi:keyvalue/");
+    interfaces.imports.iter().any(asks)
 }
 
 /// Returns whether this host provides another version of an interface.

@@ -11,10 +11,18 @@ use halfopen_compose::{Interfaces, Kind};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// A file or directory cannot be read.
+    /// A file cannot be read.
     #[error("cannot read `{}`: {error}", path.display())]
     Read {
-        /// The file or directory.
+        /// The file.
+        path: PathBuf,
+        /// The error of the operating system.
+        error: io::Error,
+    },
+    /// A folder that is granted cannot be read.
+    #[error("cannot grant the folder `{}`: {error}", path.display())]
+    Folder {
+        /// The folder.
         path: PathBuf,
         /// The error of the operating system.
         error: io::Error,
@@ -64,6 +72,9 @@ pub enum LoadError {
     /// The native code is for another version of wasmtime, machine or configuration.
     #[error("precompiled code that does not fit this host: {0}")]
     PrecompiledMismatch(String),
+    /// An instance for one connection cannot be kept running.
+    #[error("only an instance that connections share can be kept running")]
+    KeptWithoutSharing,
     /// The engine cannot be set up.
     #[error("cannot set up wasmtime: {0:#}")]
     Engine(wasmtime::Error),

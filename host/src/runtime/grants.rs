@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use crate::state::{Bucket, Quota, StateStore};
+use crate::tcp::{Denied, Policy, Resolve, Sockets, TcpCtx};
+use crate::topics::Topics;
 
-use crate::tcp::{Denied, Policy, Sockets, TcpCtx, TcpCtxBuilder};
-
-use super::denials::Denials;
+use super::advice::{Advice, OnDenied};
+use super::folders::Folder;
+use super::granted::{Defaults, Granted, MAX_MEMORY, Stdio};
 use super::printer::{Budget, Printer};
-use super::{LoadError, Output, Problem, Seldom};
+use super::{LoadError, Output, Problem};
 
 /// What each instance of a component may use: arguments, environment, directories, network,
 /// standard streams, memory, time.
@@ -36,8 +38,10 @@ pub struct Grants {
     name: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    dirs: Vec<(PathBuf, String)>,
+    folders: Vec<Folder>,
     policy: Policy,
+    resolver: Option<Arc<dyn Resolve>>,
+    topics: Option<Topics>,
     stdout: Option<Output>,
     stderr: Option<Output>,
     inherit_stdio: bool,
@@ -47,49 +51,13 @@ pub struct Grants {
     max_sockets: Option<usize>,
     max_sockets_total: Option<usize>,
     connect_timeout: Option<Duration>,
+    state: Option<StateStore>,
+    state_bucket: Option<String>,
+    state_quota: Quota,
     advice: Advice,
     /// The name of the service in the log.
     service: Option<String>,
-}
-
-/// Adds to a problem what to do about it.
-#[derive(Clone)]
-pub(super) struct Advice {
-    advise: Option<Arc<Advise>>,
-    denials: Arc<Denials>,
-    service: Option<String>,
-}
-
-type Advise = dyn Fn(&Problem) -> String + Send + Sync;
-
-impl Default for Advice {
-    fn default() -> Self {
-        Advice::new(None, None)
-    }
-}
-
-impl Advice {
-    fn new(advise: Option<Arc<Advise>>, service: Option<String>) -> Self {
-        Advice {
-            advise,
-            denials: Arc::new(Denials::of(service.clone())),
-            service,
-        }
-    }
-
-    /// Returns the text of a problem for the log.
-    pub(super) fn explain(&self, problem: &Problem) -> String {
-        let advice = self.advise.as_ref().map(|advice| advice(problem));
-        problem.with_advice(&advice.unwrap_or_default())
-    }
-
-    pub(super) fn log_denied(&self, denied: &Denied) {
-        self.denials.log(denied, || {
-            let problem = Problem::Denied(denied.clone());
-            let service = self.service.as_deref();
-            tracing::warn!(service, "{}", self.explain(&problem));
-        });
-    }
+    on_denied: Option<Arc<OnDenied>>,
 }
 
 impl Grants {
@@ -129,16 +97,43 @@ impl Grants {
 
     /// Grants reading and writing in the directory `host`, which the component finds under
     /// the name `guest` (default: none).
+    ///
+    /// The component reaches nothing outside of it: neither `..` nor a symbolic link leads out.
     #[must_use]
     pub fn dir(mut self, host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
-        self.dirs.push((host.into(), guest.into()));
+        self.folders.push(Folder::new(host.into(), guest.into()));
         self
     }
 
-    /// Sets the addresses that the component may listen on and connect to (default: none).
+    /// Grants reading in the directory `host`, as [`dir`](Self::dir) does, and nothing that
+    /// changes it.
+    #[must_use]
+    pub fn dir_read_only(mut self, host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
+        let folder = Folder::new(host.into(), guest.into());
+        self.folders.push(folder.read_only());
+        self
+    }
+
+    /// Sets the addresses that the component may listen on and connect to, and the names that
+    /// it may look up (default: none).
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Sets what looks up names (default: the operating system).
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Lets the component publish and subscribe on these topics (default: it may not). Services
+    /// that get clones of one value share them.
+    #[must_use]
+    pub fn topics(mut self, topics: Topics) -> Self {
+        self.topics = Some(topics);
         self
     }
 
@@ -231,11 +226,34 @@ impl Grants {
         self
     }
 
+    /// Grants a bucket of a store, which all instances of the component share (default: none,
+    /// and opening one is denied).
+    #[must_use]
+    pub fn state(mut self, store: StateStore) -> Self {
+        self.state = Some(store);
+        self
+    }
+
+    /// Sets the name of the bucket (default: the name of the service, or else of the component).
+    /// Components with the same name share a bucket.
+    #[must_use]
+    pub fn state_bucket(mut self, name: impl Into<String>) -> Self {
+        self.state_bucket = Some(name.into());
+        self
+    }
+
+    /// Limits the bucket (default: [`Quota::default`]).
+    #[must_use]
+    pub fn state_quota(mut self, quota: Quota) -> Self {
+        self.state_quota = quota;
+        self
+    }
+
     /// Sets what the log says to do about a [`Problem`] (default: nothing). Empty text adds
     /// nothing.
     #[must_use]
     pub fn advice(mut self, advice: impl Fn(&Problem) -> String + Send + Sync + 'static) -> Self {
-        self.advice = Advice::new(Some(Arc::new(advice)), None);
+        self.advice = Advice::new(Some(Arc::new(advice)), None, None);
         self
     }
 
@@ -245,17 +263,18 @@ impl Grants {
         self
     }
 
+    /// Calls `report` each time that the component is denied something.
+    pub(crate) fn on_denied(mut self, report: impl Fn(&Denied) + Send + Sync + 'static) -> Self {
+        self.on_denied = Some(Arc::new(report));
+        self
+    }
+
     /// Fills in what was left open.
     ///
     /// # Errors
     /// If a granted directory cannot be read.
     pub(crate) fn resolve(self, defaults: Defaults) -> Result<Granted, LoadError> {
-        for (host, _) in &self.dirs {
-            std::fs::read_dir(host).map_err(|error| LoadError::Read {
-                path: host.clone(),
-                error,
-            })?;
-        }
+        self.folders.iter().try_for_each(Folder::check)?;
         let shared = self.inherit_stdio && defaults.stdio == Stdio::Shared;
         let mut inherited = Vec::new();
         let mut inherit = |set: Option<Output>, standard: fn() -> Output| {
@@ -268,18 +287,29 @@ impl Grants {
         let budget = Budget::new(self.max_output.unwrap_or(defaults.max_output));
         let printer = |output| Printer::new(output, budget.clone());
         let name = self.name.unwrap_or_else(|| defaults.name.to_owned());
-        // The limit on lines is one component's.
-        let advice = Advice::new(self.advice.advise, self.service);
+        let name_of_component = name.clone();
+        let advice = self.advice.of(self.service, self.on_denied);
+        let bucket = self.state.map(|store| {
+            let name = self.state_bucket.as_deref().or(advice.service());
+            Bucket::new(&store, name.unwrap_or(&name_of_component), self.state_quota)
+        });
         let log = advice.clone();
         let mut tcp = TcpCtx::builder()
             .policy(self.policy.clone())
             .max_unsent(self.max_memory.unwrap_or(MAX_MEMORY))
-            .on_denied(move |denied| log.log_denied(denied));
+            .on_denied(move |denied| log.denied(denied));
+        if let Some(resolver) = self.resolver {
+            tcp = tcp.resolver(resolver);
+        }
         if let Some(most) = self.max_sockets.or(defaults.max_sockets) {
             tcp = tcp.max_sockets(most);
         }
         if let Some(most) = self.max_sockets_total.or(defaults.max_sockets_total) {
             tcp = tcp.all_sockets(Sockets::new(most));
+        }
+        let has_topics = self.topics.is_some();
+        if let Some(topics) = self.topics {
+            tcp = tcp.topics(topics);
         }
         let connect_timeout = self.connect_timeout.unwrap_or(defaults.connect_timeout);
         if !connect_timeout.is_zero() {
@@ -288,8 +318,9 @@ impl Grants {
         Ok(Granted {
             args: [name].into_iter().chain(self.args).collect(),
             env: self.env,
-            dirs: self.dirs,
+            folders: self.folders,
             policy: self.policy,
+            has_topics,
             tcp,
             stdout: inherit(self.stdout, Output::stdout).map(printer),
             stderr: inherit(self.stderr, Output::stderr).map(printer),
@@ -300,100 +331,10 @@ impl Grants {
             max_handles: defaults.max_handles,
             shared: defaults.shared,
             said_held: Arc::default(),
+            state: advice.state(bucket.clone()),
+            bucket,
             advice,
         })
-    }
-}
-
-/// The memory that is granted unless the grants say otherwise: 256 MiB.
-const MAX_MEMORY: usize = 256 << 20;
-
-/// The handles of a program, or of a shared instance with few connections: wasmtime's own
-/// limit.
-pub(crate) const HANDLES: usize = 100_000;
-
-/// What differs between a service and a program where the grants do not say.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Defaults {
-    pub(crate) name: &'static str,
-    pub(crate) stdio: Stdio,
-    pub(crate) max_compute: Duration,
-    pub(crate) max_output: Option<NonZeroU32>,
-    /// Handles of a store, over all its components.
-    pub(crate) max_handles: usize,
-    /// Sockets of a store, and of all stores; `None` is no limit.
-    pub(crate) max_sockets: Option<usize>,
-    pub(crate) max_sockets_total: Option<usize>,
-    /// Zero means no limit.
-    pub(crate) connect_timeout: Duration,
-    /// Whether an instance serves several connections.
-    pub(crate) shared: bool,
-}
-
-/// How instances inherit the standard streams of this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stdio {
-    /// One instance has them alone.
-    Exclusive,
-    /// Many instances share them line by line.
-    Shared,
-}
-
-/// The grants of one component, with nothing left open.
-#[derive(Clone)]
-pub(crate) struct Granted {
-    /// The arguments, the component's name first.
-    pub(super) args: Vec<String>,
-    pub(super) env: Vec<(String, String)>,
-    /// Directories, and the names under which the component finds them.
-    pub(super) dirs: Vec<(PathBuf, String)>,
-    pub(super) policy: Policy,
-    /// Makes the context of each store.
-    pub(super) tcp: TcpCtxBuilder,
-    pub(super) stdout: Option<Printer>,
-    pub(super) stderr: Option<Printer>,
-    /// Those outputs that `inherit_stdio` made, which the embedder cannot flush.
-    inherited: Vec<Output>,
-    /// Whether the component has the standard streams of this process, except where
-    /// `stdout` or `stderr` is set.
-    pub(super) inherit_stdio: bool,
-    /// Bytes of an instance.
-    pub(super) max_memory: usize,
-    /// Zero means no limit.
-    pub(super) max_compute: Duration,
-    /// Handles of a store: of resources, streams and futures.
-    pub(super) max_handles: usize,
-    /// Whether an instance serves several connections.
-    pub(super) shared: bool,
-    /// When the log last said that the component held up its connections.
-    pub(super) said_held: Arc<Seldom>,
-    pub(super) advice: Advice,
-}
-
-impl Granted {
-    /// Returns the component's name, which is its argument 0.
-    pub(crate) fn name(&self) -> &str {
-        self.args.first().map_or("", String::as_str)
-    }
-
-    /// Returns the name of the service in the log.
-    pub(super) fn service(&self) -> Option<&str> {
-        self.advice.service.as_deref()
-    }
-
-    /// Returns the text of a problem for the log, with the embedder's advice.
-    pub(crate) fn explain(&self, problem: &Problem) -> String {
-        self.advice.explain(problem)
-    }
-
-    /// Waits until everything is written that was printed to the inherited streams, for at
-    /// most `limit`. An embedder flushes its own outputs itself.
-    pub(crate) async fn flush_inherited(&self, limit: Duration) {
-        for printer in self.stdout.iter().chain(&self.stderr) {
-            printer.report();
-        }
-        let flushed = self.inherited.iter().map(|output| output.flush(limit));
-        join_all(flushed).await;
     }
 }
 
@@ -402,17 +343,7 @@ impl fmt::Debug for Grants {
         f.debug_struct("Grants")
             .field("name", &self.name)
             .field("args", &self.args)
-            .field("dirs", &self.dirs)
-            .field("policy", &self.policy)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Granted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Granted")
-            .field("args", &self.args)
-            .field("dirs", &self.dirs)
+            .field("folders", &self.folders)
             .field("policy", &self.policy)
             .finish_non_exhaustive()
     }

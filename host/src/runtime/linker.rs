@@ -6,11 +6,11 @@ use wasmtime::{Engine, StoreContextMut};
 
 use super::blocking::watch;
 use super::store::State;
-use super::wasi_sockets::{limit, limit_p2};
-use crate::tcp;
+use super::{files, lookups, wasi_sockets};
+use crate::{state, tcp};
 
 /// Makes a linker with everything that this host provides to components of a style: the
-/// primitives, WASI 0.2 and, where functions may wait, WASI 0.3.
+/// primitives, WASI 0.2, state and, where functions may wait, WASI 0.3.
 pub(super) fn linker(engine: &Engine, style: Style) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     match style {
@@ -18,13 +18,18 @@ pub(super) fn linker(engine: &Engine, style: Style) -> wasmtime::Result<Linker<S
         Style::Await => {
             tcp::add_to_linker(&mut linker)?;
             wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-            limit(&mut linker)?;
+            wasi_sockets::limit(&mut linker)?;
+            lookups::limit(&mut linker)?;
+            files::watch(&mut linker)?;
         }
     }
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    state::add_to_linker(&mut linker)?;
     environment(&mut linker)?;
     watch(&mut linker)?;
-    limit_p2(&mut linker)?;
+    wasi_sockets::limit_p2(&mut linker)?;
+    lookups::limit_p2(&mut linker)?;
+    files::watch_p2(&mut linker)?;
     Ok(linker)
 }
 

@@ -1,5 +1,6 @@
 //! From a file to a running instance: everything that servers and programs share.
 
+mod advice;
 mod backtrace;
 mod blocking;
 mod cache;
@@ -11,8 +12,12 @@ mod denials;
 mod engine;
 mod error;
 mod file;
+mod files;
+mod folders;
+mod granted;
 mod grants;
 mod linker;
+mod lookups;
 mod memory;
 mod needs;
 mod output;
@@ -28,8 +33,8 @@ mod wasi_sockets;
 pub(crate) use component::one_line;
 pub use engine::EngineOptions;
 pub use error::LoadError;
+pub(crate) use granted::{Defaults, Granted, HANDLES, Stdio};
 pub use grants::Grants;
-pub(crate) use grants::{Defaults, Granted, HANDLES, Stdio};
 pub use output::Output;
 pub use problem::Problem;
 pub(crate) use problem::TooManyCalls;

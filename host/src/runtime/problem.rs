@@ -16,7 +16,8 @@ use crate::tcp::Denied;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Problem {
-    /// The component used an address that its [`Policy`](crate::Policy) does not allow.
+    /// The component tried to use what it was not granted, such as an address that its
+    /// [`Policy`](crate::Policy) does not allow.
     Denied(Denied),
     /// The component computed for this long without waiting, and trapped: see
     /// [`Grants::max_compute`](crate::Grants::max_compute).
@@ -25,6 +26,9 @@ pub enum Problem {
     /// instance was ended: see
     /// [`ServerBuilder::background_timeout`](crate::ServerBuilder::background_timeout).
     BackgroundCalls(usize),
+    /// The service works without connections, and is not kept running: see
+    /// [`ServerBuilder::keep_running`](crate::ServerBuilder::keep_running).
+    NotKeptRunning,
     /// The kernel has no memory mapping left for another instance (`ENOMEM`). Linux limits
     /// the mappings of a process by the sysctl `vm.max_map_count`, and each instance takes
     /// several.
@@ -61,6 +65,9 @@ impl fmt::Display for Problem {
             Problem::Denied(denied) => write!(f, "denied: {denied}"),
             Problem::ComputeLimit(limit) => ComputedTooLong(*limit).fmt(f),
             Problem::BackgroundCalls(calls) => TooManyCalls(*calls).fmt(f),
+            Problem::NotKeptRunning => f.write_str(
+                "the service would work without connections, and is not kept running for that",
+            ),
             Problem::OutOfMappings => {
                 let error = io::Error::from(Errno::NOMEM);
                 write!(f, "{error}: each instance takes some memory mappings")

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::sockets::SocketAddrUse;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::noise::quietly;
-use crate::tcp::{Denied, Policy, Registry, SocketPlace, TcpCtx, TcpCtxView, TcpView};
+use crate::state::{StateCtx, StateCtxView, StateView};
+use crate::tcp::{Denied, Names, Policy, Registry, SocketPlace, TcpCtx, TcpCtxView, TcpView};
 
 use super::Granted;
 use super::calls::{Calls, HELD};
@@ -27,6 +28,7 @@ pub(crate) struct State {
     pub(crate) tcp: TcpCtx,
     pub(crate) table: ResourceTable,
     grants: Arc<Granted>,
+    state: StateCtx,
     /// Created when the component first uses WASI.
     wasi: Option<WasiCtx>,
     memory: Memory,
@@ -58,6 +60,7 @@ impl Granted {
             tcp: tcp.build(),
             table,
             grants: self.clone(),
+            state: self.state.anew(),
             wasi: None,
             memory,
             compute: Compute::new(self.max_compute),
@@ -117,7 +120,7 @@ impl Granted {
         self.shared
     }
 
-    fn wasi(self: &Arc<Self>) -> WasiCtx {
+    fn wasi(self: &Arc<Self>, names: Names) -> WasiCtx {
         let mut wasi = WasiCtxBuilder::new();
         wasi.args(&self.args).envs(&self.env);
         if self.inherit_stdio {
@@ -129,9 +132,9 @@ impl Granted {
         if let Some(stderr) = &self.stderr {
             wasi.stderr(stderr.clone());
         }
-        for (host, guest) in &self.dirs {
-            if let Err(error) = wasi.preopened_dir(host, guest, FsPerms::ReadWrite) {
-                tracing::warn!("cannot grant `{}`: {error:#}", host.display());
+        for folder in &self.folders {
+            if let Err(text) = folder.open(&mut wasi) {
+                self.denied(&Denied::other("files", text));
             }
         }
         // The check below decides, and names what it denies.
@@ -139,10 +142,10 @@ impl Granted {
         wasi.allow_udp(false);
         let grants = self.clone();
         wasi.socket_addr_check(move |address, usage| {
-            let denied = check(&grants.policy, address, usage);
+            let denied = check(&grants.policy, &names, address, usage);
             let allowed = denied.is_ok();
             if let Err(Some(denied)) = denied {
-                grants.advice.log_denied(&denied);
+                grants.denied(&denied);
             }
             Box::pin(async move { allowed })
         });
@@ -164,7 +167,12 @@ pub(super) fn current_peer(store: &mut StoreContextMut<'_, State>) -> Option<Soc
 }
 
 /// Applies the policy to a call of `wasi:sockets`. An error is what to log, if anything.
-fn check(policy: &Policy, address: SocketAddr, usage: SocketAddrUse) -> Result<(), Option<Denied>> {
+fn check(
+    policy: &Policy,
+    names: &Names,
+    address: SocketAddr,
+    usage: SocketAddrUse,
+) -> Result<(), Option<Denied>> {
     let listens = |address| policy.may_listen(address);
     let (allowed, denied) = match usage {
         // A socket that connects is bound to any address and port first.
@@ -182,7 +190,7 @@ fn check(policy: &Policy, address: SocketAddr, usage: SocketAddrUse) -> Result<(
         }
         // A listener that was allowed accepts every peer.
         SocketAddrUse::TcpAccept => (true, None),
-        SocketAddrUse::TcpConnect => (policy.may_connect(address), Some(Denied::connect(address))),
+        SocketAddrUse::TcpConnect => (names.may_connect(address), Some(Denied::connect(address))),
         _ => (false, None),
     };
     if allowed { Ok(()) } else { Err(denied) }
@@ -208,10 +216,22 @@ impl TcpView for State {
     }
 }
 
+impl StateView for State {
+    fn state(&mut self) -> StateCtxView<'_> {
+        StateCtxView {
+            ctx: &mut self.state,
+            table: &mut self.table,
+        }
+    }
+}
+
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        let names = self.tcp.names();
         WasiCtxView {
-            ctx: self.wasi.get_or_insert_with(|| self.grants.wasi()),
+            ctx: self
+                .wasi
+                .get_or_insert_with(|| self.grants.wasi(names.clone())),
             table: &mut self.table,
         }
     }

@@ -19,8 +19,10 @@ use super::journal::Journal;
 use super::observer::{Observer, Observers};
 use super::service::Services;
 use super::tasks::Tasks;
-use crate::runtime::component::Kind;
-use crate::runtime::{Defaults, Grants, HANDLES, LoadError, Loading, Source, Stdio, one_line};
+use crate::runtime::component::{Kind, works_alone};
+use crate::runtime::{
+    Defaults, Grants, HANDLES, LoadError, Loading, Problem, Source, Stdio, one_line,
+};
 use crate::tcp::Timeouts;
 
 /// The grants of a service where [`Grants`] do not say.
@@ -38,6 +40,9 @@ const DEFAULTS: Defaults = Defaults {
 
 /// The sockets that an instance for one connection may have of its own.
 const SOCKETS: usize = 64;
+
+/// The interface by which instances send each other messages.
+const TOPICS: &str = "halfopen:tcp/topics@0.1.0";
 
 /// The handles of an instance for one connection.
 const OWN_HANDLES: usize = 10_000;
@@ -57,6 +62,7 @@ pub struct ServerBuilder {
     loading: Loading,
     isolation: Option<Isolation>,
     workers: Option<NonZeroUsize>,
+    keep_running: bool,
     gate: gate::Settings,
     timeouts: Timeouts,
     max_instances: Option<NonZeroUsize>,
@@ -73,6 +79,7 @@ impl Default for ServerBuilder {
             loading: Loading::default(),
             isolation: None,
             workers: None,
+            keep_running: false,
             gate: gate::Settings {
                 max_connections: 4096,
                 max_arriving: None,
@@ -129,6 +136,17 @@ impl ServerBuilder {
     #[must_use]
     pub fn workers(mut self, workers: NonZeroUsize) -> Self {
         self.workers = Some(workers);
+        self
+    }
+
+    /// Lets the service work without connections, such as on timers (default: false): each
+    /// shared instance begins when the server starts, and its export `starting` or `background`
+    /// is called. After a trap it begins again, later and later if it traps over and over.
+    ///
+    /// Needs [`Isolation::Shared`].
+    #[must_use]
+    pub fn keep_running(mut self, keep_running: bool) -> Self {
+        self.keep_running = keep_running;
         self
     }
 
@@ -305,7 +323,8 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// If the component cannot be loaded, is not a service, or needs what this host does
-    /// not provide; or if a granted directory cannot be read.
+    /// not provide; if a granted directory cannot be read; or if an instance for one connection
+    /// would have to be kept running.
     pub fn build(self, service: impl Into<Source>) -> Result<Server, LoadError> {
         let opened = self.loading.open(&service.into())?;
         let declared = opened.declared()?;
@@ -313,6 +332,9 @@ impl ServerBuilder {
             .isolation
             .or(declared.map(Isolation::from))
             .unwrap_or_default();
+        if self.keep_running && isolation == Isolation::Connection {
+            return Err(LoadError::KeptWithoutSharing);
+        }
         let connections = self.gate.max_connections;
         let max_instances = self.max_instances.map_or(connections, NonZeroUsize::get);
         let max_instances = max_instances.min(Semaphore::MAX_PERMITS);
@@ -340,21 +362,33 @@ impl ServerBuilder {
                 (0, defaults)
             }
         };
-        let grants = self.grants.service(self.name.clone()).resolve(defaults)?;
+        let mut observers = self.observers;
+        observers.log_to(Journal::of(self.name.clone()));
+        let observers = Arc::new(observers);
+        let counting = observers.clone();
+        let grants = self
+            .grants
+            .service(self.name)
+            .on_denied(move |denied| counting.notify(|observer| observer.denied(denied)))
+            .resolve(defaults)?;
         let pooled = u32::try_from(pooled).unwrap_or(u32::MAX);
         let loaded = opened.link(Kind::Service)?;
-        let style = loaded.interfaces.style();
+        let interfaces = loaded.interfaces;
+        let style = interfaces.style();
+        let not_kept = (works_alone(&interfaces) && !self.keep_running)
+            .then(|| grants.explain(&Problem::NotKeptRunning));
         let pooling = loaded.pooling.filter(|_| pooled > 0);
         let services = Services::new(loaded.engine, loaded.pre, style)
             .map_err(|error| LoadError::Invalid(one_line(&error)))?;
-        let contradiction = Contradiction::find(grants.name(), declared, isolation, self.workers);
-        let mut observers = self.observers;
-        observers.log_to(Journal::of(self.name));
-        let observers = Arc::new(observers);
+        // Instances that have topics may know of each other.
+        let meets = interfaces.imports.iter().any(|name| name == TOPICS) && grants.has_topics();
+        let workers = self.workers.filter(|_| !meets);
+        let contradiction = Contradiction::find(grants.name(), declared, isolation, workers);
         let tasks = Tasks::default();
         let limits = Limits {
             instances: max_instances,
             background: self.background,
+            keep_running: self.keep_running,
         };
         let instances = Instances::new(services, grants, limits, observers.clone(), tasks.clone());
         Ok(Server {
@@ -362,6 +396,8 @@ impl ServerBuilder {
             instances: Arc::new(instances),
             pooling: pooling.map(|pooling| (pooling, pooled)),
             contradiction,
+            not_kept,
+            interfaces,
             isolation,
             workers: self.workers,
             timeouts: self.timeouts,

@@ -127,7 +127,7 @@ pub(super) async fn handle(
         // A connection that was just dropped ends with FIN.
         Ok(()) => drop(undecided.0.take(Waker::noop())),
         Err(message) => {
-            journal.failed(peer, &message);
+            journal.failed(Some(peer), &message);
             // What the guest has just dropped is among them.
             if let Some(socket) = socket.upgrade() {
                 socket.abort(Ending::ServiceFailed);

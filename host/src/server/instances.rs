@@ -11,12 +11,14 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{spawn_blocking, unconstrained};
 use tokio::time::{sleep, timeout};
+use wasmtime::component::Accessor;
 use wasmtime::{Engine, Store};
 
 use super::call::{Handed, handle};
 use super::observer::Observers;
 use super::places::{Counted, Gauge};
-use super::service::{InEngine, Instance, Service, Services};
+use super::restarts::Restarts;
+use super::service::{Background, InEngine, Instance, Service, Services};
 use super::tasks::Tasks;
 use super::visit::{Ended, Visit};
 use crate::runtime::{Granted, Pooling, State, TooManyCalls, Trap};
@@ -31,6 +33,8 @@ pub(super) struct Limits {
     pub(super) instances: usize,
     /// How long a call goes on after its connection has ended; `None` is no limit.
     pub(super) background: Option<Duration>,
+    /// Whether shared instances begin without connections.
+    pub(super) keep_running: bool,
 }
 
 /// Why an instance is ended that has outlasted its connection.
@@ -102,10 +106,10 @@ impl Instances {
         self.places.available_permits() > 0
     }
 
-    /// Waits until the lines that guests printed to the inherited streams are written, for
-    /// at most `limit`.
+    /// Waits until the lines that guests printed to the inherited streams are written, and the
+    /// state is on the disk, for at most `limit`.
     pub(super) async fn flush(&self, limit: Duration) {
-        self.grants.flush_inherited(limit).await;
+        self.grants.flush(limit).await;
     }
 
     fn store(&self, engine: &Engine) -> Store<State> {
@@ -205,7 +209,7 @@ impl Instances {
             () = self.tasks.killed() => return,
         };
         let instance = match instance {
-            Ok(Instance::Await(instance)) => instance,
+            Ok(Instance::Await(instance, _)) => instance,
             Ok(Instance::Callback(driver)) => {
                 // A task of its own: the connection may last for long, and this one is large.
                 let held = (place, counted);
@@ -306,11 +310,13 @@ impl Instances {
         mut queue: mpsc::Receiver<(Stream, Visit)>,
         load: Gauge,
     ) {
+        let mut restarts = Restarts::new(self.limits.keep_running);
         loop {
             let InEngine { engine, service } = self.services.current();
             let mut store = self.store(engine);
             let turns = store.data().turns();
-            let serve = self.serve_until_trap(service, &mut store, &mut queue, &load);
+            let serve =
+                self.serve_until_trap(service, &mut store, &mut queue, &load, &mut restarts);
             let served = async {
                 match service {
                     Service::Callback(_) => turns.count(serve).await,
@@ -330,7 +336,10 @@ impl Instances {
             };
             match served {
                 Ok(()) => return,
-                Err((peer, error)) => self.trapped(&store, peer, &error),
+                Err((peer, error)) => {
+                    self.trapped(&store, peer, &error);
+                    restarts.trapped();
+                }
             }
         }
     }
@@ -346,22 +355,27 @@ impl Instances {
         store: &mut Store<State>,
         queue: &mut mpsc::Receiver<(Stream, Visit)>,
         load: &Gauge,
-    ) -> Result<(), (SocketAddr, wasmtime::Error)> {
+        restarts: &mut Restarts,
+    ) -> Result<(), (Option<SocketAddr>, wasmtime::Error)> {
         // The instance begins with the first connection, so that a component that traps at
-        // once is not instantiated over and over.
-        let Some(first) = queue.recv().await else {
+        // once is not instantiated over and over. One that is kept running begins less and less
+        // often then.
+        let Some(first) = restarts.next(queue).await else {
             return Ok(());
         };
-        let mut latest = first.1.peer();
+        let alone = restarts.keep_running();
+        let mut latest = first.as_ref().map(|(_, visit)| visit.peer());
         let _counted = self.count.count_one();
-        let instance = match service.instantiate(store).await {
-            Ok(Instance::Await(instance)) => instance,
+        let (instance, run) = match service.instantiate(store).await {
+            Ok(Instance::Await(instance, run)) => (instance, run.filter(|_| alone)),
             Ok(Instance::Callback(driver)) => {
-                return unconstrained(self.call_back_many(driver, store, queue, first)).await;
+                let serve = self.call_back_many(driver, store, queue, first, alone);
+                return unconstrained(serve).await;
             }
             Err(error) => {
-                let (stream, visit) = first;
-                if let Ok(connection) = visit.open(stream, &store.data().tcp) {
+                if let Some((stream, visit)) = first
+                    && let Ok(connection) = visit.open(stream, &store.data().tcp)
+                {
                     Handed::new(connection).reset(Ending::Trapped);
                 }
                 return Err((latest, error));
@@ -372,11 +386,13 @@ impl Instances {
         let served = store
             .run_concurrent(async |accessor| {
                 let mut calls = FuturesUnordered::new();
-                let mut next = Some(first);
+                let mut next = first;
+                let mut runs = run.is_some();
+                let mut running = pin!(self.run_alone(accessor, run));
                 loop {
                     if let Some((stream, mut visit)) = next.take() {
                         let peer = visit.peer();
-                        latest = peer;
+                        latest = Some(peer);
                         let ended = visit.ended();
                         let opened =
                             accessor.with(|mut store| visit.open(stream, &store.data_mut().tcp));
@@ -390,10 +406,14 @@ impl Instances {
                         let journal = self.observers.journal();
                         let call = handle(accessor, &instance, peer, connection, journal);
                         let call = self.counted(call, ended, &overdue);
-                        calls.push(async move { call.await.map_err(|error| (peer, error)) });
+                        calls.push(async move { call.await.map_err(|error| (Some(peer), error)) });
                     }
                     tokio::select! {
                         Some(done) = calls.next() => done?,
+                        done = &mut running, if runs => {
+                            runs = false;
+                            done.map_err(|error| (None, error))?;
+                        }
                         received = queue.recv() => match received {
                             Some(received) => next = Some(received),
                             None => break,
@@ -404,7 +424,10 @@ impl Instances {
                     while let Some(done) = calls.next().await {
                         done?;
                     }
-                    poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                    // What works without connections ends with the server.
+                    if !runs {
+                        poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+                    }
                     Ok(())
                 };
                 let overdue = async {
@@ -414,7 +437,10 @@ impl Instances {
                 tokio::select! {
                     rest = rest => rest,
                     () = overdue => {
-                        accessor.with(|mut store| self.ended(store.data_mut(), latest, Outlasted::Time));
+                        if let Some(latest) = latest {
+                            let ended = |state: &State| self.ended(state, latest, Outlasted::Time);
+                            accessor.with(|mut store| ended(store.data_mut()));
+                        }
                         Ok(())
                     }
                 }
@@ -437,15 +463,22 @@ impl Instances {
         mut driver: Box<Driver>,
         store: &mut Store<State>,
         queue: &mut mpsc::Receiver<(Stream, Visit)>,
-        first: (Stream, Visit),
-    ) -> Result<(), (SocketAddr, wasmtime::Error)> {
-        let mut latest = first.1.peer();
-        let mut next = Some(first);
+        first: Option<(Stream, Visit)>,
+        alone: bool,
+    ) -> Result<(), (Option<SocketAddr>, wasmtime::Error)> {
+        let mut latest = first.as_ref().map(|(_, visit)| visit.peer());
+        if alone && let Err(error) = driver.start(store).await {
+            if let Some((stream, _visit)) = first {
+                reset_on_close(&stream);
+            }
+            return Err((latest, error));
+        }
+        let mut next = first;
         let mut open = true;
         while open || !driver.is_empty(store) {
             if let Some((stream, visit)) = next.take() {
                 let peer = visit.peer();
-                latest = peer;
+                latest = Some(peer);
                 match visit.open(stream, &store.data().tcp) {
                     Ok(connection) => drop(driver.add(store, connection)),
                     Err(error) => self.observers.journal().lost(peer, &error),
@@ -459,11 +492,29 @@ impl Instances {
                 () = driver.ready(store) => {
                     renew_deadline(store);
                     if let Err(error) = driver.run(store).await {
-                        let peer = store.data().tcp.current_peer().unwrap_or(latest);
-                        return Err((peer, error));
+                        let peer = store.data().tcp.current_peer();
+                        return Err((peer.or(latest), error));
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Runs what the service does without connections, if it may; an error that it returns is
+    /// logged.
+    ///
+    /// # Errors
+    /// If the call traps.
+    async fn run_alone(
+        &self,
+        accessor: &Accessor<State>,
+        run: Option<Background>,
+    ) -> wasmtime::Result<()> {
+        let Some(run) = run else { return Ok(()) };
+        let (done,) = run.call_concurrent(accessor, ()).await?;
+        if let Err(message) = done {
+            self.observers.journal().failed(None, &message);
         }
         Ok(())
     }
@@ -493,13 +544,18 @@ impl Instances {
 
     /// Cleans up after a trap: resets the connections, which FIN would end as if the reply
     /// were complete.
-    fn trapped(&self, store: &Store<State>, peer: SocketAddr, error: &wasmtime::Error) {
+    fn trapped(
+        &self,
+        store: &Store<State>,
+        peer: impl Into<Option<SocketAddr>>,
+        error: &wasmtime::Error,
+    ) {
         store.data().tcp.abort_all();
         self.observers.notify(|observer| observer.trapped());
         let trap = Trap::of(error);
         let cause = trap.cause(|problem| self.grants.explain(problem));
         let journal = self.observers.journal();
-        journal.trapped(peer, cause, trap.backtrace);
+        journal.trapped(peer.into(), cause, trap.backtrace);
     }
 }
 

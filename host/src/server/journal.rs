@@ -8,6 +8,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::field::display;
+
 use super::report::Refusal;
 use crate::noise::{Noise, quietly};
 use crate::runtime::Seldom;
@@ -60,20 +62,27 @@ impl Journal {
     }
 
     /// Logs that the service has returned an error.
-    pub(super) fn failed(&self, peer: SocketAddr, message: &str) {
+    pub(super) fn failed(&self, peer: Option<SocketAddr>, message: &str) {
         let service = self.service();
+        let peer = peer.map(display);
         self.failed.log(|| {
             let message = message.trim_end();
             let end = message.floor_char_boundary(LONGEST);
-            tracing::warn!(service, %peer, "the service failed: {}", &message[..end]);
+            tracing::warn!(service, peer, "the service failed: {}", &message[..end]);
         });
     }
 
     /// Logs that an instance has trapped.
-    pub(super) fn trapped(&self, peer: SocketAddr, cause: impl Display, backtrace: impl Display) {
+    pub(super) fn trapped(
+        &self,
+        peer: Option<SocketAddr>,
+        cause: impl Display,
+        backtrace: impl Display,
+    ) {
         let service = self.service();
+        let peer = peer.map(display);
         self.trapped.log(|| {
-            tracing::error!(service, %peer, %backtrace, "the service trapped: {cause}");
+            tracing::error!(service, peer, %backtrace, "the service trapped: {cause}");
         });
     }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::runtime::Pooling;
+use crate::runtime::component::{Interfaces, asks_for_state};
 use crate::tcp::{Acceptor, Timeouts};
 
 mod builder;
@@ -26,6 +27,7 @@ mod journal;
 mod observer;
 mod places;
 mod report;
+mod restarts;
 mod service;
 mod tasks;
 mod visit;
@@ -65,6 +67,9 @@ pub struct Server {
     pooling: Option<(Pooling, u32)>,
     isolation: Isolation,
     contradiction: Option<Contradiction>,
+    /// Says that the service would work without connections, and may not.
+    not_kept: Option<String>,
+    interfaces: Interfaces,
     workers: Option<NonZeroUsize>,
     timeouts: Timeouts,
     tasks: Tasks,
@@ -84,6 +89,19 @@ impl Server {
     #[must_use]
     pub fn contradiction(&self) -> Option<&Contradiction> {
         self.contradiction.as_ref()
+    }
+
+    /// Returns what the service imports and exports, and so what it may ask for.
+    #[must_use]
+    pub fn interfaces(&self) -> &Interfaces {
+        &self.interfaces
+    }
+
+    /// Returns whether the service asks for state, `wasi:keyvalue`, which
+    /// [`Grants::state`](crate::Grants::state) grants.
+    #[must_use]
+    pub fn asks_for_state(&self) -> bool {
+        asks_for_state(&self.interfaces)
     }
 
     /// Serves the connections of `listeners` until `shutdown` resolves or all listeners
@@ -120,6 +138,9 @@ impl Server {
     pub fn start(self, listeners: impl IntoIterator<Item = TcpListener>) -> ServerHandle {
         if let Some(contradiction) = &self.contradiction {
             tracing::warn!("{contradiction}");
+        }
+        if let Some(not_kept) = &self.not_kept {
+            tracing::warn!("{not_kept}");
         }
         if let Some((pooling, instances)) = self.pooling {
             self.instances.pool(pooling, instances);

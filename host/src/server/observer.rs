@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::journal::Journal;
 use super::report::{Accepted, Report};
 use crate::noise::caught;
-use crate::tcp::Traffic;
+use crate::tcp::{Denied, Traffic};
 
 /// Receives the events of a server.
 ///
@@ -30,6 +30,12 @@ pub trait Observer: Send + Sync {
 
     /// Called when an instance of the service has trapped.
     fn trapped(&self) {}
+
+    /// Called each time that the service is denied something that it was not granted, also where
+    /// the log, which has each denial once an hour, says nothing.
+    fn denied(&self, denied: &Denied) {
+        _ = denied;
+    }
 
     /// Called when accept(2) has failed. The server goes on; it waits for descriptors if
     /// there are none left.

@@ -2,12 +2,12 @@
 
 use std::sync::OnceLock;
 
-use wasmtime::component::InstancePre;
+use wasmtime::component::{ComponentExportIndex, InstancePre, TypedFunc};
 use wasmtime::{Engine, Store};
 
 use crate::runtime::component::Style;
 use crate::runtime::{LoadError, Pooling, State};
-use crate::tcp::bindings::{HostWorld, HostWorldPre};
+use crate::tcp::bindings::{HostWorld, HostWorldIndices};
 use crate::tcp::callbacks::{Driver, ExportsPre};
 
 /// A service in the engine that it began in, and in another one with a pool, once that exists.
@@ -48,7 +48,7 @@ impl Services {
     pub(super) fn pool(&self, pooling: Pooling, instances: u32) {
         let style = match self.first.service {
             Service::Callback(_) => Style::Callback,
-            Service::Await(_) => Style::Await,
+            Service::Await(..) => Style::Await,
         };
         let made = pooling.make(instances).and_then(|(engine, pre)| {
             let service = Service::new(pre, Some(style)).map_err(LoadError::Engine)?;
@@ -61,16 +61,30 @@ impl Services {
     }
 }
 
+/// The export of a service in await style that works without connections.
+const BACKGROUND: &str = "halfopen:tcp/background@0.1.0";
+
 /// A service that is ready to be instantiated.
 pub(super) enum Service {
     Callback(ExportsPre<State>),
-    Await(HostWorldPre<State>),
+    Await(AwaitPre),
 }
+
+/// The exports of a service in await style, for all its instances.
+pub(super) struct AwaitPre {
+    pre: InstancePre<State>,
+    world: HostWorldIndices,
+    /// `background.run`; `None` if the service does nothing without connections.
+    run: Option<ComponentExportIndex>,
+}
+
+/// What an instance in await style does without connections.
+pub(super) type Background = TypedFunc<(), (Result<(), String>,)>;
 
 /// An instance of a service.
 pub(super) enum Instance {
     Callback(Box<Driver>),
-    Await(Box<HostWorld>),
+    Await(Box<HostWorld>, Option<Background>),
 }
 
 impl Service {
@@ -81,7 +95,16 @@ impl Service {
     fn new(pre: InstancePre<State>, style: Option<Style>) -> wasmtime::Result<Self> {
         Ok(match style {
             Some(Style::Callback) => Service::Callback(ExportsPre::new(pre)?),
-            _ => Service::Await(HostWorldPre::new(pre)?),
+            _ => {
+                let component = pre.component();
+                let interface = component.get_export_index(None, BACKGROUND);
+                Service::Await(AwaitPre {
+                    run: interface
+                        .and_then(|interface| component.get_export_index(Some(&interface), "run")),
+                    world: HostWorldIndices::new(&pre)?,
+                    pre,
+                })
+            }
         })
     }
 
@@ -96,8 +119,14 @@ impl Service {
                 let exports = Box::pin(pre.instantiate_async(store)).await?;
                 Instance::Callback(Box::new(Driver::of(exports)))
             }
-            Service::Await(pre) => {
-                Instance::Await(Box::new(Box::pin(pre.instantiate_async(store)).await?))
+            Service::Await(service) => {
+                let instance = Box::pin(service.pre.instantiate_async(&mut *store)).await?;
+                let world = service.world.load(&mut *store, &instance)?;
+                let run = match &service.run {
+                    Some(run) => Some(instance.get_typed_func(&mut *store, run)?),
+                    None => None,
+                };
+                Instance::Await(Box::new(world), run)
             }
         })
     }

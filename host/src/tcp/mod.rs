@@ -43,7 +43,7 @@
 //!   `send`, and `pump` joins the two of different connections without the guest.
 //! - `meter` measures a connection for its host, and `registry` is a set of connections.
 //!
-//! This module depends on no other module of the crate.
+//! This module depends on `noise` and `topics` alone.
 
 mod activity;
 mod address;
@@ -53,26 +53,33 @@ mod closing;
 mod connect;
 mod connection;
 mod ctx;
+mod denied;
 mod ending;
 mod error;
 pub(crate) mod hidden;
 mod host;
 mod least_active;
 mod linger;
+mod linker;
 mod listener;
 mod live;
+mod membership;
 mod meter;
+mod name_rule;
+mod names;
 mod policy;
 mod pump;
 mod quota;
 mod receive;
 mod registry;
+mod resolve;
 mod rule;
 mod send;
 mod socket;
 mod state;
 mod sync;
 mod timeouts;
+mod topics;
 mod transport;
 mod turn;
 mod waiters;
@@ -81,18 +88,23 @@ pub(crate) use bindings::halfopen::tcp::peer::{TlsEnd, TlsSession as PeerTls};
 pub use connection::Connection;
 pub(crate) use connection::Dropped;
 pub(crate) use ctx::Handle;
-pub use ctx::{Tcp, TcpCtx, TcpCtxBuilder, TcpCtxView, TcpView, add_to_linker};
+pub use ctx::{Tcp, TcpCtx, TcpCtxBuilder, TcpCtxView, TcpView};
+pub use denied::Denied;
 pub use ending::{Ending, Side};
 pub use error::ErrorCode;
 pub use halfopen_model::Backoff;
 pub(crate) use least_active::LeastActive;
 pub(crate) use linger::{close_with_fin, reset_on_close};
+pub use linker::add_to_linker;
 pub(crate) use listener::Acceptor;
 pub use listener::{Listener, accept_loop_delay, bind, bind_dual_stack};
 pub(crate) use meter::Meter;
-pub use policy::{Denied, Policy};
+pub use name_rule::{HostRule, NameRule, NameRuleError};
+pub(crate) use names::{LookupError, Names};
+pub use policy::Policy;
 pub(crate) use quota::{Quota, SocketPlace, Sockets};
 pub(crate) use registry::{Registry, Traffic};
+pub use resolve::{Resolve, Resolving};
 pub use rule::{AddressRule, AddressRuleError};
 pub(crate) use socket::{Attachment, Socket};
 pub use timeouts::{Limit, Timeouts};

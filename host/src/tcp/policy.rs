@@ -1,18 +1,21 @@
-//! The addresses that a guest may listen on and connect to.
+//! The addresses that a guest may listen on and connect to, and the names that it may look up.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use ipnet::IpNet;
 
-use super::{AddressRule, hidden};
+use super::{AddressRule, HostRule, NameRule, hidden};
 
 /// What a guest may do on the network. By default, everything is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     listen: Vec<AddressRule>,
     connect: Vec<AddressRule>,
+    connect_names: Vec<HostRule>,
+    lookup: Vec<NameRule>,
     everything: bool,
 }
 
@@ -52,6 +55,47 @@ impl Policy {
         self
     }
 
+    /// Allows looking up the names of `rule`, and connecting to the addresses that they turn out
+    /// to have.
+    ///
+    /// An address is allowed for a minute after the guest has looked up a name that has it. A
+    /// private address is not, whatever the answer says: allow it by
+    /// [`allow_connect`](Self::allow_connect) as well.
+    #[must_use]
+    pub fn allow_connect_name(mut self, rule: HostRule) -> Self {
+        self.connect_names.push(rule);
+        self
+    }
+
+    /// Allows looking up the names of `rule`. This allows no connection.
+    #[must_use]
+    pub fn allow_lookup(mut self, rule: NameRule) -> Self {
+        self.lookup.push(rule);
+        self
+    }
+
+    /// Whether a guest may look up `name`, in lower case and without a final dot.
+    #[must_use]
+    pub fn may_lookup(&self, name: &str) -> bool {
+        self.everything
+            || self.lookup.iter().any(|rule| rule.matches(name))
+            || self.ports_of(name).next().is_some()
+    }
+
+    /// Whether a guest may connect to `port` of `name`, at those of its addresses that are not
+    /// private.
+    #[must_use]
+    pub fn may_connect_to_name(&self, name: &str, port: u16) -> bool {
+        self.everything || self.ports_of(name).any(|ports| ports.contains(&port))
+    }
+
+    /// The ports that rules allow for `name`.
+    pub(super) fn ports_of(&self, name: &str) -> impl Iterator<Item = &RangeInclusive<u16>> {
+        let rules = self.connect_names.iter();
+        let rules = rules.filter(move |rule| rule.name().matches(name));
+        rules.map(HostRule::ports)
+    }
+
     /// Whether a guest may listen on `address`.
     #[must_use]
     pub fn may_listen(&self, address: SocketAddr) -> bool {
@@ -76,71 +120,61 @@ impl Policy {
     /// Whether nothing at all is allowed.
     #[must_use]
     pub fn is_deny_all(&self) -> bool {
-        !self.everything && self.listen.is_empty() && self.connect.is_empty()
+        !self.everything
+            && self.listen.is_empty()
+            && !self.may_connect_anywhere()
+            && !self.may_lookup_any()
+    }
+
+    /// Whether a guest may listen on any address.
+    #[must_use]
+    pub fn may_listen_anywhere(&self) -> bool {
+        self.everything || !self.listen.is_empty()
+    }
+
+    /// Whether a guest may connect to any address or name.
+    #[must_use]
+    pub fn may_connect_anywhere(&self) -> bool {
+        self.everything || !self.connect.is_empty() || !self.connect_names.is_empty()
+    }
+
+    /// Whether a guest may look up any name.
+    #[must_use]
+    pub fn may_lookup_any(&self) -> bool {
+        self.everything || !self.lookup.is_empty() || !self.connect_names.is_empty()
     }
 }
 
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.everything {
-            return f.write_str("listen anywhere, connect anywhere");
+            return f.write_str("listen anywhere, connect anywhere, look up every name");
         }
-        let list = |rules: &[AddressRule]| match rules {
-            [] => "nowhere".to_owned(),
-            rules => rules
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
-        };
+        let connect = texts(&self.connect).chain(texts(&self.connect_names));
+        let lookup =
+            texts(&self.lookup).chain(texts(self.connect_names.iter().map(HostRule::name)));
         write!(
             f,
             "listen {}, connect {}",
-            list(&self.listen),
-            list(&self.connect)
-        )
-    }
-}
-
-/// What a [`Policy`] denied a guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Denied {
-    /// To listen on this address.
-    Listen(SocketAddr),
-    /// To connect.
-    #[non_exhaustive]
-    Connect {
-        /// The remote address.
-        address: SocketAddr,
-        /// Whether the address is of a private network, which a rule has to name (see
-        /// [`Policy::allow_connect`]).
-        private: bool,
-    },
-}
-
-impl Denied {
-    /// A denied attempt to connect to `address`.
-    pub(crate) fn connect(address: SocketAddr) -> Self {
-        Denied::Connect {
-            address,
-            private: !private_networks(address.ip()).is_empty(),
+            listed(texts(&self.listen), "nowhere"),
+            listed(connect, "nowhere"),
+        )?;
+        match self.may_lookup_any() {
+            true => write!(f, ", look up {}", listed(lookup, "no name")),
+            false => Ok(()),
         }
     }
 }
 
-impl fmt::Display for Denied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Denied::Listen(address) => write!(f, "the component may not listen on {address}"),
-            Denied::Connect { address, private } => {
-                write!(f, "the component may not connect to {address}")?;
-                if *private {
-                    f.write_str(", which is private")?;
-                }
-                Ok(())
-            }
-        }
+fn texts(rules: impl IntoIterator<Item = impl ToString>) -> impl Iterator<Item = String> {
+    rules.into_iter().map(|rule| rule.to_string())
+}
+
+fn listed(texts: impl Iterator<Item = String>, none: &str) -> String {
+    let texts: Vec<_> = texts.collect();
+    match texts.is_empty() {
+        true => none.to_owned(),
+        false => texts.join(", "),
     }
 }
 
@@ -165,6 +199,11 @@ const PRIVATE: [&str; 15] = [
     "fe80::/10",
     "fec0::/10",
 ];
+
+/// Whether an address, or one that it hides, is of a private network.
+pub(super) fn is_private(ip: IpAddr) -> bool {
+    !private_networks(ip).is_empty()
+}
 
 /// Returns the private networks that contain `ip`, or an IPv4 address that it hides.
 fn private_networks(ip: IpAddr) -> Vec<IpNet> {
@@ -261,16 +300,5 @@ mod tests {
         }
         let policy = policy.allow_connect(rule("[64:ff9b:1::10.1.2.3]:1"));
         assert!(policy.may_connect(address("[64:ff9b:1::10.1.2.3]:1")));
-    }
-
-    #[test]
-    fn a_denial_says_whether_the_address_is_private() {
-        let denied = Denied::connect(address("10.1.2.3:80")).to_string();
-        assert_eq!(
-            denied,
-            "the component may not connect to 10.1.2.3:80, which is private"
-        );
-        let denied = Denied::connect(address("192.0.2.1:80")).to_string();
-        assert_eq!(denied, "the component may not connect to 192.0.2.1:80");
     }
 }

@@ -79,7 +79,15 @@ fn parse(text: &str) -> Option<AddressRule> {
         None if address.contains(':') => return None,
         None => network(address)?,
     };
-    let ports = match (ports, ports.split_once('-')) {
+    Some(AddressRule {
+        network,
+        ports: self::ports(ports)?,
+    })
+}
+
+/// Reads a port, a range of ports, or `*` for all.
+pub(super) fn ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let ports = match (text, text.split_once('-')) {
         ("*", _) => 0..=u16::MAX,
         (_, Some((low, high))) => low.parse().ok()?..=high.parse().ok()?,
         (port, None) => {
@@ -87,7 +95,7 @@ fn parse(text: &str) -> Option<AddressRule> {
             port..=port
         }
     };
-    (!ports.is_empty()).then_some(AddressRule { network, ports })
+    (!ports.is_empty()).then_some(ports)
 }
 
 fn network(text: &str) -> Option<IpNet> {
@@ -105,11 +113,16 @@ impl fmt::Display for AddressRule {
             (IpNet::V4(net), false) => write!(f, "{net}")?,
             (IpNet::V6(net), false) => write!(f, "[{net}]")?,
         }
-        match (*self.ports.start(), *self.ports.end()) {
-            (0, u16::MAX) => f.write_str(":*"),
-            (low, high) if low == high => write!(f, ":{low}"),
-            (low, high) => write!(f, ":{low}-{high}"),
-        }
+        write_ports(f, &self.ports)
+    }
+}
+
+/// Writes ports as [`ports`] reads them, behind a colon.
+pub(super) fn write_ports(f: &mut fmt::Formatter<'_>, ports: &RangeInclusive<u16>) -> fmt::Result {
+    match (*ports.start(), *ports.end()) {
+        (0, u16::MAX) => f.write_str(":*"),
+        (low, high) if low == high => write!(f, ":{low}"),
+        (low, high) => write!(f, ":{low}-{high}"),
     }
 }
 

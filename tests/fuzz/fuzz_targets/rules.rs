@@ -1,14 +1,22 @@
-//! Parses arbitrary text as an address rule: a rule must survive being written and parsed
-//! again, and must never allow an address that it does not match.
+//! Parses arbitrary text as a rule for addresses or names: a rule must survive being written and
+//! parsed again, and one for addresses must never allow an address that it does not match.
 
 #![no_main]
 
 use std::net::SocketAddr;
 
-use halfopen::{AddressRule, Policy};
+use halfopen::{AddressRule, HostRule, NameRule, Policy};
 
 libfuzzer_sys::fuzz_target!(|input: (&str, &str)| {
     let (rule, address) = input;
+    if let Ok(rule) = rule.parse::<HostRule>() {
+        let written: HostRule = rule.to_string().parse().expect("a written rule parses");
+        assert_eq!(written, rule);
+    }
+    if let Ok(rule) = rule.parse::<NameRule>() {
+        let written: NameRule = rule.to_string().parse().expect("a written rule parses");
+        assert_eq!(written, rule);
+    }
     let Ok(rule) = rule.parse::<AddressRule>() else {
         return;
     };

@@ -6,12 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 pub(crate) const HELP: &str = "\
 Listens, and calls the service for each connection.
 
-Usage: COMPONENT [--listen ADDR]... [--max-connections N] [-- ARGS]
+Usage: COMPONENT [--listen ADDR]... [--max-connections N] [--keep-running] [-- ARGS]
 
   --listen ADDR         address to listen on (default: 127.0.0.1:1234); port 0 chooses
                         a free port; may be repeated
   --max-connections N   most connections open at once (default: 4096); others wait in
                         the backlog
+  --keep-running        lets the service work without connections as well
   --help                print this text
   -- ARGS               arguments for the service
 ";
@@ -28,6 +29,7 @@ pub(crate) enum Request {
 pub(crate) struct Settings {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) max_connections: usize,
+    pub(crate) keep_running: bool,
 }
 
 /// The default bound. A connection takes about ten handles, and wasmtime allows a
@@ -39,6 +41,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Reque
     let mut arguments = arguments.into_iter();
     let mut listen = Vec::new();
     let mut max_connections = MAX_CONNECTIONS;
+    let mut keep_running = false;
     while let Some(argument) = arguments.next() {
         // Both `--name=value` and `--name value` are accepted.
         let (name, value) = match argument.split_once('=') {
@@ -52,6 +55,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Reque
         match name {
             "--" => break,
             "--help" | "-h" => return Ok(Request::Help),
+            "--keep-running" if value.is_none() => keep_running = true,
             "--listen" => listen.push(address(&value_like("127.0.0.1:1234")?)?),
             "--max-connections" => {
                 let text = value_like("1000")?;
@@ -62,7 +66,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Reque
             }
             _ => {
                 return Err(format!(
-                    "unknown argument `{argument}`; there are `--listen ADDR` and `--max-connections N`, and arguments for the service go after `--`"
+                    "unknown argument `{argument}`; there are `--listen ADDR`, `--max-connections N` and `--keep-running`, and arguments for the service go after `--`"
                 ));
             }
         }
@@ -73,6 +77,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Reque
     Ok(Request::Serve(Settings {
         listen,
         max_connections,
+        keep_running,
     }))
 }
 

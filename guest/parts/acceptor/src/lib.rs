@@ -16,7 +16,7 @@ use futures::future::join_all;
 use halfopen_parts::types::TcpSocket;
 
 use arguments::{Request, Settings};
-use bindings::halfopen::tcp::{bridge, handler};
+use bindings::halfopen::tcp::{background, bridge, handler};
 use bindings::wasi::cli0_3_0::environment::get_arguments;
 use listening::Listener;
 use places::Places;
@@ -80,6 +80,13 @@ async fn serve(settings: &Settings) -> Result<(), String> {
     // The addresses come before anything that the service prints: a supervisor reads
     // them to learn where to connect.
     print(bound).await;
+    if settings.keep_running {
+        wit_bindgen::spawn_local(async {
+            if let Err(message) = background::run().await {
+                print_error(format!("the service failed: {}\n", message.trim_end())).await;
+            }
+        });
+    }
     let places = Places::new(settings.max_connections);
     join_all(
         listeners

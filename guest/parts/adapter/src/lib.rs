@@ -10,11 +10,12 @@
 mod environment;
 mod listening;
 mod outgoing;
+mod topics;
 
 use halfopen_parts::types::{ErrorCode, IpSocketAddress, TcpSocket};
 use wit_bindgen::{FutureReader, StreamReader};
 
-use exports::halfopen::tcp::{bridge, connections, options, peer};
+use exports::halfopen::tcp::{background, bridge, connections, lookups, options, peer};
 
 #[allow(
     missing_docs,
@@ -118,6 +119,20 @@ impl peer::Guest for Adapter {
     /// Returns `None`: `wasi:sockets` describes a peer by its address alone.
     fn tls(_: connections::ConnectionBorrow<'_>) -> Option<peer::TlsSession> {
         None
+    }
+}
+
+/// What the acceptor calls for a service that does nothing without connections.
+impl background::Guest for Adapter {
+    async fn run() -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// What the driver calls for a service that connects to no names: never.
+impl lookups::Guest for Adapter {
+    async fn look_up(_: String, _: u16) -> Result<Vec<IpSocketAddress>, ErrorCode> {
+        Err(ErrorCode::NotSupported)
     }
 }
 

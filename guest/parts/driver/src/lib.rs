@@ -9,7 +9,8 @@ mod clock;
 mod orders;
 mod socket;
 
-use bindings::halfopen::tcp::{control, events};
+use bindings::halfopen::tcp::{control, events, starting};
+use halfopen_guest::bindings::background::exports::halfopen::tcp::background;
 use halfopen_guest::bindings::imports::halfopen::tcp::connections::Connection;
 use halfopen_guest::bindings::service::exports::halfopen::tcp::handler;
 
@@ -30,6 +31,8 @@ mod bindings {
                 import halfopen:tcp/control@0.1.0;
                 import halfopen:tcp/events@0.1.0;
                 import halfopen:tcp/timer-events@0.1.0;
+                import halfopen:tcp/starting@0.1.0;
+                import halfopen:tcp/lookups@0.1.0;
             }
         ",
         world: "halfopen:parts/driver",
@@ -49,8 +52,24 @@ impl handler::Guest for Driver {
     }
 }
 
+impl background::Guest for Driver {
+    /// Tells the service that it is kept running. Its timers and connections have this call as
+    /// long as the program runs.
+    async fn run() -> Result<(), String> {
+        halfopen_guest::start::call(async {
+            starting::start();
+            orders::carry_out();
+            std::future::pending().await
+        })
+        .await
+    }
+}
+
 #[allow(unsafe_code, reason = "generated")]
 const _: () = {
+    halfopen_guest::bindings::background::export_background!(
+        Driver with_types_in halfopen_guest::bindings::background
+    );
     halfopen_guest::bindings::service::export_service!(
         Driver with_types_in halfopen_guest::bindings::service
     );

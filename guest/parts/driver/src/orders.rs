@@ -2,7 +2,7 @@
 
 use crate::bindings::halfopen::tcp::control::Order;
 use crate::bindings::halfopen::tcp::timer_events;
-use crate::socket::{self, Socket};
+use crate::socket::{self, Socket, Target};
 use crate::{clock, control, events};
 
 /// Carries out all orders that there are, and calls the events among them. Called after each
@@ -12,7 +12,10 @@ pub(crate) fn carry_out() {
         match order {
             Order::Fired(timer) => timer_events::fired(timer),
             Order::Wait(time) => clock::order(time),
-            Order::Connect(remote) => socket::connect(number, remote),
+            Order::Connect(remote) => socket::connect(number, Target::Address(remote)),
+            Order::ConnectToName((name, port)) => {
+                socket::connect(number, Target::Name(name, port));
+            }
             order => {
                 if let Some(socket) = Socket::find(number) {
                     carry_out_for(number, &socket, order);
@@ -44,6 +47,6 @@ fn carry_out_for(number: u32, socket: &Socket, order: Order) {
                 socket.send(source.take_chunk());
             }
         }
-        Order::Fired(_) | Order::Wait(_) | Order::Connect(_) => {}
+        Order::Fired(_) | Order::Wait(_) | Order::Connect(_) | Order::ConnectToName(_) => {}
     }
 }

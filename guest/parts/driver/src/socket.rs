@@ -17,6 +17,7 @@ use halfopen_model::Room;
 use wit_bindgen::rt::async_support::StreamResult;
 use wit_bindgen::{FutureReader, StreamReader, StreamWriter};
 
+use crate::bindings::halfopen::tcp::lookups;
 use crate::control;
 use crate::orders::carry_out;
 
@@ -66,10 +67,10 @@ pub(crate) async fn serve(connection: Connection) {
 }
 
 /// Makes a connection, and serves it, unless the service gives it up before.
-pub(crate) fn connect(number: u32, remote: IpSocketAddress) {
+pub(crate) fn connect(number: u32, target: Target) {
     let socket = Socket::add(number);
     halfopen_guest::spawn(async move {
-        let connecting = pin!(outbound::connect(remote));
+        let connecting = pin!(target.connect(number));
         let connected = match future::select(connecting, pin!(socket.closed())).await {
             Either::Left((connected, _)) => connected,
             Either::Right(_) => return,
@@ -89,6 +90,33 @@ pub(crate) fn connect(number: u32, remote: IpSocketAddress) {
             }
         }
     });
+}
+
+/// What a service connects to.
+pub(crate) enum Target {
+    Address(IpSocketAddress),
+    Name(String, u16),
+}
+
+impl Target {
+    /// Connects to an address, or to one address of a name after the other.
+    async fn connect(self, number: u32) -> Result<Connection, ErrorCode> {
+        let (name, port) = match self {
+            Target::Address(remote) => return outbound::connect(remote).await,
+            Target::Name(name, port) => (name, port),
+        };
+        let mut last = ErrorCode::RemoteUnreachable;
+        for remote in lookups::look_up(name, port).await? {
+            match outbound::connect(remote).await {
+                Ok(connection) => {
+                    control::found(number, remote);
+                    return Ok(connection);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
 }
 
 /// The receiving direction of a connection.

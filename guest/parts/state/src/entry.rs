@@ -16,8 +16,8 @@ const PIECE: usize = 64 * 1024;
 #[derive(Clone, Copy)]
 enum Stage {
     /// The service wants the connection.
-    Wanted(IpSocketAddress),
-    /// The order `connect` is being carried out.
+    Wanted,
+    /// The order to connect is being carried out.
     Connecting,
     /// The connection exists, and the order `connection` was not given.
     Connected,
@@ -35,6 +35,8 @@ pub(crate) struct Entry {
     local: Option<IpSocketAddress>,
     remote: Option<IpSocketAddress>,
     stage: Stage,
+    /// The order to connect, until it was given.
+    wanted: Option<Order>,
     /// Whether the service makes the connection itself.
     own: bool,
     /// The length of the chunk that waits with the driver.
@@ -63,6 +65,7 @@ impl Entry {
             local,
             remote,
             stage: Stage::Connected,
+            wanted: None,
             own: false,
             held: 0,
             sink: None,
@@ -77,9 +80,20 @@ impl Entry {
     /// A connection that the service makes.
     pub(crate) fn connect(remote: IpSocketAddress) -> Self {
         Entry {
-            stage: Stage::Wanted(remote),
+            stage: Stage::Wanted,
+            wanted: Some(Order::Connect(remote)),
             own: true,
             ..Entry::new(None, Some(remote))
+        }
+    }
+
+    /// A connection to a name that the service makes.
+    pub(crate) fn connect_to_name(name: String, port: u16) -> Self {
+        Entry {
+            stage: Stage::Wanted,
+            wanted: Some(Order::ConnectToName((name, port))),
+            own: true,
+            ..Entry::new(None, None)
         }
     }
 
@@ -138,7 +152,7 @@ impl Entry {
             Stage::Begun => {}
             // Only `close` follows.
             Stage::Connected => self.stage = Stage::Begun,
-            Stage::Wanted(_) | Stage::Connecting => self.lost(),
+            Stage::Wanted | Stage::Connecting => self.lost(),
         }
     }
 
@@ -177,6 +191,10 @@ impl Entry {
     }
 
     // --- What the driver reports -----------------------------------------------
+
+    pub(crate) fn found(&mut self, remote: IpSocketAddress) {
+        self.remote = Some(remote);
+    }
 
     pub(crate) fn connected(&mut self, local: Option<IpSocketAddress>) {
         self.stage = Stage::Connected;
@@ -242,9 +260,9 @@ impl Entry {
                 self.stage = Stage::Begun;
                 return Some(Order::Connection);
             }
-            Stage::Wanted(remote) if !self.machine.stopped() => {
+            Stage::Wanted if !self.machine.stopped() => {
                 self.stage = Stage::Connecting;
-                return Some(Order::Connect(remote));
+                return self.wanted.take();
             }
             _ => {}
         }

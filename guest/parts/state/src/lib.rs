@@ -12,11 +12,14 @@ mod sockets;
 
 use std::cell::RefCell;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bindings::exports::halfopen::tcp::control::{self, Order};
 use bindings::exports::halfopen::tcp::sockets::{self as contract, Written};
-use bindings::exports::halfopen::tcp::{connecting, piping, socket_peer, timer_events, timers};
+use bindings::exports::halfopen::tcp::topics::TopicError;
+use bindings::exports::halfopen::tcp::{
+    connecting, naming, piping, socket_peer, starting, subscribing, timer_events, timers, topics,
+};
 use bindings::halfopen::tcp::peer::TlsSession;
 use bindings::halfopen::tcp::types::{ErrorCode, IpSocketAddress};
 use entry::Entry;
@@ -132,6 +135,22 @@ impl connecting::Guest for State {
     }
 }
 
+/// The longest name, with a final dot (RFC 1035, section 2.3.4).
+const LONGEST_NAME: usize = 254;
+
+impl naming::Guest for State {
+    fn connect(name: String, port: u16) -> Result<u32, ErrorCode> {
+        if let Ok(address) = name.parse::<IpAddr>() {
+            return <State as connecting::Guest>::connect(SocketAddr::new(address, port).into());
+        }
+        // Whether it is a name, the host says.
+        if port == 0 || name.is_empty() || name.len() > LONGEST_NAME {
+            return Err(ErrorCode::InvalidArgument);
+        }
+        Ok(SOCKETS.with_borrow_mut(|sockets| sockets.add(Entry::connect_to_name(name, port))))
+    }
+}
+
 impl piping::Guest for State {
     fn pipe(source: u32, sink: u32) -> Result<(), ErrorCode> {
         let given = look(source, |_| ()).and(look(sink, |_| ()));
@@ -161,9 +180,29 @@ impl socket_peer::Guest for State {
     }
 }
 
+/// A host of WASI has no topics.
+impl topics::Guest for State {
+    fn publish(_: String, _: Vec<u8>) -> Result<(), TopicError> {
+        Err(TopicError::AccessDenied)
+    }
+}
+
+impl subscribing::Guest for State {
+    fn subscribe(_: String) -> Result<(), TopicError> {
+        Err(TopicError::AccessDenied)
+    }
+
+    fn unsubscribe(_: String) {}
+}
+
 /// What the driver calls for a service that uses no timers.
 impl timer_events::Guest for State {
     fn fired(_: u32) {}
+}
+
+/// What the driver calls for a service that does nothing without connections.
+impl starting::Guest for State {
+    fn start() {}
 }
 
 /// What the driver calls.
@@ -174,6 +213,10 @@ impl control::Guest for State {
 
     fn next() -> Option<(u32, Order)> {
         SOCKETS.with_borrow_mut(Sockets::next)
+    }
+
+    fn found(socket: u32, remote: IpSocketAddress) {
+        act(socket, |entry| entry.found(remote));
     }
 
     fn connected(socket: u32, local: Option<IpSocketAddress>) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::bindings::imports::halfopen::tcp::types::ErrorCode;
-use crate::bindings::sockets::halfopen::tcp::{connecting, piping};
+use crate::bindings::sockets::halfopen::tcp::{connecting, naming, piping};
 use crate::{Error, Events, Socket};
 
 /// Begins to connect to `address` (connect(2)). Calls `new` with the socket at once, and keeps
@@ -45,6 +45,23 @@ pub fn connect<E: Events + 'static>(
     new: impl FnOnce(&Socket) -> E,
 ) -> Result<Socket, Error> {
     Ok(super::add(connecting::connect(address.into())?, new))
+}
+
+/// Begins to look up `name` and to connect to `port` of it, as [`connect`] does with an address.
+/// One address of the name is tried after the other.
+///
+/// The host grants this by `--allow-connect NAME:PORT`. It does not grant private addresses that a
+/// name has, unless a rule names them. `peer_addr` is known once the connection exists.
+///
+/// # Errors
+/// As of [`connect`]. As an event: `access-denied` if none of the addresses is granted, `other`
+/// with a text if the name cannot be looked up, and what is found about the last address.
+pub fn connect_to_name<E: Events + 'static>(
+    name: &str,
+    port: u16,
+    new: impl FnOnce(&Socket) -> E,
+) -> Result<Socket, Error> {
+    Ok(super::add(naming::connect(name, port)?, new))
 }
 
 /// Sends everything that `source` receives from now on to `sink`, behind the data that is

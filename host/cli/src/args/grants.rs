@@ -1,8 +1,11 @@
 //! The flags of every command that runs a component: what the component may use.
 
 use clap::Args;
-use halfopen::{AddressRule, Grants, Policy};
+use halfopen::{AddressRule, Grants, HostRule, NameRule, Policy};
 
+use crate::args::folder::FolderArg;
+use crate::args::state::StateArgs;
+use crate::args::topics::TopicsArgs;
 use crate::args::values::{variable, whole};
 use crate::errors::advice;
 
@@ -11,6 +14,8 @@ use crate::errors::advice;
 pub(crate) struct GuestArgs {
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+    #[command(flatten)]
+    pub(crate) topics: TopicsArgs,
     /// Sets an environment variable of the component
     ///
     /// The component does not see the environment of this process. May be given several
@@ -23,6 +28,19 @@ pub(crate) struct GuestArgs {
         hide_short_help = true
     )]
     pub(crate) env: Vec<(String, String)>,
+    /// Grants the component a folder
+    ///
+    /// Write FOLDER, or FOLDER::NAME to give it another name inside the component, and :ro
+    /// behind it to let the component only read. May be given several times. [default: none]
+    #[arg(
+        long = "dir",
+        value_name = "FOLDER[::NAME][:ro]",
+        help_heading = "Policy",
+        hide_short_help = true
+    )]
+    pub(crate) dir: Vec<FolderArg>,
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
     /// Limits the memory of an instance, in MiB
     ///
     /// Counts linear memories, tables, and what is set aside for handles. The component's
@@ -55,9 +73,13 @@ impl GuestArgs {
             .policy(self.network.policy())
             .max_memory((self.max_memory as usize) << 20)
             .advice(advice);
-        self.env
+        let grants = self
+            .env
             .iter()
-            .fold(grants, |grants, (name, value)| grants.env(name, value))
+            .fold(grants, |grants, (name, value)| grants.env(name, value));
+        self.dir
+            .iter()
+            .fold(grants, |grants, dir| dir.add_to(grants))
     }
 }
 
@@ -71,13 +93,21 @@ pub(crate) struct NetworkArgs {
     /// several times. [default: none]
     #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
     allow_listen: Vec<AddressRule>,
-    /// Lets the component connect to these addresses
+    /// Lets the component connect to these addresses or names
     ///
-    /// Write IP:PORT, IP:LOW-HIGH, IP:*, or a CIDR with or without ports. Private
-    /// addresses are allowed only by a rule that covers nothing else. May be given several
-    /// times. [default: none]
-    #[arg(long, value_name = "ADDRESS", hide_short_help = true)]
-    allow_connect: Vec<AddressRule>,
+    /// Write IP:PORT, IP:LOW-HIGH, IP:*, or a CIDR with or without ports; or NAME:PORT, where
+    /// NAME is example.com or *.example.com, for the addresses that the name has when the
+    /// component looks it up. Private addresses are allowed only by a rule for addresses that
+    /// covers nothing else. May be given several times. [default: none]
+    #[arg(long, value_name = "ADDRESS", value_parser = target, hide_short_help = true)]
+    allow_connect: Vec<Target>,
+    /// Lets the component look up these names
+    ///
+    /// Write example.com, *.example.com for all names below it, or * for every name. What
+    /// --allow-connect names may be looked up as well. May be given several times.
+    /// [default: none]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    allow_lookup: Vec<NameRule>,
     /// Lets the component listen and connect wherever this process can
     #[arg(long, hide_short_help = true)]
     inherit_network: bool,
@@ -94,35 +124,30 @@ impl NetworkArgs {
             .iter()
             .cloned()
             .fold(policy, Policy::allow_listen);
-        self.allow_connect
+        let policy = self
+            .allow_lookup
             .iter()
             .cloned()
-            .fold(policy, Policy::allow_connect)
+            .fold(policy, Policy::allow_lookup);
+        let connect = self.allow_connect.iter().cloned();
+        connect.fold(policy, |policy, target| match target {
+            Target::Address(rule) => policy.allow_connect(rule),
+            Target::Name(rule) => policy.allow_connect_name(rule),
+        })
     }
 }
 
-/// The directories of a program. A service has none.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct DirArgs {
-    /// Grants the program a directory
-    ///
-    /// Write HOST, or HOST::GUEST to give it another name inside the program. May be given
-    /// several times. [default: none]
-    #[arg(long = "dir", value_name = "HOST[::GUEST]", help_heading = "Policy")]
-    dirs: Vec<String>,
+/// What a component may connect to.
+#[derive(Clone, Debug)]
+enum Target {
+    Address(AddressRule),
+    Name(HostRule),
 }
 
-impl DirArgs {
-    /// Each directory, and the name by which the program opens it.
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.dirs
-            .iter()
-            .map(|dir| dir.split_once("::").unwrap_or((dir, dir)))
-    }
-
-    /// Adds the directories to `grants`.
-    pub(crate) fn add_to(&self, grants: Grants) -> Grants {
-        self.pairs()
-            .fold(grants, |grants, (host, guest)| grants.dir(host, guest))
-    }
+fn target(text: &str) -> Result<Target, String> {
+    let address = || text.parse().map(Target::Address);
+    let name = || text.parse().map(Target::Name);
+    address().or_else(|error| {
+        name().map_err(|_| format!("{error}; or NAME:PORT, such as example.com:443"))
+    })
 }

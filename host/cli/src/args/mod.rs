@@ -1,6 +1,6 @@
 //! The command line: commands, flags and their values.
 //!
-//! `grants`, `gate`, `limits`, `listen` and `process` are groups of flags, and `values`
+//! `grants`, `folder`, `state`, `topics`, `gate`, `limits`, `listen` and `process` are groups of flags, and `values`
 //! parses their values; `service` puts the groups together. `usage` says what is wrong with a
 //! command line.
 //!
@@ -8,12 +8,15 @@
 //! `-h` must fit on one screen, so most flags hide there. An argument without a heading says
 //! `help_heading = None`, because a flattened struct's heading applies to what follows it.
 
+pub(crate) mod folder;
 mod gate;
 pub(crate) mod grants;
 mod limits;
 pub(crate) mod listen;
 pub(crate) mod process;
 pub(crate) mod service;
+pub(crate) mod state;
+pub(crate) mod topics;
 pub(crate) mod usage;
 pub(crate) mod values;
 
@@ -24,9 +27,9 @@ use std::time::Duration;
 use clap::{Arg, Args, Id, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::args::grants::{DirArgs, GuestArgs};
+use crate::args::grants::GuestArgs;
 use crate::args::process::ProcessArgs;
-use crate::args::service::ServiceArgs;
+use crate::args::service::{KeepArgs, ServiceArgs};
 use crate::args::values::{negative_numbers, seconds};
 
 /// Runs TCP servers written as WebAssembly components, sandboxed, on real sockets
@@ -74,8 +77,8 @@ pub(crate) enum Command {
     Compile(CompileArgs),
     /// Shows what a component needs, what it gets, and how to run it
     ///
-    /// Takes the grants of `halfopen run`, and shows what the component would get with
-    /// them.
+    /// Takes the grants of `halfopen serve` and `halfopen run`, and shows what the component
+    /// would get with them.
     Inspect(InspectArgs),
     /// Checks a configuration file and reports each mistake with its line
     Check(CheckArgs),
@@ -129,13 +132,12 @@ pub(crate) struct ServeArgs {
 #[command(
     mut_arg("allow_listen", |arg| arg.hide_short_help(false)),
     mut_arg("allow_connect", |arg| arg.hide_short_help(false)),
+    mut_arg("dir", |arg| arg.hide_short_help(false)),
     mut_args(negative_numbers)
 )]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) guest: GuestArgs,
-    #[command(flatten)]
-    pub(crate) dirs: DirArgs,
     /// Limits how long open connections may take to finish after a stop, in seconds
     ///
     /// A stop is the program's end, Ctrl-C or SIGTERM. The program's listeners close, and it
@@ -185,6 +187,7 @@ pub(crate) struct CompileArgs {
 #[command(
     mut_arg("allow_listen", |arg| arg.hide_short_help(false)),
     mut_arg("allow_connect", |arg| arg.hide_short_help(false)),
+    mut_arg("dir", |arg| arg.hide_short_help(false)),
     mut_args(negative_numbers)
 )]
 pub(crate) struct InspectArgs {
@@ -193,7 +196,7 @@ pub(crate) struct InspectArgs {
     #[command(flatten)]
     pub(crate) guest: GuestArgs,
     #[command(flatten)]
-    pub(crate) dirs: DirArgs,
+    pub(crate) keep: KeepArgs,
 }
 
 #[derive(Debug, Args)]
@@ -274,6 +277,7 @@ mod tests {
             "Load balancers:",
             "Limits:",
             "Policy:",
+            "State:",
             "Observing:",
             "Component:",
         ] {

@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use halfopen::state::StateStore;
 use halfopen::tls::TlsError;
-use halfopen::{Isolation, Output, Server, ServerBuilder, Source};
+use halfopen::topics::Topics;
+use halfopen::{Isolation, LoadError, Output, Server, ServerBuilder, Source};
 
 use crate::args::gate::{BalancerArgs, PeerArgs, TlsArgs};
 use crate::args::grants::GuestArgs;
 use crate::args::limits::LimitArgs;
 use crate::args::listen::Listen;
+use crate::args::state::{StateArgs, state_problem};
+use crate::args::topics::Buses;
 use crate::args::values::{Misfit, positive, seconds};
 use crate::errors::explain_about;
 
@@ -81,9 +85,22 @@ pub(crate) struct ServiceArgs {
         hide_short_help = true
     )]
     workers: Option<NonZeroUsize>,
+    #[command(flatten)]
+    keep: KeepArgs,
     /// Arguments of the service
     #[arg(last = true, value_name = "ARGS", help_heading = None)]
     args: Vec<String>,
+}
+
+/// Whether a service works without connections.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KeepArgs {
+    /// Lets the service work without connections, such as on timers
+    ///
+    /// Its shared instances begin at once, stay while they have no connection, and begin again
+    /// after a trap, later and later if they trap over and over.
+    #[arg(long, help_heading = "Policy", hide_short_help = true)]
+    pub(crate) keep_running: bool,
 }
 
 impl ServiceArgs {
@@ -99,7 +116,12 @@ impl ServiceArgs {
     pub(crate) fn check(&self) -> Result<(), Misfit> {
         if let Some(isolation) = self.isolation {
             self.check_workers(isolation.into())?;
+            if self.keep.keep_running && Isolation::from(isolation) != Isolation::Shared {
+                return Err(kept_alone());
+            }
         }
+        self.guest.state.check()?;
+        self.guest.topics.check()?;
         self.tls.check()
     }
 
@@ -124,7 +146,10 @@ impl ServiceArgs {
     /// such flags. `None` if it is about none that was given.
     pub(crate) fn key_of(&self, error: &anyhow::Error) -> Option<(&'static str, usize)> {
         if let Some(misfit) = error.downcast_ref::<Misfit>() {
-            return Some((misfit.key, 0));
+            return Some((misfit.key, misfit.index));
+        }
+        if let Some(problem) = state_problem(error) {
+            return Some((problem.key, 0));
         }
         match tls_error(error) {
             Some(error) => self.tls.key_of(error.path()),
@@ -132,9 +157,27 @@ impl ServiceArgs {
         }
     }
 
+    /// The mistake of a folder that cannot be granted.
+    fn misplaced(&self, folder: &Path, error: &LoadError) -> Misfit {
+        let dirs = self.guest.dir.iter();
+        let index = dirs.take_while(|dir| dir.host() != folder).count();
+        Misfit::new("dir", error.to_string()).at(index)
+    }
+
+    /// What the component may use.
+    pub(crate) fn asked(&self) -> Given<'_> {
+        Given {
+            guest: &self.guest,
+            args: &self.args,
+            keep_running: self.keep.keep_running,
+        }
+    }
+
     /// The files that the service is loaded from.
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.component.iter().chain(self.tls.files())
+        let files = self.component.iter().chain(self.tls.files());
+        let files = files.chain(self.guest.topics.files());
+        files.chain(self.guest.state.files())
     }
 
     /// How the connections of its server share instances, for people.
@@ -149,16 +192,28 @@ impl ServiceArgs {
         }
     }
 
-    /// Loads the component and builds its server. The service prints to `stdout` and
-    /// `stderr`; `observe` adds observers.
+    /// Returns the topics that the service may use.
+    pub(crate) async fn topics(&self, buses: &mut Buses) -> Result<Option<Topics>, Misfit> {
+        self.guest.topics.open(buses).await
+    }
+
+    /// The flags for its state.
+    pub(crate) fn state(&self) -> &StateArgs {
+        &self.guest.state
+    }
+
+    /// Loads the component and builds its server, which keeps its state in `store`. The service
+    /// prints to `stdout` and `stderr`, and may use `topics`; `observe` adds observers.
     pub(crate) fn server(
         &self,
+        store: Option<StateStore>,
         stdout: Output,
         stderr: Output,
+        topics: Option<Topics>,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
         self.check()?;
-        self.load(stdout, stderr, observe)
+        self.load(store, stdout, stderr, topics, observe)
             .with_context(|| match &self.component {
                 Some(path) => format!("cannot serve `{}`", path.display()),
                 None => "cannot serve the built-in echo".to_owned(),
@@ -167,22 +222,28 @@ impl ServiceArgs {
 
     fn load(
         &self,
+        store: Option<StateStore>,
         stdout: Output,
         stderr: Output,
+        topics: Option<Topics>,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
-        let grants = self
+        let mut grants = self
             .limits
-            .limit(self.guest.grants())
+            .limit(self.guest.state.grant(self.guest.grants(), store))
             .name(self.name())
             .args(self.args.clone())
             .stdout(stdout)
             .stderr(stderr);
+        if let Some(topics) = topics {
+            grants = grants.topics(topics);
+        }
         let mut builder = Server::builder()
             .grants(grants)
             .grace(self.grace)
             .allow_precompiled(self.guest.allow_precompiled)
-            .cache(!self.guest.no_cache);
+            .cache(!self.guest.no_cache)
+            .keep_running(self.keep.keep_running);
         if let Some(isolation) = self.isolation {
             builder = builder.isolation(isolation.into());
         }
@@ -197,12 +258,31 @@ impl ServiceArgs {
             Some(path) => Source::from(path.as_path()),
             None => Source::from(ECHO),
         };
-        let server = observe(builder)
-            .build(source)
-            .map_err(|error| explain_about(self.component.as_deref(), error))?;
+        let server = observe(builder).build(source);
+        let server = server.map_err(|error| match &error {
+            LoadError::KeptWithoutSharing => kept_alone().into(),
+            LoadError::Folder { path, .. } => anyhow::Error::new(self.misplaced(path, &error)),
+            _ => explain_about(self.component.as_deref(), error),
+        })?;
         self.check_workers(server.isolation())?;
         Ok(server)
     }
+}
+
+/// The mistake of an instance for one connection that is to be kept running.
+fn kept_alone() -> Misfit {
+    Misfit::new(
+        "keep-running",
+        "`--keep-running` needs an instance that connections share: add `--isolation shared`",
+    )
+}
+
+/// The grants that flags give to a component.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given<'a> {
+    pub(crate) guest: &'a GuestArgs,
+    pub(crate) args: &'a [String],
+    pub(crate) keep_running: bool,
 }
 
 /// What is wrong with a TLS file, if that is the reason for an error.

@@ -18,6 +18,8 @@ const MOST_SECONDS: f64 = 1e9;
 pub(crate) struct Misfit {
     /// The flag that is wrong or lacks another, without its dashes.
     pub(crate) key: &'static str,
+    /// Its place among several such flags.
+    pub(crate) index: usize,
     why: String,
 }
 
@@ -25,8 +27,14 @@ impl Misfit {
     pub(crate) fn new(key: &'static str, why: impl Into<String>) -> Self {
         Misfit {
             key,
+            index: 0,
             why: why.into(),
         }
+    }
+
+    /// The same about one of several flags of this name.
+    pub(crate) fn at(self, index: usize) -> Self {
+        Misfit { index, ..self }
     }
 }
 

@@ -15,6 +15,7 @@ const PARTS: Parts<'_> = Parts {
     acceptor: include_bytes!("../../dist/acceptor.wasm"),
     state: include_bytes!("../../dist/state.wasm"),
     driver: include_bytes!("../../dist/driver.wasm"),
+    resolver: include_bytes!("../../dist/resolver.wasm"),
 };
 
 pub(crate) fn compose(args: &ComposeArgs) -> anyhow::Result<ExitCode> {

@@ -8,6 +8,8 @@ use anyhow::Context;
 use halfopen::component::{Declared, Interfaces, Kind, Style, provides, read, runs};
 
 use crate::args::InspectArgs;
+use crate::args::service::Given;
+use crate::asks::{Asked, asked};
 use crate::errors::explain_about;
 
 pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
@@ -48,6 +50,12 @@ fn report(
         Kind::Other => "unknown",
     };
     let _ = writeln!(text, "\nworld:\n  {world}");
+    let given = Given {
+        guest: &args.guest,
+        args: &[],
+        keep_running: args.keep.keep_running,
+    };
+    let asked = asked(interfaces, given);
     text += "\nexports:\n";
     for export in &interfaces.exports {
         let _ = writeln!(text, "  {export}");
@@ -62,12 +70,24 @@ fn report(
     for import in &interfaces.imports {
         let _ = writeln!(text, "  {import:width$}  {}", granted(import, kind, args));
     }
+    if !asked.is_empty() {
+        text += "\nasks for:\n";
+    }
+    let width = asked.iter().map(|asked| asked.ask.what.len()).max();
+    let width = width.unwrap_or(0);
+    for Asked { ask, granted } in &asked {
+        let what = ask.what;
+        let _ = match granted {
+            Some(granted) => writeln!(text, "  {what:width$}  granted: {granted}"),
+            None => writeln!(text, "  {what:width$}  not granted: {}", ask.flag),
+        };
+    }
     let _ = writeln!(text, "\nmemory:\n  at most {} MiB", args.guest.max_memory);
     if kind == Kind::Service || isolation.is_some() {
         let _ = writeln!(text, "\nisolation:\n  {}", declared(isolation));
     }
     text += "\nrun it:\n";
-    for way in ways(path, kind, both) {
+    for way in ways(path, kind, both, &asked) {
         let _ = writeln!(text, "  {way}");
     }
     text
@@ -90,13 +110,18 @@ fn granted(import: &str, kind: Kind, args: &InspectArgs) -> String {
         "halfopen:tcp/listeners"
         | "halfopen:tcp/outbound"
         | "halfopen:tcp/connecting"
+        | "halfopen:tcp/naming"
+        | "wasi:sockets/ip-name-lookup"
         | "wasi:sockets/types"
         | "wasi:sockets/tcp"
         | "wasi:sockets/tcp-create-socket"
         | "wasi:sockets/network"
         | "wasi:sockets/instance-network" => args.guest.network.policy().to_string(),
-        "wasi:sockets/udp" | "wasi:sockets/udp-create-socket" | "wasi:sockets/ip-name-lookup" => {
+        "wasi:sockets/udp" | "wasi:sockets/udp-create-socket" => {
             "nothing: every call is denied".to_owned()
+        }
+        "halfopen:tcp/topics" | "halfopen:tcp/subscribing" | "halfopen:tcp/topic-streams" => {
+            args.guest.topics.described()
         }
         "wasi:cli/environment" => {
             let names = args.guest.env.iter().map(|(name, _)| name.clone());
@@ -110,16 +135,16 @@ fn granted(import: &str, kind: Kind, args: &InspectArgs) -> String {
             Kind::Service => "the stream of this process, line by line".to_owned(),
             _ => "the stream of this process".to_owned(),
         },
-        "wasi:filesystem/types" | "wasi:filesystem/preopens" => match kind {
-            Kind::Service => "no directory".to_owned(),
-            _ => {
-                let pair = |(host, guest): (&str, &str)| match host == guest {
-                    true => String::from(host),
-                    false => format!("{host} as {guest}"),
-                };
-                listed(args.dirs.pairs().map(pair), "no directory")
+        "wasi:keyvalue/store" | "wasi:keyvalue/atomics" | "wasi:keyvalue/batch" => {
+            match args.guest.state.described() {
+                Some(store) => format!("state in {store}"),
+                None => "nothing: opening a store is denied; `--state` grants one".to_owned(),
             }
-        },
+        }
+        "wasi:filesystem/types" | "wasi:filesystem/preopens" => {
+            let folders = args.guest.dir.iter().map(ToString::to_string);
+            listed(folders, "no directory")
+        }
         _ => "yes".to_owned(),
     }
 }
@@ -141,15 +166,23 @@ fn listed(names: impl Iterator<Item = String>, none: &str) -> String {
     }
 }
 
-/// The command lines that run a component.
-fn ways(path: &str, kind: Kind, both: bool) -> Vec<String> {
+/// The command lines that run a component. What it may need, but need not, is in brackets.
+fn ways(path: &str, kind: Kind, both: bool, asked: &[Asked]) -> Vec<String> {
+    let flags = |certain: bool| {
+        let rows = asked.iter().map(|asked| asked.ask);
+        let flags = rows.filter(move |ask| ask.certain == certain && ask.what != "arguments");
+        flags.map(|ask| ask.flag)
+    };
+    let mut given: String = flags(true).map(|flag| format!(" {flag}")).collect();
+    given.extend(flags(false).map(|flag| format!(" [{flag}]")));
+    let serve = format!("halfopen serve {path}{given}");
     let run = format!("halfopen run --allow-listen '127.0.0.1:*' {path}");
     let compose = format!(
         "halfopen compose {path} -o composed.wasm && wasmtime run -S inherit-network composed.wasm"
     );
     match kind {
-        Kind::Service if both => vec![format!("halfopen serve {path}"), run, compose],
-        Kind::Service => vec![format!("halfopen serve {path}"), compose],
+        Kind::Service if both => vec![serve, run, compose],
+        Kind::Service => vec![serve, compose],
         Kind::Program => vec![run, compose],
         Kind::Command => vec![run, format!("wasmtime run -S inherit-network {path}")],
         Kind::Other => vec![

@@ -102,7 +102,7 @@ mod tests {
                 false,
                 "did you mean `max-connections`?",
             ),
-            ("a", "dir", false, "the keys are the flags"),
+            ("a", "zzz", false, "the keys are the flags"),
         ] {
             let message = unknown(service, name, is_table);
             assert!(message.contains(part), "{message}");

@@ -16,14 +16,27 @@ use super::environment::{self, variable};
 use super::flags::{flag, reason};
 use super::keys::{CONFIG, SERVICES};
 use super::{Lines, Mistake, Plan, Service, keys};
+use crate::args::folder::FolderArg;
 use crate::args::process::ProcessArgs;
 use crate::args::service::{COMPONENT, ServiceArgs};
+use crate::args::state::{STATE, is_address};
 use crate::args::values::negative_numbers;
 
+/// The key of the folders that are granted.
+const DIR: &str = "dir";
 /// The key of the arguments after `--`. Like `component`, it is no flag.
 const ARGS: &str = "args";
 /// Keys whose values are paths, relative to the configuration file's folder.
-const FILES: &[&str] = &[COMPONENT, "tls-cert", "tls-key", "tls-client-ca"];
+const FILES: &[&str] = &[
+    COMPONENT,
+    "tls-cert",
+    "tls-key",
+    "tls-client-ca",
+    "topics-password-file",
+    STATE,
+    "state-password-file",
+    "state-ca",
+];
 
 /// Parses a configuration; relative paths in it start at `folder`.
 ///
@@ -289,11 +302,18 @@ impl Reader<'_> {
                 ));
             }
         };
-        if FILES.contains(&name) {
+        // The address of a server is no path.
+        let is_file = FILES.contains(&name) && !(name == STATE && is_address(&text));
+        if is_file {
             return match text.strip_prefix(CREDENTIALS) {
                 Some(file) => credential(name, file),
                 None => Ok(self.folder.join(text).into()),
             };
+        }
+        if name == DIR {
+            let folder = FolderArg::within(&text, self.folder);
+            // What is no folder, clap reports.
+            return Ok(folder.unwrap_or(text).into());
         }
         Ok(text.into())
     }

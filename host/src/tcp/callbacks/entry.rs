@@ -89,11 +89,11 @@ impl Entry {
     /// A connection that the service makes.
     pub(super) fn connecting(
         connecting: impl Future<Output = Result<Connection, ErrorCode>> + Send + 'static,
-        remote: SocketAddr,
+        remote: Option<SocketAddr>,
         signal: Arc<Signal>,
     ) -> Self {
         let connecting: Connecting = Mutex::new(Box::pin(connecting));
-        Entry::of(None, Some(Box::new(connecting)), Some(remote), signal)
+        Entry::of(None, Some(Box::new(connecting)), remote, signal)
     }
 
     fn of(
@@ -334,7 +334,11 @@ impl Entry {
         };
         self.connecting = None;
         match connected {
-            Ok(connection) => self.socket = Some(connection.into_socket()),
+            Ok(connection) => {
+                let socket = connection.into_socket();
+                self.remote = socket.remote();
+                self.socket = Some(socket);
+            }
             Err(error) => self.machine.fail(error),
         }
         if let Some(watch) = &mut self.watch {

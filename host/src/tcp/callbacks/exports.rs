@@ -4,17 +4,26 @@ use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, TypedFunc};
 
 use super::bindings::exports::halfopen::tcp::events::Guest as Events;
+use super::bindings::topics::exports::halfopen::tcp::topic_events::Guest as TopicEvents;
+use super::bindings::topics::{Subscribing, SubscribingIndices};
 use super::bindings::{Callbacks, CallbacksIndices};
+use super::topics;
 
 const TIMERS: &str = "halfopen:tcp/timers@0.1.0";
 const TIMER_EVENTS: &str = "halfopen:tcp/timer-events@0.1.0";
 const FIRED: &str = "fired";
+const STARTING: &str = "halfopen:tcp/starting@0.1.0";
+const START: &str = "start";
 
 /// The exports of an instance.
 pub(crate) struct Exports {
     events: Callbacks,
     /// `None` if the component has no timers.
     fired: Option<TypedFunc<(u32,), ()>>,
+    /// `None` if the component does not subscribe to topics.
+    topics: Option<Subscribing>,
+    /// `None` if the component does nothing without connections.
+    start: Option<TypedFunc<(), ()>>,
 }
 
 /// Finds the exports of a component once, for all its instances.
@@ -22,6 +31,8 @@ pub(crate) struct ExportsPre<T: 'static> {
     pre: InstancePre<T>,
     events: CallbacksIndices,
     fired: Option<ComponentExportIndex>,
+    topics: Option<SubscribingIndices>,
+    start: Option<ComponentExportIndex>,
 }
 
 impl<T: Send + 'static> ExportsPre<T> {
@@ -31,7 +42,8 @@ impl<T: Send + 'static> ExportsPre<T> {
     /// If one is missing, or has another type.
     pub(crate) fn new(pre: InstancePre<T>) -> wasmtime::Result<Self> {
         let events = CallbacksIndices::new(&pre)?;
-        let fired = fired(pre.component());
+        let fired = index(pre.component(), TIMER_EVENTS, FIRED);
+        let start = index(pre.component(), STARTING, START);
         let imports_timers = || {
             let ty = pre.component().component_type();
             ty.imports(pre.engine()).any(|(name, _)| name == TIMERS)
@@ -41,7 +53,14 @@ impl<T: Send + 'static> ExportsPre<T> {
                 "the component imports `{TIMERS}` and does not export `{TIMER_EVENTS}`, which timers call; export it as well"
             );
         }
-        Ok(ExportsPre { pre, events, fired })
+        let topics = topics::find(&pre)?;
+        Ok(ExportsPre {
+            pre,
+            events,
+            fired,
+            topics,
+            start,
+        })
     }
 
     /// Makes an instance.
@@ -58,14 +77,27 @@ impl<T: Send + 'static> ExportsPre<T> {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
-        Ok(Exports { events, fired })
+        let topics = match &self.topics {
+            Some(indices) => Some(indices.load(&mut *store, &instance)?),
+            None => None,
+        };
+        let start = match &self.start {
+            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
+            None => None,
+        };
+        Ok(Exports {
+            events,
+            fired,
+            topics,
+            start,
+        })
     }
 }
 
-/// Finds `timer-events.fired` in a component.
-fn fired(component: &Component) -> Option<ComponentExportIndex> {
-    let interface = component.get_export_index(None, TIMER_EVENTS)?;
-    component.get_export_index(Some(&interface), FIRED)
+/// Finds a function of an interface that a component may export.
+fn index(component: &Component, interface: &str, function: &str) -> Option<ComponentExportIndex> {
+    let interface = component.get_export_index(None, interface)?;
+    component.get_export_index(Some(&interface), function)
 }
 
 impl Exports {
@@ -78,14 +110,26 @@ impl Exports {
         instance: &Instance,
     ) -> wasmtime::Result<Self> {
         let events = Callbacks::new(&mut *store, instance)?;
-        let interface = instance.get_export_index(&mut *store, None, TIMER_EVENTS);
-        let fired = interface
-            .and_then(|interface| instance.get_export_index(&mut *store, Some(&interface), FIRED));
+        let mut index = |interface, function| {
+            let interface = instance.get_export_index(&mut *store, None, interface)?;
+            instance.get_export_index(&mut *store, Some(&interface), function)
+        };
+        let (fired, start) = (index(TIMER_EVENTS, FIRED), index(STARTING, START));
         let fired = match fired {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
-        Ok(Exports { events, fired })
+        let topics = topics::find_in(store, instance)?;
+        let start = match start {
+            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
+            None => None,
+        };
+        Ok(Exports {
+            events,
+            fired,
+            topics,
+            start,
+        })
     }
 
     pub(super) fn events(&self) -> &Events {
@@ -94,5 +138,13 @@ impl Exports {
 
     pub(super) fn fired(&self) -> Option<&TypedFunc<(u32,), ()>> {
         self.fired.as_ref()
+    }
+
+    pub(super) fn topics(&self) -> Option<&TopicEvents> {
+        Some(self.topics.as_ref()?.halfopen_tcp_topic_events())
+    }
+
+    pub(super) fn start(&self) -> Option<&TypedFunc<(), ()>> {
+        self.start.as_ref()
     }
 }

@@ -1,5 +1,5 @@
-//! The further interfaces that a service in callback style may import: `connecting`, `piping`,
-//! `timers` and `socket-peer`.
+//! The further interfaces that a service in callback style may import: `connecting`, `naming`,
+//! `piping`, `timers` and `socket-peer`.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 
 use crate::tcp::bindings::halfopen::tcp::types::IpSocketAddress;
-use crate::tcp::connect::connect;
+use crate::tcp::connect::{connect, connect_to_name};
 use crate::tcp::{TcpCtx, TcpView};
 
 pub(super) fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
@@ -18,7 +18,17 @@ pub(super) fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> was
             let ctx = ctx(&mut store);
             let remote = SocketAddr::from(remote);
             let connecting = connect(ctx, remote);
-            Ok((connecting.map(|connecting| ctx.sockets().connect(connecting, remote)),))
+            Ok((connecting.map(|connecting| ctx.sockets().connect(connecting, Some(remote))),))
+        },
+    )?;
+
+    let mut naming = linker.instance("halfopen:tcp/naming@0.1.0")?;
+    naming.func_wrap(
+        "connect",
+        |mut store: StoreContextMut<'_, T>, (name, port): (String, u16)| {
+            let ctx = ctx(&mut store);
+            let connecting = connect_to_name(ctx, &name, port);
+            Ok((connecting.map(|connecting| ctx.sockets().connect(connecting, None)),))
         },
     )?;
 

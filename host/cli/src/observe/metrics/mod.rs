@@ -12,6 +12,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use halfopen::tcp::Denied;
+use halfopen::topics::TopicCounts;
 use halfopen::{Accepted, Observer, Outcome, Report, ServerHandle};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -60,6 +62,7 @@ pub(crate) struct Metrics {
     durations: Family<Service, Histogram, fn() -> Histogram>,
     traps: Family<Service, Counter>,
     accept_errors: Family<AcceptError, Counter>,
+    denied: Family<DeniedUse, Counter>,
     reloads: Family<Reload, Counter>,
     servers: Arc<Servers>,
 }
@@ -82,6 +85,12 @@ struct AcceptError {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeniedUse {
+    service: String,
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reload {
     outcome: &'static str,
 }
@@ -96,6 +105,7 @@ impl Metrics {
             durations: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
             traps: Family::default(),
             accept_errors: Family::default(),
+            denied: Family::default(),
             reloads: Family::default(),
             servers: Arc::default(),
         };
@@ -131,6 +141,11 @@ impl Metrics {
             "Failures to accept a connection",
             metrics.accept_errors.clone(),
         );
+        registry.register(
+            "denied",
+            "What components tried to use and were not granted",
+            metrics.denied.clone(),
+        );
         registry.register("reloads", "Reloads, by outcome", metrics.reloads.clone());
         registry.register_collector(Box::new(metrics.servers.clone()));
         for outcome in RELOADS {
@@ -148,6 +163,11 @@ impl Metrics {
             },
             bytes: self.servers.bytes(service),
         }
+    }
+
+    /// Counts what a service does on topics.
+    pub(crate) fn topics(&self, service: &str) -> Arc<TopicCounts> {
+        self.servers.topics(service)
     }
 
     /// Includes the state of a server in the metrics of a service, until it is dropped.
@@ -173,6 +193,12 @@ impl Metrics {
             drop(self.accept_errors.get_or_create(&AcceptError {
                 service: service.service.clone(),
                 error,
+            }));
+        }
+        for what in Denied::KINDS {
+            drop(self.denied.get_or_create(&DeniedUse {
+                service: service.service.clone(),
+                what,
             }));
         }
     }
@@ -239,6 +265,16 @@ impl Observer for Counting {
 
     fn trapped(&self) {
         self.metrics.traps.get_or_create(&self.service).inc();
+    }
+
+    fn denied(&self, denied: &Denied) {
+        self.metrics
+            .denied
+            .get_or_create(&DeniedUse {
+                service: self.service.service.clone(),
+                what: denied.what(),
+            })
+            .inc();
     }
 
     fn accept_failed(&self, error: &io::Error) {

@@ -22,6 +22,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::ServeArgs;
 use crate::args::process::ProcessArgs;
+use crate::args::topics::Buses;
 use crate::config::Plan;
 use crate::descriptors;
 use crate::observe::admin::{Admin, Listening};
@@ -65,6 +66,8 @@ pub(crate) struct Supervisor {
     counting: Option<JoinHandle<()>>,
     stdout: Output,
     stderr: Output,
+    /// The topics of the current version.
+    buses: Buses,
     current: Vec<Current>,
     /// Versions that no longer accept, and have connections left. A task of `finishing`
     /// holds each until its last connection has ended.
@@ -107,6 +110,7 @@ struct Current {
 struct Loaded {
     plan: Plan,
     servers: Vec<Server>,
+    buses: Buses,
 }
 
 impl Supervisor {
@@ -140,6 +144,7 @@ impl Supervisor {
             control: None,
             orders: mpsc::channel(1),
             counting: None,
+            buses: Buses::default(),
             current: Vec::new(),
             retired: Vec::new(),
             finishing: JoinSet::new(),
