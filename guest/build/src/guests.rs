@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 34] = [
+pub const GUESTS: [Guest; 35] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -42,6 +42,7 @@ pub const GUESTS: [Guest; 34] = [
     example("chat"),
     example("digest"),
     example("echo"),
+    uncomposed_example("kv"),
     example("lines"),
     example("pass"),
     example("primitives"),
@@ -84,6 +85,14 @@ const fn example(name: &'static str) -> Guest {
         name,
         role: Role::Example,
         composes: true,
+    }
+}
+
+/// An example that has no standalone component: only this project's host has what it needs.
+const fn uncomposed_example(name: &'static str) -> Guest {
+    Guest {
+        composes: false,
+        ..example(name)
     }
 }
 
