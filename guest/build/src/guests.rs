@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 42] = [
+pub const GUESTS: [Guest; 43] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -45,6 +45,7 @@ pub const GUESTS: [Guest; 42] = [
     example("echo"),
     example("finger"),
     granted("gateway"),
+    granted("kv"),
     example("lines"),
     example("monitor"),
     example("pass"),
