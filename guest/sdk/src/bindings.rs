@@ -108,10 +108,29 @@ pub mod wasi_0_2 {
                 import wasi:cli/environment@0.2.0;
                 import wasi:cli/stdout@0.2.0;
                 import wasi:cli/stderr@0.2.0;
-                import wasi:filesystem/preopens@0.2.0;
             }
         ",
         world: "halfopen:sdk/wasi",
+        generate_all,
+    });
+}
+
+/// The folders that the host grants, by WASI 0.2, with packages that are not among those of the
+/// contract.
+pub mod files {
+    wit_bindgen::generate!({
+        path: [
+            "wit/deps/io-0.2.wit",
+            "src/files/clocks-0.2.wit",
+            "src/files/filesystem-0.2.wit",
+        ],
+        inline: "
+            package halfopen:sdk;
+            world files {
+                import wasi:filesystem/preopens@0.2.0;
+            }
+        ",
+        world: "halfopen:sdk/files",
         generate_all,
     });
 }
