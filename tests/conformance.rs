@@ -24,17 +24,21 @@ mod conformance {
     pub(crate) mod programs;
     pub(crate) mod proxy;
     pub(crate) mod rogue;
+    pub(crate) mod securing;
     pub(crate) mod server;
 }
-use conformance::{errors, further, hostile, matrix, node_host, programs, proxy, rogue, server};
+use conformance::{
+    errors, further, hostile, matrix, node_host, programs, proxy, rogue, securing, server,
+};
 
 /// The cases, by what they are about.
-const CASES: [(&str, &[Case]); 8] = [
+const CASES: [(&str, &[Case]); 9] = [
     ("programs", programs::CASES),
     ("errors, from the bare primitives", errors::CASES),
     ("proxies", proxy::CASES),
     ("servers that are full, stop or die", server::CASES),
     ("further interfaces of callback style", further::CASES),
+    ("TLS that a service begins", securing::CASES),
     ("hostile services", hostile::CASES),
     ("hostile services in callback style", rogue::CASES),
     ("Node as a host", node_host::CASES),

@@ -14,6 +14,8 @@ mod operator {
     mod ended;
     mod files;
     mod greedy;
+    mod guard_postgres;
+    mod guard_redis;
     mod host;
     mod isolation;
     mod limits;

@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 32] = [
+pub const GUESTS: [Guest; 35] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -42,6 +42,7 @@ pub const GUESTS: [Guest; 32] = [
     example("chat"),
     example("digest"),
     example("echo"),
+    native("guard"),
     example("lines"),
     example("pass"),
     example("primitives"),
@@ -57,6 +58,7 @@ pub const GUESTS: [Guest; 32] = [
     test("greedy"),
     test("hostile"),
     test("keeper"),
+    uncomposed("lift"),
     uncomposed("orders"),
     test("parrot"),
     uncomposed("pinger"),
@@ -66,6 +68,7 @@ pub const GUESTS: [Guest; 32] = [
     test("solo"),
     test("strain"),
     test("tap"),
+    uncomposed("upgrade"),
     test("wheel"),
 ];
 
@@ -82,6 +85,14 @@ const fn example(name: &'static str) -> Guest {
         name,
         role: Role::Example,
         composes: true,
+    }
+}
+
+/// An example that has no standalone component.
+const fn native(name: &'static str) -> Guest {
+    Guest {
+        composes: false,
+        ..example(name)
     }
 }
 

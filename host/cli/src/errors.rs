@@ -81,6 +81,9 @@ pub(crate) fn advice(problem: &Problem) -> String {
         Problem::Denied(Denied::Connect { address, .. }) => {
             format!("grant it with `--allow-connect {address}`")
         }
+        Problem::Denied(Denied::TlsServer) => {
+            "grant it with `--starttls`, `--tls-cert` and `--tls-key` of `halfopen serve`".to_owned()
+        }
         Problem::ComputeLimit(_) => "--max-compute is the limit".to_owned(),
         Problem::BackgroundCalls(_) => {
             "--max-instances is the limit, and --background-timeout says how long they may take"

@@ -96,6 +96,7 @@ pub fn provides(import: &str) -> bool {
                     | "halfopen:tcp/connections"
                     | "halfopen:tcp/options"
                     | "halfopen:tcp/peer"
+                    | "halfopen:tcp/secure"
                     | "halfopen:tcp/listeners"
                     | "halfopen:tcp/outbound"
                     | "halfopen:tcp/sockets"
@@ -103,6 +104,7 @@ pub fn provides(import: &str) -> bool {
                     | "halfopen:tcp/piping"
                     | "halfopen:tcp/timers"
                     | "halfopen:tcp/socket-peer"
+                    | "halfopen:tcp/socket-secure"
             )
         }
         ("wasi:io", ["0", "2", _]) => true,

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use rustls::{ClientConfig, ServerConfig};
 
-use crate::tcp::{Denied, Policy, Sockets, TcpCtx, TcpCtxBuilder};
+use crate::tcp::{Denied, Policy, Sockets, TcpCtx, TcpCtxBuilder, system_client_config};
 
 use super::denials::Denials;
 use super::printer::{Budget, Printer};
@@ -47,6 +48,8 @@ pub struct Grants {
     max_sockets: Option<usize>,
     max_sockets_total: Option<usize>,
     connect_timeout: Option<Duration>,
+    tls_server: Option<Arc<ServerConfig>>,
+    tls_client: Option<Arc<ClientConfig>>,
     advice: Advice,
     /// The name of the service in the log.
     service: Option<String>,
@@ -231,6 +234,27 @@ impl Grants {
         self
     }
 
+    /// Lets the component begin TLS as the server, on connections in use (STARTTLS), with these
+    /// certificates (default: it may not). The component never sees a key.
+    ///
+    /// [`TlsFiles`](crate::tls::TlsFiles) makes a configuration from PEM files.
+    #[must_use]
+    pub fn tls_server(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls_server = Some(config);
+        self
+    }
+
+    /// Sets which authorities count for TLS that the component begins as the client (default:
+    /// those of this system). [`tls::trusting`](crate::tls::trusting) reads them from a file.
+    ///
+    /// The peer has to have a certificate for the name that the component gives. Where the
+    /// component may connect, the [policy](Self::policy) says.
+    #[must_use]
+    pub fn tls_client(mut self, config: Arc<ClientConfig>) -> Self {
+        self.tls_client = Some(config);
+        self
+    }
+
     /// Sets what the log says to do about a [`Problem`] (default: nothing). Empty text adds
     /// nothing.
     #[must_use]
@@ -281,6 +305,14 @@ impl Grants {
         if let Some(most) = self.max_sockets_total.or(defaults.max_sockets_total) {
             tcp = tcp.all_sockets(Sockets::new(most));
         }
+        if defaults.secures {
+            let client = self.tls_client.unwrap_or_else(system_client_config);
+            tcp = tcp.tls_client(client);
+            tcp = tcp.handshake_timeout(defaults.handshake_timeout);
+            if let Some(server) = self.tls_server {
+                tcp = tcp.tls_server(server);
+            }
+        }
         let connect_timeout = self.connect_timeout.unwrap_or(defaults.connect_timeout);
         if !connect_timeout.is_zero() {
             tcp = tcp.connect_timeout(connect_timeout);
@@ -328,6 +360,9 @@ pub(crate) struct Defaults {
     pub(crate) connect_timeout: Duration,
     /// Whether an instance serves several connections.
     pub(crate) shared: bool,
+    /// Whether the component imports what begins TLS, and how long a handshake may take.
+    pub(crate) secures: bool,
+    pub(crate) handshake_timeout: Duration,
 }
 
 /// How instances inherit the standard streams of this process.

@@ -6,16 +6,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
+use super::bindings::halfopen::tcp::{
+    connections, listeners, options, outbound, peer, secure, types,
+};
 use super::callbacks::Sockets as Callbacks;
 use super::listener::no_delay;
+use super::secure::{Role, Settings as Tls};
+use super::socket::securing::Beginning;
 use super::{
-    Attachment, Connection, Denied, Ending, Meter, Policy, Quota, Registry, Socket, SocketPlace,
-    Sockets, Stream,
+    Attachment, Connection, Denied, Ending, ErrorCode, Meter, Policy, Quota, Registry, Socket,
+    SocketPlace, Sockets, Stream,
 };
 use crate::noise::{Noise, caught};
 
@@ -30,6 +35,7 @@ pub struct TcpCtx {
     opener: Opener,
     quota: Quota,
     connect_timeout: Option<Duration>,
+    tls: Tls,
     /// Cancelled when the guest's listeners have to close.
     stopping: CancellationToken,
     /// The connections of a service in callback style.
@@ -131,7 +137,12 @@ impl TcpCtx {
     #[must_use]
     pub fn connection(&self, stream: TcpStream) -> Connection {
         no_delay(&stream);
-        self.open(Stream::Plain(stream), None, None)
+        let attachment = Attachment {
+            meter: Arc::new(Meter::of_guest()),
+            peer_session: None,
+            guard: Box::new(()),
+        };
+        self.open(Stream::Plain(stream), None, Some(attachment))
             .expect("a tokio stream is already registered")
     }
 
@@ -195,6 +206,17 @@ impl TcpCtx {
         self.connect_timeout
     }
 
+    /// Makes a TLS session for a connection in use.
+    ///
+    /// # Errors
+    /// Those of [`Role::begin`]. What is denied is reported.
+    pub(super) fn begin_tls(&self, role: Role) -> Result<Beginning, ErrorCode> {
+        if let Some(denied) = self.tls.denies(&role) {
+            self.denied(&denied);
+        }
+        role.begin(&self.tls)
+    }
+
     pub(super) fn policy(&self) -> &Policy {
         &self.policy
     }
@@ -235,6 +257,7 @@ pub struct TcpCtxBuilder {
     all_sockets: Option<Sockets>,
     connect_timeout: Option<Duration>,
     max_unsent: Option<usize>,
+    tls: Tls,
 }
 
 impl TcpCtxBuilder {
@@ -284,6 +307,30 @@ impl TcpCtxBuilder {
         self
     }
 
+    /// Lets the guest begin TLS as the server, on connections in use, with these certificates
+    /// (default: it may not).
+    #[must_use]
+    pub fn tls_server(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls.server = Some(config);
+        self
+    }
+
+    /// Lets the guest begin TLS as the client, on connections in use, with the authorities that
+    /// this configuration trusts (default: it may not).
+    #[must_use]
+    pub fn tls_client(mut self, config: Arc<ClientConfig>) -> Self {
+        self.tls.client = Some(config);
+        self
+    }
+
+    /// Limits a TLS handshake that the guest has begun (default: 10 s). The connection is reset
+    /// then, and the guest sees [`ErrorCode::Timeout`](super::ErrorCode::Timeout).
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.tls.limit = timeout;
+        self
+    }
+
     /// Limits the sockets of all stores that are built with the same `sockets`.
     pub(crate) fn all_sockets(mut self, sockets: Sockets) -> Self {
         self.all_sockets = Some(sockets);
@@ -312,6 +359,7 @@ impl TcpCtxBuilder {
                 all: self.all_sockets,
             },
             connect_timeout: self.connect_timeout,
+            tls: self.tls,
             stopping: CancellationToken::new(),
             sockets: Callbacks::new(self.max_unsent),
         }
@@ -375,7 +423,7 @@ impl HasData for Tcp {
     type Data<'a> = TcpCtxView<'a>;
 }
 
-/// Adds the interfaces `types`, `connections`, `options`, `peer`, `listeners` and
+/// Adds the interfaces `types`, `connections`, `options`, `peer`, `secure`, `listeners` and
 /// `outbound` of `halfopen:tcp@0.1.0` to a linker.
 ///
 /// The engine's configuration needs `wasm_component_model_async`, and the guests have to
@@ -476,6 +524,7 @@ pub fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> wasmtime::
     connections::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     options::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     peer::add_to_linker::<_, Tcp>(linker, T::tcp)?;
+    secure::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     listeners::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     outbound::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     Ok(())

@@ -41,6 +41,7 @@
 //!   until its end (`live`: its `transport`, plain or TLS, and its guard), the tasks that
 //!   wait for it (`waiters`), and its `closing`; the guest's streams are `receive` and
 //!   `send`, and `pump` joins the two of different connections without the guest.
+//! - `secure` is the TLS that guests begin themselves; `socket` does its handshake.
 //! - `meter` measures a connection for its host, and `registry` is a set of connections.
 //!
 //! This module depends on no other module of the crate.
@@ -68,6 +69,7 @@ mod quota;
 mod receive;
 mod registry;
 mod rule;
+mod secure;
 mod send;
 mod socket;
 mod state;
@@ -94,6 +96,7 @@ pub use policy::{Denied, Policy};
 pub(crate) use quota::{Quota, SocketPlace, Sockets};
 pub(crate) use registry::{Registry, Traffic};
 pub use rule::{AddressRule, AddressRuleError};
+pub(crate) use secure::{client_config, describe, system_client_config};
 pub(crate) use socket::{Attachment, Socket};
 pub use timeouts::{Limit, Timeouts};
 pub(crate) use transport::Stream;

@@ -117,6 +117,10 @@ pub enum Denied {
         /// [`Policy::allow_connect`]).
         private: bool,
     },
+    /// To begin TLS as the server: the host holds no certificate for that.
+    TlsServer,
+    /// To begin TLS as the client: the host trusts no authority for that.
+    TlsClient,
 }
 
 impl Denied {
@@ -140,6 +144,12 @@ impl fmt::Display for Denied {
                 }
                 Ok(())
             }
+            Denied::TlsServer => f.write_str(
+                "the component may not begin TLS as the server: there is no certificate for that",
+            ),
+            Denied::TlsClient => f.write_str(
+                "the component may not begin TLS as the client: no authority is trusted for that",
+            ),
         }
     }
 }

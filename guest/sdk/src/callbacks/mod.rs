@@ -1,11 +1,12 @@
-//! Services in callback style: outgoing connections, pipes and timers.
+//! Services in callback style: outgoing connections, pipes, timers and TLS.
 //!
 //! The macro [`callbacks!`](macro@crate::callbacks) makes a component of this style. The
 //! functions of this module work in such a component only, and it imports the interfaces of
-//! those that it calls: `halfopen:tcp/connecting`, `piping` and `timers`. The native host has
-//! them, and `halfopen compose` brings them along.
+//! those that it calls: `halfopen:tcp/connecting`, `piping`, `timers` and `socket-secure`. The
+//! native host has them, and `halfopen compose` brings along all but the last.
 
 mod outgoing;
+mod secure;
 mod socket;
 mod timers;
 mod wasi;
@@ -21,6 +22,9 @@ use crate::bindings::imports::halfopen::tcp::types::ErrorCode;
 use crate::{Error, Events, Socket};
 
 pub use outgoing::{connect, pipe};
+#[doc(hidden)]
+pub use secure::secured;
+pub use secure::{secure_as_client, secure_as_server};
 pub(crate) use socket::Number;
 #[doc(hidden)]
 pub use timers::fired;
@@ -154,8 +158,9 @@ fn prepare() {
 /// time in one instance.
 ///
 /// `isolation` means what it means for [`service!`](crate::service). A service that sets
-/// timers says so, behind the function: `callbacks!(Pinger::new, timers)`. Both may follow, in
-/// this order: `callbacks!(Pinger::new, timers, isolation = shared)`.
+/// timers says so, behind the function: `callbacks!(Pinger::new, timers)`, and one that begins TLS
+/// as well: `secure`. Several may follow, the isolation last: `callbacks!(Pinger::new, timers,
+/// secure, isolation = shared)`.
 ///
 /// ```no_run
 /// use halfopen_guest::{Events, Socket, callbacks};
@@ -172,34 +177,6 @@ fn prepare() {
 /// ```
 #[macro_export]
 macro_rules! callbacks {
-    ($new:expr, isolation = $isolation:tt $(,)?) => {
-        $crate::callbacks!($new);
-        $crate::isolation!($isolation);
-    };
-    ($new:expr, timers, isolation = $isolation:tt $(,)?) => {
-        $crate::callbacks!($new, timers);
-        $crate::isolation!($isolation);
-    };
-    ($new:expr, timers $(,)?) => {
-        $crate::callbacks!($new);
-
-        const _: () = {
-            struct Timers;
-
-            impl $crate::bindings::timers::exports::halfopen::tcp::timer_events::Guest for Timers {
-                fn fired(timer: u32) {
-                    $crate::callbacks::fired(timer);
-                }
-            }
-
-            #[allow(unsafe_code)]
-            const _: () = {
-                $crate::bindings::timers::export_timers!(
-                    Timers with_types_in $crate::bindings::timers
-                );
-            };
-        };
-    };
     ($new:expr $(,)?) => {
         const _: () = {
             struct Service;
@@ -244,5 +221,57 @@ macro_rules! callbacks {
                 );
             };
         };
+    };
+    ($new:expr, $($further:tt)+) => {
+        $crate::callbacks!($new);
+        $crate::further!($($further)+);
+    };
+}
+
+/// Exports what a service in callback style has beside its events.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! further {
+    () => {};
+    (isolation = $isolation:tt $(,)?) => {
+        $crate::isolation!($isolation);
+    };
+    (timers $(, $($further:tt)*)?) => {
+        const _: () = {
+            struct Timers;
+
+            impl $crate::bindings::timers::exports::halfopen::tcp::timer_events::Guest for Timers {
+                fn fired(timer: u32) {
+                    $crate::callbacks::fired(timer);
+                }
+            }
+
+            #[allow(unsafe_code)]
+            const _: () = {
+                $crate::bindings::timers::export_timers!(
+                    Timers with_types_in $crate::bindings::timers
+                );
+            };
+        };
+        $crate::further!($($($further)*)?);
+    };
+    (secure $(, $($further:tt)*)?) => {
+        const _: () = {
+            struct Secure;
+
+            impl $crate::bindings::secure::exports::halfopen::tcp::secure_events::Guest for Secure {
+                fn secured(socket: u32) {
+                    $crate::callbacks::secured(socket);
+                }
+            }
+
+            #[allow(unsafe_code)]
+            const _: () = {
+                $crate::bindings::secure::export_secure!(
+                    Secure with_types_in $crate::bindings::secure
+                );
+            };
+        };
+        $crate::further!($($($further)*)?);
     };
 }

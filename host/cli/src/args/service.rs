@@ -127,14 +127,19 @@ impl ServiceArgs {
             return Some((misfit.key, 0));
         }
         match tls_error(error) {
-            Some(error) => self.tls.key_of(error.path()),
+            Some(error) => {
+                let own =
+                    (self.guest.tls_ca.as_deref() == Some(error.path())).then_some(("tls-ca", 0));
+                own.or_else(|| self.tls.key_of(error.path()))
+            }
             None => self.component.is_some().then_some((COMPONENT, 0)),
         }
     }
 
     /// The files that the service is loaded from.
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.component.iter().chain(self.tls.files())
+        let files = self.component.iter().chain(self.tls.files());
+        files.chain(&self.guest.tls_ca)
     }
 
     /// How the connections of its server share instances, for people.
@@ -173,12 +178,13 @@ impl ServiceArgs {
     ) -> anyhow::Result<Server> {
         let grants = self
             .limits
-            .limit(self.guest.grants())
+            .limit(self.guest.grants()?)
             .name(self.name())
             .args(self.args.clone())
             .stdout(stdout)
             .stderr(stderr);
-        let mut builder = Server::builder()
+        let (builder, grants) = self.tls.apply(Server::builder(), grants)?;
+        let mut builder = builder
             .grants(grants)
             .grace(self.grace)
             .allow_precompiled(self.guest.allow_precompiled)
@@ -192,7 +198,6 @@ impl ServiceArgs {
         builder = self.limits.apply(builder);
         builder = self.peers.apply(builder);
         builder = self.balancers.apply(builder);
-        builder = self.tls.apply(builder)?;
         let source = match &self.component {
             Some(path) => Source::from(path.as_path()),
             None => Source::from(ECHO),

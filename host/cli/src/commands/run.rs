@@ -32,7 +32,7 @@ async fn run_to_end(args: RunArgs) -> anyhow::Result<ExitCode> {
     let path = Path::new(component);
     let grants = args
         .guest
-        .grants()
+        .grants()?
         .name(name_of(path))
         .args(arguments)
         .inherit_stdio();

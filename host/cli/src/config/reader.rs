@@ -23,7 +23,7 @@ use crate::args::values::negative_numbers;
 /// The key of the arguments after `--`. Like `component`, it is no flag.
 const ARGS: &str = "args";
 /// Keys whose values are paths, relative to the configuration file's folder.
-const FILES: &[&str] = &[COMPONENT, "tls-cert", "tls-key", "tls-client-ca"];
+const FILES: &[&str] = &[COMPONENT, "tls-ca", "tls-cert", "tls-client-ca", "tls-key"];
 
 /// Parses a configuration; relative paths in it start at `folder`.
 ///

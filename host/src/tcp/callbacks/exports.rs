@@ -9,12 +9,20 @@ use super::bindings::{Callbacks, CallbacksIndices};
 const TIMERS: &str = "halfopen:tcp/timers@0.1.0";
 const TIMER_EVENTS: &str = "halfopen:tcp/timer-events@0.1.0";
 const FIRED: &str = "fired";
+const SOCKET_SECURE: &str = "halfopen:tcp/socket-secure@0.1.0";
+const SECURE_EVENTS: &str = "halfopen:tcp/secure-events@0.1.0";
+const SECURED: &str = "secured";
+
+/// An event that a component has only if it uses the interface that it belongs to.
+type Event = TypedFunc<(u32,), ()>;
 
 /// The exports of an instance.
 pub(crate) struct Exports {
     events: Callbacks,
     /// `None` if the component has no timers.
-    fired: Option<TypedFunc<(u32,), ()>>,
+    fired: Option<Event>,
+    /// `None` if the component begins no TLS.
+    secured: Option<Event>,
 }
 
 /// Finds the exports of a component once, for all its instances.
@@ -22,6 +30,7 @@ pub(crate) struct ExportsPre<T: 'static> {
     pre: InstancePre<T>,
     events: CallbacksIndices,
     fired: Option<ComponentExportIndex>,
+    secured: Option<ComponentExportIndex>,
 }
 
 impl<T: Send + 'static> ExportsPre<T> {
@@ -31,17 +40,28 @@ impl<T: Send + 'static> ExportsPre<T> {
     /// If one is missing, or has another type.
     pub(crate) fn new(pre: InstancePre<T>) -> wasmtime::Result<Self> {
         let events = CallbacksIndices::new(&pre)?;
-        let fired = fired(pre.component());
-        let imports_timers = || {
+        let fired = event(pre.component(), TIMER_EVENTS, FIRED);
+        let secured = event(pre.component(), SECURE_EVENTS, SECURED);
+        let imports = |interface: &str| {
             let ty = pre.component().component_type();
-            ty.imports(pre.engine()).any(|(name, _)| name == TIMERS)
+            ty.imports(pre.engine()).any(|(name, _)| name == interface)
         };
-        if fired.is_none() && imports_timers() {
+        if fired.is_none() && imports(TIMERS) {
             wasmtime::bail!(
                 "the component imports `{TIMERS}` and does not export `{TIMER_EVENTS}`, which timers call; export it as well"
             );
         }
-        Ok(ExportsPre { pre, events, fired })
+        if secured.is_none() && imports(SOCKET_SECURE) {
+            wasmtime::bail!(
+                "the component imports `{SOCKET_SECURE}` and does not export `{SECURE_EVENTS}`, which is called after the handshake; export it as well"
+            );
+        }
+        Ok(ExportsPre {
+            pre,
+            events,
+            fired,
+            secured,
+        })
     }
 
     /// Makes an instance.
@@ -54,18 +74,24 @@ impl<T: Send + 'static> ExportsPre<T> {
     ) -> wasmtime::Result<Exports> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let events = self.events.load(&mut *store, &instance)?;
-        let fired = match &self.fired {
-            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
-            None => None,
+        let mut event = |index: &Option<ComponentExportIndex>| {
+            let index = index.as_ref();
+            index
+                .map(|index| instance.get_typed_func(&mut *store, index))
+                .transpose()
         };
-        Ok(Exports { events, fired })
+        Ok(Exports {
+            events,
+            fired: event(&self.fired)?,
+            secured: event(&self.secured)?,
+        })
     }
 }
 
-/// Finds `timer-events.fired` in a component.
-fn fired(component: &Component) -> Option<ComponentExportIndex> {
-    let interface = component.get_export_index(None, TIMER_EVENTS)?;
-    component.get_export_index(Some(&interface), FIRED)
+/// Finds an event in a component.
+fn event(component: &Component, interface: &str, name: &str) -> Option<ComponentExportIndex> {
+    let interface = component.get_export_index(None, interface)?;
+    component.get_export_index(Some(&interface), name)
 }
 
 impl Exports {
@@ -78,21 +104,31 @@ impl Exports {
         instance: &Instance,
     ) -> wasmtime::Result<Self> {
         let events = Callbacks::new(&mut *store, instance)?;
-        let interface = instance.get_export_index(&mut *store, None, TIMER_EVENTS);
-        let fired = interface
-            .and_then(|interface| instance.get_export_index(&mut *store, Some(&interface), FIRED));
-        let fired = match fired {
-            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
-            None => None,
+        let mut event = |interface: &str, name: &str| -> wasmtime::Result<Option<Event>> {
+            let interface = instance.get_export_index(&mut *store, None, interface);
+            let event = interface.and_then(|interface| {
+                instance.get_export_index(&mut *store, Some(&interface), name)
+            });
+            event
+                .map(|index| instance.get_typed_func(&mut *store, index))
+                .transpose()
         };
-        Ok(Exports { events, fired })
+        Ok(Exports {
+            fired: event(TIMER_EVENTS, FIRED)?,
+            secured: event(SECURE_EVENTS, SECURED)?,
+            events,
+        })
     }
 
     pub(super) fn events(&self) -> &Events {
         self.events.halfopen_tcp_events()
     }
 
-    pub(super) fn fired(&self) -> Option<&TypedFunc<(u32,), ()>> {
+    pub(super) fn fired(&self) -> Option<&Event> {
         self.fired.as_ref()
+    }
+
+    pub(super) fn secured(&self) -> Option<&Event> {
+        self.secured.as_ref()
     }
 }

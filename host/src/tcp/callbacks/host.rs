@@ -34,8 +34,8 @@ impl From<Taken> for Written {
     }
 }
 
-/// Adds the interfaces `sockets`, `connecting`, `piping`, `timers` and `socket-peer` of
-/// `halfopen:tcp@0.1.0` to a linker, for components in callback style. No engine needs a feature
+/// Adds the interfaces `sockets`, `connecting`, `piping`, `timers`, `socket-peer` and
+/// `socket-secure` of `halfopen:tcp@0.1.0` to a linker, for components in callback style. No engine needs a feature
 /// for them, and the guests have to run within a tokio runtime with time enabled.
 ///
 /// # Errors
