@@ -26,6 +26,7 @@ mod operator {
     mod programs;
     mod reload;
     mod secure;
+    mod starttls;
     mod stopping;
     mod terminal;
     mod unread;
