@@ -104,7 +104,7 @@ impl Session {
             let mut body = vec![0; u32::from_be_bytes(length) as usize - 4];
             self.0.read_exact(&mut body)?;
             match kind {
-                b'D' => answer.rows += &String::from_utf8_lossy(&body[6..]),
+                b'D' => answer.rows += &String::from_utf8_lossy(body.get(6..).unwrap_or_default()),
                 b'E' => answer.error = Some(String::from_utf8_lossy(&body).replace('\0', " ")),
                 b'Z' => {
                     answer.state = body[0];
@@ -178,10 +178,11 @@ fn psql_sees_the_refusal_and_goes_on() -> Result<()> {
     // A client that wants TLS gets it or goes, and one that trusts others goes.
     let told = psql(neither.address(), "sslmode=require", "SELECT 1")?;
     ensure!(told.contains("does not support SSL"), "{told}");
-    let stranger = Authority::new()?.path("ca.pem").display().to_string();
+    let stranger = Authority::new()?;
+    let foreign = stranger.path("ca.pem").display().to_string();
     let told = psql(
         both.address(),
-        &format!("sslmode=verify-full sslrootcert={stranger}"),
+        &format!("sslmode=verify-full sslrootcert={foreign}"),
         "SELECT 1",
     )?;
     ensure!(told.contains("SSL error"), "{told}");
@@ -231,14 +232,7 @@ fn a_refusal_is_an_answer_like_others() -> Result<()> {
     let sending = std::thread::spawn(move || (&sender).write_all(&all));
     for number in 0..500 {
         let answer = session.answer()?;
-        ensure!(
-            answer.rows
-                == format!(
-                    "\0\0\0{}{number}",
-                    char::from(number.to_string().len() as u8)
-                ),
-            "{answer:?}"
-        );
+        ensure!(answer.rows == number.to_string(), "{answer:?}");
         ensure!(session.answer()?.is_refused());
     }
     sending.join().expect("it does not panic")?;
@@ -275,7 +269,7 @@ fn a_refusal_is_an_answer_like_others() -> Result<()> {
         ensure!(other.0.read(&mut [0]).is_err(), "{why}");
         guard.logged(why)?;
     }
-    let client = Client::connect(guard.address())?;
+    let mut client = Client::connect(guard.address())?;
     client.send(&startup())?;
     let peer = client.address()?;
     client.reset()?;
@@ -304,7 +298,8 @@ fn nothing_gets_past() -> Result<()> {
         }
         for _ in 0..TEXTS / 2 {
             let harms = random.bool();
-            let text = text(&mut random, harms);
+            let damaged = random.u8(..4) == 0;
+            let text = text(&mut random, harms, damaged);
             let answer = session
                 .query(text.as_bytes())
                 .with_context(|| text.clone())?;
@@ -325,7 +320,8 @@ fn nothing_gets_past() -> Result<()> {
                     does_harm <= answer.is_refused(),
                     "it should be refused: {text}"
                 );
-                if !harms && !does_harm {
+                // Where `\` could be a part of a character, the guard refuses everything.
+                if !harms && !damaged && !text.contains("é\\") {
                     ensure!(!answer.is_refused(), "seed {seed}: it is harmless: {text}");
                 }
             }
@@ -371,7 +367,7 @@ const PIECES: [&str; 16] = [
 ];
 
 /// A text of some statements.
-fn text(random: &mut fastrand::Rng, harms: bool) -> String {
+fn text(random: &mut fastrand::Rng, harms: bool, damaged: bool) -> String {
     let mut statements: Vec<String> = (0..random.usize(1..4))
         .map(|_| format!("SELECT {}", value(random)))
         .collect();
@@ -381,8 +377,7 @@ fn text(random: &mut fastrand::Rng, harms: bool) -> String {
     }
     let mut text =
         statements.join([";", " ;\n", "; -- DROP\n", "/* DROP ' */;"][random.usize(..4)]);
-    // Some of them are damaged.
-    if random.u8(..4) == 0 {
+    if damaged {
         let mut at = random.usize(..=text.len());
         while !text.is_char_boundary(at) {
             at -= 1;

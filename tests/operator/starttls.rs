@@ -29,18 +29,37 @@ fn openssl_finds_the_certificate_behind_starttls() -> Result<()> {
     ] {
         let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
         serve.args(authority.flags(&["a"])).arg("--starttls");
-        serve.args(["--allow-connect", &address]).arg(guest_path("guard"));
+        serve
+            .args(["--allow-connect", &address])
+            .arg(guest_path("guard"));
         serve.args(["--", "postgres", &address]).args(tls);
         let server = Server::start(serve, 1)?;
         let mut client = Command::new("openssl");
-        client.args(["s_client", "-starttls", "postgres", "-verify_return_error", "-CAfile"]);
+        client.args([
+            "s_client",
+            "-starttls",
+            "postgres",
+            "-verify_return_error",
+            "-CAfile",
+        ]);
         client.arg(authority.path("ca.pem"));
-        client.args(["-verify_hostname", name, "-servername", "a.example", "-connect"]);
-        client.arg(server.address().to_string()).stdin(Stdio::null());
+        client.args([
+            "-verify_hostname",
+            name,
+            "-servername",
+            "a.example",
+            "-connect",
+        ]);
+        client
+            .arg(server.address().to_string())
+            .stdin(Stdio::null());
         let output = client.output()?;
         ensure!(output.status.success() == verified, "{name}: {output:?}");
         let told = String::from_utf8_lossy(&output.stdout);
-        ensure!(told.contains("Verify return code: 0 (ok)") == verified, "{name}: {told}");
+        if verified {
+            ensure!(told.contains("Verification: OK"), "{told}");
+            ensure!(told.contains("CN = a.example"), "{told}");
+        }
     }
     Ok(())
 }
@@ -72,7 +91,10 @@ fn the_commands_say_what_is_missing() -> Result<()> {
 
     let folder = folder()?;
     let mut compose = command(&BINARIES.halfopen, ["compose"]);
-    compose.arg(&guard).arg("-o").arg(folder.path().join("composed.wasm"));
+    compose
+        .arg(&guard)
+        .arg("-o")
+        .arg(folder.path().join("composed.wasm"));
     let told = run(compose)?.stderr.join("\n");
     ensure!(told.contains("plain WASI hosts have no TLS"), "{told}");
     Ok(())

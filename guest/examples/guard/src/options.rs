@@ -24,7 +24,7 @@ pub(crate) struct Options {
 impl Options {
     pub(crate) fn read() -> Result<Self, String> {
         const USAGE: &str = "the arguments are `redis` or `postgres`, the server's address, and the commands to refuse";
-        let mut args = env::args().into_iter().skip(1);
+        let mut args = env::args().into_iter();
         let protocol = match args.next().as_deref() {
             Some("redis") => Protocol::Redis,
             Some("postgres") => Protocol::Postgres,
