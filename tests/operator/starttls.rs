@@ -77,6 +77,11 @@ fn the_commands_say_what_is_missing() -> Result<()> {
         Ok(())
     };
     fails(&["--starttls"], "without a certificate there is no TLS")?;
+    authority.sign("a", "a.example")?;
+    let mut serve = command(&BINARIES.halfopen, ["serve", "--starttls"]);
+    serve.args(authority.flags(&["a"])).arg(guest_path("echo"));
+    let told = run(serve)?.stderr.join("\n");
+    ensure!(told.contains("this one begins none"), "{told}");
     fails(&["--tls-ca", "/no/such/ca.pem"], "/no/such/ca.pem")?;
     std::fs::write(authority.path("empty.pem"), "")?;
     let empty = authority.path("empty.pem").display().to_string();

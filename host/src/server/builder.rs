@@ -325,6 +325,7 @@ impl ServerBuilder {
             handshake_timeout: self.gate.handshake_timeout,
             ..DEFAULTS
         };
+        let begins_tls = defaults.secures;
         let (pooled, defaults) = match isolation {
             Isolation::Connection => {
                 let max_handles = OWN_HANDLES;
@@ -367,6 +368,7 @@ impl ServerBuilder {
             instances: Arc::new(instances),
             pooling: pooling.map(|pooling| (pooling, pooled)),
             contradiction,
+            begins_tls,
             isolation,
             workers: self.workers,
             timeouts: self.timeouts,

@@ -65,6 +65,7 @@ pub struct Server {
     pooling: Option<(Pooling, u32)>,
     isolation: Isolation,
     contradiction: Option<Contradiction>,
+    begins_tls: bool,
     workers: Option<NonZeroUsize>,
     timeouts: Timeouts,
     tasks: Tasks,
@@ -84,6 +85,13 @@ impl Server {
     #[must_use]
     pub fn contradiction(&self) -> Option<&Contradiction> {
         self.contradiction.as_ref()
+    }
+
+    /// Returns whether the service may begin TLS itself: it imports `halfopen:tcp/secure` or
+    /// `socket-secure`.
+    #[must_use]
+    pub fn begins_tls(&self) -> bool {
+        self.begins_tls
     }
 
     /// Serves the connections of `listeners` until `shutdown` resolves or all listeners

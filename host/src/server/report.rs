@@ -209,7 +209,7 @@ mod tests {
             | Refusal::Stopped => {}
         }
         // `Failed` has two texts.
-        9 + 4 + 9
+        10 + 5 + 9
     }
 
     #[test]

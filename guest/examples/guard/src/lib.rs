@@ -10,6 +10,7 @@ mod postgres;
 mod redis;
 mod sql;
 
+use std::mem;
 use std::rc::Rc;
 
 use halfopen_guest::{Error, Events, Socket, callbacks, log, log_error};
@@ -20,26 +21,55 @@ callbacks!(Client::new, secure);
 /// The bytes that may wait for the server: `drain` follows when there were more.
 const HIGH_WATER: usize = 64 * 1024;
 
-/// What comes next of what a client has sent.
+/// What a client has sent, and what of it goes to the server.
+#[derive(Default)]
+struct Flow {
+    input: Vec<u8>,
+    /// How much of the input is read.
+    read: usize,
+    output: Vec<u8>,
+}
+
+impl Flow {
+    /// What is not read.
+    fn rest(&self) -> &[u8] {
+        &self.input[self.read..]
+    }
+
+    /// Reads so many bytes, and passes them on.
+    fn pass(&mut self, length: usize) {
+        let end = self.read + length;
+        self.output.extend_from_slice(&self.input[self.read..end]);
+        self.read = end;
+    }
+
+    /// Reads so many bytes, and passes on other ones instead.
+    fn replace(&mut self, length: usize, instead: &[u8]) {
+        self.output.extend_from_slice(instead);
+        self.read += length;
+    }
+}
+
+/// What an inspector has done with the next bytes of a client.
 enum Step {
-    /// These bytes go to the server.
-    Pass(Vec<u8>),
-    /// This is refused, and these bytes go to the server instead.
-    Refuse(String, Vec<u8>),
-    /// These bytes go to the server, whose answers go to the client from now on.
-    Begin(Vec<u8>),
-    /// The client gets this answer.
-    Answer(&'static str),
-    /// The client gets this answer, and then TLS begins.
-    Secure(&'static str),
+    /// It has read some.
+    Read,
+    /// It has refused this.
+    Refused(String),
+    /// It has read the message with which the server's answers begin.
+    Begun,
+    /// It has read a request, to which this is the answer.
+    Answered(&'static str),
+    /// The same, and TLS begins behind the answer.
+    Secured(&'static str),
     /// More has to come first.
     Wait,
 }
 
 /// Reads what a client sends.
 trait Inspect {
-    /// Takes the next step's bytes from `input`. An error ends the connection.
-    fn next(&mut self, input: &mut Vec<u8>, options: &Options) -> Result<Step, String>;
+    /// Reads the next bytes. An error ends the connection.
+    fn next(&mut self, flow: &mut Flow, options: &Options) -> Result<Step, String>;
 }
 
 /// A client's connection; without a dialogue once that has failed.
@@ -49,7 +79,7 @@ struct Dialogue {
     options: Rc<Options>,
     server: Socket,
     inspect: Box<dyn Inspect>,
-    input: Vec<u8>,
+    flow: Flow,
 }
 
 impl Client {
@@ -85,33 +115,33 @@ impl Dialogue {
                 Protocol::Postgres => Box::<postgres::Messages>::default(),
             },
             options,
-            input: Vec::new(),
+            flow: Flow::default(),
         })
     }
 
     /// Acts on what the client has sent.
     fn go_on(&mut self, client: &Socket) -> Result<(), String> {
         let text = |error: Error| error.to_string();
+        let flow = &mut self.flow;
         loop {
-            match self.inspect.next(&mut self.input, &self.options)? {
-                Step::Pass(bytes) => _ = self.server.write(bytes),
-                Step::Refuse(what, instead) => {
+            match self.inspect.next(flow, &self.options)? {
+                Step::Read => {}
+                Step::Refused(what) => {
                     let peer = client.peer_addr().map_err(text)?;
                     log!("{peer}: refused {what}");
-                    self.server.write(instead);
                 }
-                Step::Begin(bytes) => {
-                    self.server.write(bytes);
-                    callbacks::pipe(&self.server, client).map_err(text)?;
-                }
-                Step::Answer(answer) => _ = client.write(answer),
-                Step::Secure(answer) => {
+                Step::Begun => callbacks::pipe(&self.server, client).map_err(text)?,
+                Step::Answered(answer) => _ = client.write(answer),
+                Step::Secured(answer) => {
                     client.write(answer);
-                    return callbacks::secure_as_server(client, &self.input).map_err(text);
+                    callbacks::secure_as_server(client, flow.rest()).map_err(text)?;
                 }
                 Step::Wait => break,
             }
         }
+        flow.input.drain(..flow.read);
+        flow.read = 0;
+        self.server.write(mem::take(&mut flow.output));
         if self.server.unsent() > HIGH_WATER {
             // Until `drain`.
             client.pause();
@@ -123,7 +153,7 @@ impl Dialogue {
 impl Events for Client {
     fn data(&mut self, client: &Socket, chunk: Vec<u8>) {
         if let Some(dialogue) = &mut self.0 {
-            dialogue.input.extend(chunk);
+            dialogue.flow.input.extend(chunk);
             if let Err(error) = dialogue.go_on(client) {
                 dialogue.server.reset();
                 give_up(client, &error);

@@ -1,7 +1,7 @@
 //! What clients send to PostgreSQL: its messages, version 3 of the protocol.
 
 use crate::options::Options;
-use crate::{Inspect, Step, sql};
+use crate::{Flow, Inspect, Step, sql};
 
 /// A request for TLS.
 pub(crate) const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
@@ -22,18 +22,19 @@ pub(crate) struct Messages {
 
 impl Messages {
     /// Reads what comes before the first message that has a type.
-    fn begin(&mut self, input: &mut Vec<u8>, options: &Options) -> Result<Step, String> {
+    fn begin(&mut self, flow: &mut Flow, options: &Options) -> Result<Step, String> {
+        let input = flow.rest();
         let Some(head) = input.first_chunk::<8>().copied() else {
             return Ok(Step::Wait);
         };
         if head == SSL_REQUEST || head == GSS_REQUEST {
-            input.drain(..8);
+            flow.replace(8, &[]);
             let secure = head == SSL_REQUEST && options.tls && !self.secured;
             self.secured |= secure;
             return Ok(if secure {
-                Step::Secure("S")
+                Step::Secured("S")
             } else {
-                Step::Answer("N")
+                Step::Answered("N")
             });
         }
         let length = length(&head)?;
@@ -44,19 +45,22 @@ impl Messages {
             return Ok(Step::Wait);
         }
         self.begun = true;
-        Ok(Step::Begin(input.drain(..length).collect()))
+        flow.pass(length);
+        Ok(Step::Begun)
     }
 }
 
 impl Inspect for Messages {
-    fn next(&mut self, input: &mut Vec<u8>, options: &Options) -> Result<Step, String> {
+    fn next(&mut self, flow: &mut Flow, options: &Options) -> Result<Step, String> {
         if !self.begun {
-            return self.begin(input, options);
+            return self.begin(flow, options);
         }
+        let input = flow.rest();
         if self.left > 0 && !input.is_empty() {
             let length = self.left.min(input.len());
             self.left -= length;
-            return Ok(Step::Pass(input.drain(..length).collect()));
+            flow.pass(length);
+            return Ok(Step::Read);
         }
         let Some(&[kind, ref head @ ..]) = input.first_chunk::<5>() else {
             return Ok(Step::Wait);
@@ -69,24 +73,28 @@ impl Inspect for Messages {
             b'F' => return Err("a function call, which names no function".to_owned()),
             _ => {
                 self.left = length - 4;
-                return Ok(Step::Pass(input.drain(..5).collect()));
+                flow.pass(5);
+                return Ok(Step::Read);
             }
         }
         if length > STATEMENT {
             return Err(format!("a statement of {length} bytes"));
         }
-        if input.len() <= length {
+        let Some(body) = input.get(5..=length) else {
             return Ok(Step::Wait);
-        }
-        let message: Vec<u8> = input.drain(..=length).collect();
-        let mut texts = message[5..].split(|byte| *byte == 0);
+        };
+        let mut texts = body.split(|byte| *byte == 0);
         let name = if kind == b'P' { texts.next() } else { None };
         let text = texts.next().ok_or("a statement without end")?;
         Ok(match sql::refused(text, options) {
-            None => Step::Pass(message),
+            None => {
+                flow.pass(length + 1);
+                Step::Read
+            }
             Some(what) => {
                 let instead = refuse(kind, name, &what);
-                Step::Refuse(what, instead)
+                flow.replace(length + 1, &instead);
+                Step::Refused(what)
             }
         })
     }

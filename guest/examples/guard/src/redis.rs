@@ -1,7 +1,7 @@
 //! What clients send to Redis: arrays of byte strings (RESP).
 
 use crate::options::Options;
-use crate::{Inspect, Step};
+use crate::{Flow, Inspect, Step};
 
 /// Commands that run others, which nobody sees.
 const SCRIPTS: [&str; 8] = [
@@ -29,18 +29,24 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    fn pass(&self, bytes: Vec<u8>) -> Step {
-        Step::Pass(if self.refused { Vec::new() } else { bytes })
+    /// Reads so many bytes of a command.
+    fn read(&self, flow: &mut Flow, length: usize) -> Step {
+        match self.refused {
+            true => flow.replace(length, &[]),
+            false => flow.pass(length),
+        }
+        Step::Read
     }
 
     /// Reads the name of a command, behind the number of its arguments.
-    fn begin(&mut self, input: &mut Vec<u8>, options: &Options) -> Result<Step, String> {
+    fn begin(&mut self, flow: &mut Flow, options: &Options) -> Result<Step, String> {
+        let input = flow.rest();
         let Some((arguments, head)) = number(input, b'*')? else {
             return Ok(Step::Wait);
         };
         if arguments == 0 {
-            input.drain(..head);
-            return Ok(Step::Pass(Vec::new()));
+            flow.replace(head, &[]);
+            return Ok(Step::Read);
         }
         let Some((length, line)) = number(&input[head..], b'$')? else {
             return Ok(Step::Wait);
@@ -48,8 +54,8 @@ impl Commands {
         if length > NAME {
             return Err(format!("a command of {length} bytes"));
         }
-        let name = head + line..head + line + length;
-        let Some(command) = input.get(name.clone()) else {
+        let end = head + line + length;
+        let Some(command) = input.get(end - length..end) else {
             return Ok(Step::Wait);
         };
         let script = SCRIPTS
@@ -57,24 +63,24 @@ impl Commands {
             .any(|script| command.eq_ignore_ascii_case(script.as_bytes()));
         self.refused = script || options.refuses(command);
         (self.arguments, self.bytes) = (arguments - 1, 2);
+        if !self.refused {
+            return Ok(self.read(flow, end));
+        }
         let command = String::from_utf8_lossy(command).to_uppercase();
-        let bytes = input.drain(..name.end).collect();
-        Ok(match self.refused {
-            true => refuse(&command),
-            false => Step::Pass(bytes),
-        })
+        Ok(refuse(flow, end, command))
     }
 }
 
 impl Inspect for Commands {
-    fn next(&mut self, input: &mut Vec<u8>, options: &Options) -> Result<Step, String> {
-        if input.is_empty() {
+    fn next(&mut self, flow: &mut Flow, options: &Options) -> Result<Step, String> {
+        let input = flow.rest();
+        let Some(first) = input.first() else {
             return Ok(Step::Wait);
-        }
+        };
         if self.bytes > 0 {
             let length = self.bytes.min(input.len());
             self.bytes -= length;
-            return Ok(self.pass(input.drain(..length).collect()));
+            return Ok(self.read(flow, length));
         }
         if self.arguments > 0 {
             let Some((length, line)) = number(input, b'$')? else {
@@ -83,31 +89,34 @@ impl Inspect for Commands {
             self.arguments -= 1;
             // With the end of its line.
             self.bytes = length.checked_add(2).ok_or("an argument without end")?;
-            return Ok(self.pass(input.drain(..line).collect()));
+            return Ok(self.read(flow, line));
         }
-        if input[0] == b'*' {
-            return self.begin(input, options);
+        if *first == b'*' {
+            return self.begin(flow, options);
         }
         // A line of words is a command as well, with quotes and escapes.
         match input.iter().position(|byte| *byte == b'\n') {
             None if input.len() > LINE => Err("a line without end".to_owned()),
             None => Ok(Step::Wait),
-            Some(end) => {
-                let line: Vec<u8> = input.drain(..=end).collect();
-                Ok(match line.trim_ascii().is_empty() {
-                    true => Step::Pass(Vec::new()),
-                    false => refuse("a command without its length"),
-                })
+            Some(end) if input[..end].trim_ascii().is_empty() => {
+                flow.replace(end + 1, &[]);
+                Ok(Step::Read)
             }
+            Some(end) => Ok(refuse(
+                flow,
+                end + 1,
+                "a command without its length".to_owned(),
+            )),
         }
     }
 }
 
 /// What Redis answers by an error, also between `MULTI` and `EXEC`: a command that it lacks.
-fn refuse(what: &str) -> Step {
+fn refuse(flow: &mut Flow, length: usize, what: String) -> Step {
     let instead = format!("refused by guard: {what}");
     let instead = format!("*1\r\n${}\r\n{instead}\r\n", instead.len());
-    Step::Refuse(what.to_owned(), instead.into_bytes())
+    flow.replace(length, instead.as_bytes());
+    Step::Refused(what)
 }
 
 /// Reads a line that is a number behind `kind`. Returns it, and the length of the line; `None` if

@@ -76,6 +76,16 @@ impl TlsArgs {
         })
     }
 
+    /// Checks that a service to which TLS is left begins it.
+    pub(crate) fn check_starttls(&self, begins_tls: bool) -> Result<(), Misfit> {
+        if begins_tls || !self.starttls {
+            return Ok(());
+        }
+        let why = "`--starttls` leaves TLS to the service, and this one begins none: it imports \
+            neither `halfopen:tcp/secure` nor `socket-secure`; without the flag, TLS begins each connection";
+        Err(Misfit::new("starttls", why))
+    }
+
     /// The flag that names a file, and its place among several such flags.
     pub(crate) fn key_of(&self, file: &Path) -> Option<(&'static str, usize)> {
         let place = |files: &[PathBuf]| files.iter().position(|path| path == file);

@@ -206,6 +206,7 @@ impl ServiceArgs {
             .build(source)
             .map_err(|error| explain_about(self.component.as_deref(), error))?;
         self.check_workers(server.isolation())?;
+        self.tls.check_starttls(server.begins_tls())?;
         Ok(server)
     }
 }

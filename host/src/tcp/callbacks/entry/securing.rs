@@ -12,7 +12,10 @@ use crate::tcp::socket::securing::Beginning;
 /// TLS that has begun.
 pub(super) enum Securing {
     /// So many bytes are left to be sent in the clear, before the handshake.
-    Clear { left: usize, beginning: Beginning },
+    Clear {
+        left: usize,
+        beginning: Box<Beginning>,
+    },
     /// The handshake goes on. The channel gets its outcome.
     Handshake(oneshot::Receiver<Result<(), ErrorCode>>),
 }
@@ -38,6 +41,7 @@ impl Entry {
             return Ok(());
         }
         let left = self.machine.unsent();
+        let beginning = Box::new(beginning);
         self.securing = Some(Box::new(Securing::Clear { left, beginning }));
         if left == 0 {
             self.shake();
@@ -89,7 +93,7 @@ impl Entry {
             return;
         };
         let (report, done) = oneshot::channel();
-        match socket.secure(beginning, |shaken| drop(report.send(shaken))) {
+        match socket.secure(*beginning, |shaken| drop(report.send(shaken))) {
             Ok(()) => self.securing = Some(Box::new(Securing::Handshake(done))),
             Err(error) => self.machine.fail(error),
         }
