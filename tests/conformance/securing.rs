@@ -126,7 +126,7 @@ impl Client {
     }
 
     /// Receives until RST.
-    fn is_reset(mut self) -> Result<()> {
+    fn ends_by_reset(mut self) -> Result<()> {
         let end = self.0.read_to_end(&mut Vec::new());
         let error = end.err().context("FIN, not RST")?;
         ensure!(error.kind() == ErrorKind::ConnectionReset, "{error}");
@@ -215,7 +215,7 @@ fn in_await_style(runner: Runner, binaries: &Binaries) -> Result<()> {
     let client = host.client()?;
     client.send("STARTTLS\nEVIL\n")?;
     host.server.logged("no TLS: data in the clear")?;
-    client.is_reset()
+    client.ends_by_reset()
 }
 
 /// What was written before is sent in the clear and first, what is written after it within TLS.
@@ -250,19 +250,19 @@ fn and_clear_text(runner: Runner, binaries: &Binaries) -> Result<()> {
     ] {
         let client = host.client()?;
         client.send(&request)?;
-        client.is_reset()?;
+        client.ends_by_reset()?;
     }
     let client = host.client()?;
     client.send("server-late 200\n")?;
     client.expect(&["done server-late 200"])?;
     client.send("EVIL\n")?;
-    client.is_reset()?;
+    client.ends_by_reset()?;
     // After the answer, on its way while the service waits for a handshake.
     let client = host.client()?;
     client.send("server 0\n")?;
     client.expect(&["go ahead"])?;
     client.send("EVIL\n")?;
-    client.is_reset()?;
+    client.ends_by_reset()?;
     let refused = "error: data in the clear came behind the request for TLS";
     eventually("each of them is reported to the service", || {
         let errors = host.server.errors();
@@ -295,7 +295,7 @@ fn fails(runner: Runner, binaries: &Binaries) -> Result<()> {
         .logged("error: TLS: the peer has ended the connection")?;
     // It says nothing.
     let began = Instant::now();
-    begin(&host)?.is_reset()?;
+    begin(&host)?.ends_by_reset()?;
     ensure!(
         began.elapsed() >= Duration::from_secs(1),
         "{:?}",
@@ -434,7 +434,7 @@ fn ends_early(runner: Runner, binaries: &Binaries) -> Result<()> {
     // Without a session nothing can end well.
     let client = host.client()?;
     client.send("server-destroy\n")?;
-    client.is_reset()?;
+    client.ends_by_reset()?;
     host.server.logged("close false")
 }
 

@@ -12,9 +12,9 @@ use halfopen_model::{Destroy, Event, Machine, Sink, Source, Step, Written};
 use super::clock::Watch;
 use super::queue::Queue;
 use super::ready::Signal;
+use super::securing::Securing;
 use crate::tcp::waiters::Wait;
 use crate::tcp::{Connection, Ending, ErrorCode, PeerTls, Socket};
-use securing::Securing;
 
 /// An event that is due, and what comes with it.
 #[derive(Debug)]

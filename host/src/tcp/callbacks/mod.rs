@@ -94,6 +94,7 @@ mod host;
 mod pipe;
 mod queue;
 mod ready;
+mod securing;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use rustix::net::{RecvFlags, recv};
 use rustls::Connection;
 use tokio::io::Interest;
 
-use super::tls::{Nonblocking, Secure, Session};
+use super::tls::{Handshake, Nonblocking, Secure, Session};
 use crate::tcp::ErrorCode;
 use crate::tcp::state::State;
 
@@ -17,15 +17,6 @@ const LEFT: &str = "TLS: the peer has ended the connection during the handshake"
 /// The types of the records of which a handshake consists (RFC 8446 section 5.1): an alert, and
 /// a message of the handshake.
 const RECORDS: [u8; 2] = [21, 22];
-
-/// The progress of a handshake.
-#[derive(Debug, Default)]
-pub(super) struct Handshake {
-    /// Whether the peer has begun, with a record of TLS.
-    begun: bool,
-    /// Whether our direction has to end once the handshake is done.
-    pub(super) ends: bool,
-}
 
 /// What became of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use rustls::Connection;
 use tokio::net::TcpStream;
 
-use super::handshake::Handshake;
 use super::shut_down;
 use crate::tcp::ErrorCode;
 use crate::tcp::state::State;
@@ -43,6 +42,15 @@ pub(super) struct Session {
     unreported: usize,
     /// The handshake, while it goes on: nothing else is received or sent then.
     pub(super) handshake: Option<Handshake>,
+}
+
+/// The progress of a handshake.
+#[derive(Debug, Default)]
+pub(super) struct Handshake {
+    /// Whether the peer has begun, with a record of TLS.
+    pub(super) begun: bool,
+    /// Whether our direction has to end once the handshake is done.
+    pub(super) ends: bool,
 }
 
 impl Secure {

@@ -7,18 +7,8 @@ use tokio::sync::oneshot;
 
 use super::Entry;
 use crate::tcp::ErrorCode;
+use crate::tcp::callbacks::securing::Securing;
 use crate::tcp::socket::securing::Beginning;
-
-/// TLS that has begun.
-pub(super) enum Securing {
-    /// So many bytes are left to be sent in the clear, before the handshake.
-    Clear {
-        left: usize,
-        beginning: Box<Beginning>,
-    },
-    /// The handshake goes on. The channel gets its outcome.
-    Handshake(oneshot::Receiver<Result<(), ErrorCode>>),
-}
 
 impl Entry {
     /// Begins TLS behind what is written. `unprocessed` is the number of bytes that the service
