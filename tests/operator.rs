@@ -17,6 +17,8 @@ mod operator {
     mod files;
     mod grants;
     mod greedy;
+    mod guard_postgres;
+    mod guard_redis;
     mod host;
     mod isolation;
     mod limits;
@@ -28,6 +30,7 @@ mod operator {
     mod redis;
     mod reload;
     mod secure;
+    mod starttls;
     mod state;
     mod stopping;
     mod terminal;

@@ -14,8 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::host::{folder, serve};
-use super::secure::Authority;
 use super::state::{Ledger, failure, text};
+use halfopen_tests::tls::Authority;
 
 /// A Redis server, which ends on drop, and its files.
 struct Redis {

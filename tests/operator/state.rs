@@ -180,7 +180,9 @@ fn what_is_no_state_is_refused_and_left_as_it_is() -> Result<()> {
         ("none/state", "No such file or directory"),
     ] {
         // Reading a pipe would wait for somebody who writes.
-        let before = (name != "pipe").then(|| fs::read(path(name)).ok()).flatten();
+        let before = (name != "pipe")
+            .then(|| fs::read(path(name)).ok())
+            .flatten();
         let error = failure(&["--state", text(&path(name))?])?;
         ensure!(
             error.contains(part) && error.lines().count() == 1,

@@ -112,6 +112,7 @@ fn grant(what: &str) -> &'static str {
         "topics" => {
             "grant them with `--topics local`, or across machines with `--topics redis://HOST`"
         }
+        "secure" => "grant it with `--starttls`, `--tls-cert` and `--tls-key` of `halfopen serve`",
         _ => "",
     }
 }
