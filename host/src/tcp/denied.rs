@@ -42,7 +42,7 @@ pub enum Denied {
 
 impl Denied {
     /// The kinds of grants that can be missing: what [`what`](Self::what) returns.
-    pub const KINDS: [&str; 4] = ["connect", "listen", "lookup", "files"];
+    pub const KINDS: [&str; 5] = ["connect", "listen", "lookup", "files", "running"];
 
     /// A denied attempt to connect to `address`.
     pub(crate) fn connect(address: SocketAddr) -> Self {
