@@ -10,7 +10,9 @@ mod operator {
     mod attack;
     mod balancer;
     mod configuration;
+    mod control;
     mod cookbook;
+    mod draining;
     mod ended;
     mod files;
     mod grants;
@@ -23,10 +25,14 @@ mod operator {
     mod observing;
     mod packaging;
     mod programs;
+    mod redis;
     mod reload;
     mod secure;
+    mod state;
     mod stopping;
     mod terminal;
+    mod topics;
     mod unread;
+    mod upgrading;
     mod usage;
 }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`Server`] | accept connections and have a *service* component handle each, in an instance per connection or in one that many share ([`Isolation`]) |
 //! | [`Program`] | run a component that listens and connects itself, as far as its [`Policy`] allows |
+//! | [`state`] | keep keys and values of a component, in a file or on a Redis server, or add `wasi:keyvalue` alone to a linker |
+//! | [`topics`] | connect the instances of services, and yourself, by messages |
 //! | [`tcp`] | add the primitives alone to the linker of your own wasmtime embedding: [`tcp::TcpCtx`], [`tcp::TcpView`], [`tcp::add_to_linker`] |
 //!
 //! The modules form layers. Each uses only the layers below it; `ARCHITECTURE.md` has the
@@ -12,7 +14,9 @@
 //! ```text
 //! program   server     what runs: one component with `run`, or one per connection
 //!       runtime        from a file to an instance: engine, source, store, grants, limits
+//!         state        keys and values that outlive an instance
 //!         tcp          the primitives on operating-system sockets
+//!       topics         messages between instances
 //!        noise         limits what peers and guests make the log say
 //! ```
 //!
@@ -41,7 +45,9 @@ mod noise;
 mod program;
 mod runtime;
 mod server;
+pub mod state;
 pub mod tcp;
+pub mod topics;
 
 pub use program::{Program, ProgramBuilder};
 pub use runtime::component;

@@ -33,6 +33,9 @@ const DEFAULTS: Defaults = Defaults {
     shared: false,
 };
 
+/// How long the state may take to reach the disk, at the end.
+const FLUSH: Duration = Duration::from_secs(1);
+
 /// Sets up a [`Program`].
 #[derive(Clone, Debug)]
 pub struct ProgramBuilder {
@@ -247,6 +250,7 @@ impl Program {
         };
         open.reset_on_drop = false;
         drop(store);
+        self.grants.flush(FLUSH).await;
         // Replies that are on their way may arrive.
         let elapsed = stopping.map_or(Duration::ZERO, |since| since.elapsed());
         let left = self.grace.saturating_sub(elapsed);

@@ -140,14 +140,15 @@ fn is_within(module: &str, ancestor: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// A module that is generated from WIT. It names the types that stand for WIT's resources,
-/// and these use its error code.
-const GENERATED: &str = "tcp::bindings";
+/// Modules that are generated from WIT. They name the types that stand for WIT's resources,
+/// and these use their error codes.
+const GENERATED: [&str; 2] = ["tcp::bindings", "state::bindings"];
 
 /// Modules that import each other, directly or not.
 fn circles(imports: &[Import]) -> Vec<String> {
     let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for Import { from, to } in imports.iter().filter(|import| import.from != GENERATED) {
+    let written = |import: &&Import| !GENERATED.contains(&&*import.from);
+    for Import { from, to } in imports.iter().filter(written) {
         reached.entry(from).or_default().insert(to);
     }
     loop {

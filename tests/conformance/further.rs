@@ -51,10 +51,10 @@ fn start(runner: Runner, binaries: &Binaries) -> Result<Server> {
 }
 
 /// A client of the service, or a peer that it connects to.
-struct Peer(BufReader<TcpStream>);
+pub(super) struct Peer(BufReader<TcpStream>);
 
 impl Peer {
-    fn connect(address: SocketAddr) -> Result<Self> {
+    pub(super) fn connect(address: SocketAddr) -> Result<Self> {
         Peer::new(TcpStream::connect_timeout(&address, PATIENCE)?)
     }
 
@@ -69,21 +69,26 @@ impl Peer {
         Ok(Peer(BufReader::new(stream)))
     }
 
-    fn send(&self, text: &str) -> Result<()> {
+    pub(super) fn send(&self, text: &str) -> Result<()> {
         Ok(self.0.get_ref().write_all(text.as_bytes())?)
     }
 
-    fn fin(&self) -> Result<()> {
+    pub(super) fn fin(&self) -> Result<()> {
         Ok(self.0.get_ref().shutdown(Shutdown::Write)?)
     }
 
-    fn expect(&mut self, lines: &[&str]) -> Result<()> {
+    pub(super) fn expect(&mut self, lines: &[&str]) -> Result<()> {
         for expected in lines {
-            let mut line = String::new();
-            self.0.read_line(&mut line)?;
-            ensure!(line.trim_end() == *expected, "{line:?}, not {expected:?}");
+            let line = self.line()?;
+            ensure!(line == *expected, "{line:?}, not {expected:?}");
         }
         Ok(())
+    }
+
+    pub(super) fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.0.read_line(&mut line)?;
+        Ok(line.trim_end().to_owned())
     }
 
     /// Sends lines, and returns the number that ends the first answer.
@@ -95,7 +100,7 @@ impl Peer {
         number.and_then(|word| word.parse().ok()).context(line)
     }
 
-    fn rest(&mut self) -> Result<Vec<u8>> {
+    pub(super) fn rest(&mut self) -> Result<Vec<u8>> {
         let mut rest = Vec::new();
         self.0.read_to_end(&mut rest)?;
         Ok(rest)

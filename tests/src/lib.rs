@@ -5,6 +5,7 @@ pub mod client;
 pub mod each;
 pub mod memory;
 pub mod patience;
+pub mod redis;
 pub mod runner;
 pub mod scenario;
 pub mod scenarios;

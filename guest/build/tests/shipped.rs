@@ -145,7 +145,21 @@ fn no_component_imports_more_than_it_needs() {
     ];
     const LOOKUP: &str = "wasi:sockets/ip-name-lookup@0.3.0";
     const LISTENERS: &str = "halfopen:tcp/listeners@0.1.0";
+    const TIMERS: &str = "halfopen:tcp/timers@0.1.0";
+    const SUBSCRIBING: [&str; 2] = [
+        "halfopen:tcp/subscribing@0.1.0",
+        "halfopen:tcp/topics@0.1.0",
+    ];
+    const TOPIC_STREAMS: [&str; 2] = [
+        "halfopen:tcp/topic-streams@0.1.0",
+        "halfopen:tcp/topics@0.1.0",
+    ];
     const OUTBOUND: &str = "halfopen:tcp/outbound@0.1.0";
+    const STATE: [&str; 3] = [
+        "wasi:keyvalue/atomics@0.2.0-draft2",
+        "wasi:keyvalue/batch@0.2.0-draft2",
+        "wasi:keyvalue/store@0.2.0-draft2",
+    ];
 
     let components = Set::ALL.map(|set| manifest(set).components);
     for (name, component) in components.into_iter().flatten() {
@@ -164,10 +178,27 @@ fn no_component_imports_more_than_it_needs() {
             ]
             .concat(),
             "adapter.wasm" => [&CLOCK[..], &SOCKETS, &[ENVIRONMENT]].concat(),
-            "chat.wasm" | "lines.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
+            "chat.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &SUBSCRIBING, &[TIMERS]].concat(),
+            "gateway.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &FILES_0_2,
+                &SUBSCRIBING,
+                &[
+                    ENVIRONMENT_0_2,
+                    "wasi:keyvalue/batch@0.2.0-draft2",
+                    "wasi:keyvalue/store@0.2.0-draft2",
+                ],
+            ]
+            .concat(),
+            "herald.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &SUBSCRIBING].concat(),
+            "crier.wasm" => [&CONNECTIONS[..], &PRINTING, &TOPIC_STREAMS].concat(),
+            "lines.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
             "counter.wasm" | "digest.wasm" | "pass.wasm" | "solo.wasm" | "store.wasm" => {
                 [&CONNECTIONS[..], &PRINTING].concat()
             }
+            "kv.wasm" | "ledger.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &STATE].concat(),
+            "passbook.wasm" => [&CONNECTIONS[..], &PRINTING, &STATE].concat(),
             "keeper.wasm" | "strain.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK].concat(),
             "alarm.wasm" | "pinger.wasm" => [
                 &CALLBACKS[..],
@@ -307,6 +338,7 @@ fn no_component_imports_more_than_it_needs() {
                     "chat-standalone.wasm"
                     | "echo-standalone.wasm"
                     | "erratic-standalone.wasm"
+                    | "herald-standalone.wasm"
                     | "lines-standalone.wasm" => &PRINTING_0_2[..],
                     // A program is not called by an acceptor, which takes some of the arguments.
                     "primitives-standalone.wasm" | "raw-standalone.wasm" => &[ENVIRONMENT_0_2],

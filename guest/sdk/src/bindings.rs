@@ -24,6 +24,8 @@ pub mod imports {
                 import halfopen:tcp/peer@0.1.0;
                 import halfopen:tcp/listeners@0.1.0;
                 import halfopen:tcp/outbound@0.1.0;
+                import halfopen:tcp/topics@0.1.0;
+                import halfopen:tcp/topic-streams@0.1.0;
                 import wasi:cli/environment@0.3.0;
                 import wasi:cli/stdout@0.3.0;
                 import wasi:cli/stderr@0.3.0;
@@ -65,6 +67,7 @@ pub mod sockets {
                 import halfopen:tcp/naming@0.1.0;
                 import halfopen:tcp/piping@0.1.0;
                 import halfopen:tcp/timers@0.1.0;
+                import halfopen:tcp/subscribing@0.1.0;
             }
         ",
         world: "halfopen:sdk/sockets",
@@ -72,7 +75,25 @@ pub mod sockets {
             "halfopen:tcp/types@0.1.0": crate::bindings::imports::halfopen::tcp::types,
             "halfopen:tcp/connections@0.1.0": crate::bindings::imports::halfopen::tcp::connections,
             "halfopen:tcp/peer@0.1.0": crate::bindings::imports::halfopen::tcp::peer,
+            "halfopen:tcp/topics@0.1.0": crate::bindings::imports::halfopen::tcp::topics,
         },
+        generate_all,
+    });
+}
+
+/// The state of a component, in either style.
+pub mod state {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world state {
+                import wasi:keyvalue/store@0.2.0-draft2;
+                import wasi:keyvalue/atomics@0.2.0-draft2;
+                import wasi:keyvalue/batch@0.2.0-draft2;
+            }
+        ",
+        world: "halfopen:sdk/state",
         generate_all,
     });
 }
@@ -210,6 +231,24 @@ pub mod background {
         pub_export_macro: true,
         default_bindings_module: "::halfopen_guest::bindings::background",
         export_macro_name: "export_background",
+    });
+}
+
+/// The export of a component that subscribes to topics in callback style.
+pub mod topics {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world topics {
+                export halfopen:tcp/topic-events@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/topics",
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::topics",
+        export_macro_name: "export_topics",
     });
 }
 

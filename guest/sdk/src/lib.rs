@@ -25,7 +25,8 @@
 //! }
 //! ```
 //!
-//! The module [`mod@callbacks`] has timers, outgoing connections and pipes.
+//! The module [`mod@callbacks`] has timers, outgoing connections and pipes, and [`topics`]
+//! messages between instances.
 //!
 //! # Await style
 //!
@@ -65,6 +66,8 @@
 //! - Both directions report the same error: the first.
 //! - [`log!`] prints a line and never waits. A panic prints its message and location.
 //!
+//! - The module [`state`] keeps keys and values that outlive the instance.
+//!
 //! # Building
 //!
 //! A library crate with `crate-type = ["cdylib"]`, built with
@@ -98,8 +101,10 @@ pub mod print;
 mod socket;
 #[doc(hidden)]
 pub mod start;
+pub mod state;
 mod task;
 pub mod time;
+pub mod topics;
 mod wasi;
 
 pub use connection::{Connection, KeepAlive, ReadHalf, Tls, WriteHalf, splice};

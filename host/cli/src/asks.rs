@@ -71,6 +71,12 @@ const CONNECT: &[&str] = &["halfopen:tcp/outbound", "halfopen:tcp/connecting"];
 const SOCKETS: &[&str] = &["wasi:sockets/types", "wasi:sockets/tcp-create-socket"];
 const LOOK_UP: &[&str] = &["wasi:sockets/ip-name-lookup"];
 const NAMES: &[&str] = &["halfopen:tcp/naming"];
+const STATE: &[&str] = &["wasi:keyvalue/store", "wasi:keyvalue/atomics"];
+const TOPICS: &[&str] = &[
+    "halfopen:tcp/topics",
+    "halfopen:tcp/subscribing",
+    "halfopen:tcp/topic-streams",
+];
 const TIMERS: &[&str] = &["halfopen:tcp/timers"];
 const ALONE: &[&str] = &["halfopen:tcp/starting", "halfopen:tcp/background"];
 
@@ -99,6 +105,12 @@ pub(crate) const ASKS: &[Ask] = &[
         uses_sockets,
     ),
     ask("names", LOOK_UP, "--allow-lookup NAME", looks_up),
+    ask("state", STATE, "--state FILE", |given| {
+        given.guest.state.described()
+    }),
+    ask("topics", TOPICS, "--topics local", |given| {
+        given.guest.topics.granted()
+    }),
     ask("timers", TIMERS, "", |_| Some("always".to_owned())),
     ask(
         "running without connections",

@@ -65,6 +65,8 @@ fn wanted(expected: Kind, found: Kind) -> &'static str {
 fn provider(import: &str) -> &'static str {
     if import.starts_with("wasi:http/") {
         "a component for HTTP runs under `wasmtime serve`"
+    } else if import.starts_with("wasi:keyvalue/") {
+        "this host has `store`, `atomics` and `batch` of wasi:keyvalue@0.2.0-draft2"
     } else if import.starts_with("halfopen:tcp/") {
         "the component was composed or built for another version of halfopen"
     } else {
@@ -106,6 +108,10 @@ fn grant(what: &str) -> &'static str {
     match what {
         "files" => "grant a folder with `--dir FOLDER::NAME`",
         "running" => "grant it with `--keep-running`",
+        "state" => "grant it with `--state FILE`",
+        "topics" => {
+            "grant them with `--topics local`, or across machines with `--topics redis://HOST`"
+        }
         _ => "",
     }
 }
@@ -122,6 +128,7 @@ mod tests {
         };
         assert!(error("wasi:http/types@0.3.0").contains("; a component for HTTP"));
         assert!(error("halfopen:tcp/peer@9.0.0").contains("another version"));
+        assert!(error("wasi:keyvalue/store@0.2.0-draft").contains("@0.2.0-draft2"));
         assert!(error("acme:a/b@1.0.0").contains("; compose it"));
     }
 

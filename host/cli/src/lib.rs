@@ -9,13 +9,14 @@
 //! config/    the configuration file
 //! args/      commands, flags and their values
 //! errors     errors and warnings, with the flag that helps
-//! files      signals      descriptors
+//! files      signals      descriptors      control
 //! ```
 
 mod args;
 mod asks;
 mod commands;
 mod config;
+mod control;
 mod descriptors;
 mod errors;
 mod files;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use args::Command;
 use args::process::LogArgs;
 use args::usage::{self, Usage};
-use commands::{check, compile, compose, generate, inspect, run};
+use commands::{check, compile, compose, ctl, generate, inspect, run};
 use observe::log;
 use observe::status::StatusLine;
 
@@ -67,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Compile(args) => compile::compile(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Check(args) => check::check(&args),
+        Command::Ctl(args) => ctl::ctl(args),
         Command::Generate(what) => generate::generate(&what),
     };
     let code = done.unwrap_or_else(|error| {

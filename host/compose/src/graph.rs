@@ -3,7 +3,7 @@
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
-use crate::kind::{NAMING, TIMER_EVENTS, TIMERS};
+use crate::kind::NAMING;
 use crate::{Error, Interfaces, Kind, Style, one_line};
 
 /// The interface that a composed component exports.
@@ -52,9 +52,9 @@ pub fn compose(component: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
 pub fn compose_service(service: &[u8], parts: &Parts<'_>) -> Result<Vec<u8>, Error> {
     let interfaces = Interfaces::of(service)?;
     let declared = interfaces.isolation()?;
-    if interfaces.has_timers_without_events() {
+    if let Some((calls, events)) = interfaces.without_events() {
         return Err(Error::Mismatch(format!(
-            "it imports `{TIMERS}` and does not export `{TIMER_EVENTS}`, which timers call; export it as well"
+            "it imports `{calls}` and does not export `{events}`, which it calls; export it as well"
         )));
     }
     let mut graph = Graph::default();

@@ -19,6 +19,11 @@ pub(crate) const TIMERS: &str = "halfopen:tcp/timers@0.1.0";
 /// The interface that it exports to have them.
 pub(crate) const TIMER_EVENTS: &str = "halfopen:tcp/timer-events@0.1.0";
 
+/// The interface that it imports to subscribe to topics.
+pub(crate) const SUBSCRIBING: &str = "halfopen:tcp/subscribing@0.1.0";
+/// The interface that it exports to have their messages.
+pub(crate) const TOPIC_EVENTS: &str = "halfopen:tcp/topic-events@0.1.0";
+
 /// The interface that a service in callback style imports to connect to names.
 #[cfg(feature = "compose")]
 pub(crate) const NAMING: &str = "halfopen:tcp/naming@0.1.0";
@@ -162,10 +167,13 @@ impl Interfaces {
         }
     }
 
-    /// Whether the component sets timers and does not have their events.
-    pub(crate) fn has_timers_without_events(&self) -> bool {
+    /// An interface of events that the component does not export, although it imports the
+    /// first one of the pair, which calls them.
+    pub(crate) fn without_events(&self) -> Option<(&'static str, &'static str)> {
         let has = |names: &[String], name: &str| names.iter().any(|found| found == name);
-        has(&self.imports, TIMERS) && !has(&self.exports, TIMER_EVENTS)
+        [(TIMERS, TIMER_EVENTS), (SUBSCRIBING, TOPIC_EVENTS)]
+            .into_iter()
+            .find(|(calls, events)| has(&self.imports, calls) && !has(&self.exports, events))
     }
 
     /// Returns the kind of a component with these imports and exports.

@@ -155,7 +155,7 @@ fn a_service_that_imports_what_no_part_has_is_refused_by_name() {
         (
             "halfopen:tcp/timer-events@",
             "halfopen:tcp/timer-evenly@",
-            "does not export `halfopen:tcp/timer-events@0.1.0`, which timers call",
+            "does not export `halfopen:tcp/timer-events@0.1.0`, which it calls",
         ),
     ] {
         let service = renamed(wheel, from.as_bytes(), to.as_bytes());

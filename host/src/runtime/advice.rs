@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::noise::Noise;
+use crate::state::{Bucket, StateCtx};
 use crate::tcp::Denied;
 
 use super::Problem;
@@ -61,10 +63,25 @@ impl Advice {
         if let Some(report) = &self.on_denied {
             report(denied);
         }
-        self.denials.log(denied, || {
+        self.denials.log(&denied.to_string(), || {
             let problem = Problem::Denied(denied.clone());
             let service = self.service();
             tracing::warn!(service, "{}", self.explain(&problem));
         });
+    }
+
+    /// What each store has of a bucket, or of none.
+    pub(super) fn state(&self, bucket: Option<Bucket>) -> StateCtx {
+        let Some(bucket) = bucket else {
+            let report = self.clone();
+            let denied = Denied::other("state", "state (`wasi:keyvalue`)");
+            return StateCtx::denied().on_denied(move || report.denied(&denied));
+        };
+        let service = self.service.clone();
+        let noise = Noise::of(service.clone(), "failures of the state");
+        StateCtx::granted(bucket).on_failed(move |why| {
+            let service = service.as_deref();
+            noise.log(|| tracing::warn!(service, "the state has failed: {why}"));
+        })
     }
 }

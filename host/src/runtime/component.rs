@@ -118,15 +118,31 @@ pub fn provides(import: &str) -> bool {
                     | "halfopen:tcp/piping"
                     | "halfopen:tcp/timers"
                     | "halfopen:tcp/socket-peer"
+                    | "halfopen:tcp/topics"
+                    | "halfopen:tcp/subscribing"
+                    | "halfopen:tcp/topic-streams"
             )
         }
         ("wasi:io", ["0", "2", _]) => true,
+        ("wasi:keyvalue", ["0", "2", "0-draft2"]) => {
+            matches!(
+                name,
+                "wasi:keyvalue/store" | "wasi:keyvalue/atomics" | "wasi:keyvalue/batch"
+            )
+        }
         (
             "wasi:cli" | "wasi:clocks" | "wasi:filesystem" | "wasi:random" | "wasi:sockets",
             ["0", "2", _] | ["0", "3", "0"],
         ) => true,
         _ => false,
     }
+}
+
+/// Returns whether a component asks for state, `wasi:keyvalue`.
+#[must_use]
+pub fn asks_for_state(interfaces: &Interfaces) -> bool {
+    let asks = |import: &String| import.starts_with("wasi:keyvalue/");
+    interfaces.imports.iter().any(asks)
 }
 
 /// Returns whether this host provides another version of an interface.

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::noise::Noise;
-use crate::tcp::Denied;
 
 /// How long a denial that was logged is not logged again: a component that tries an address
 /// over and over tells its operator nothing new.
@@ -29,19 +28,18 @@ impl Denials {
         }
     }
 
-    /// Logs a denial by calling `log`, unless it was logged before.
-    pub(super) fn log(&self, denied: &Denied, log: impl FnOnce()) {
-        // The text names what was denied, the address and the reason.
-        let text = denied.to_string();
+    /// Logs a denial by calling `log`, unless it was logged before. The text names what was
+    /// denied, the address and the reason.
+    pub(super) fn log(&self, denied: &str, log: impl FnOnce()) {
         let now = Instant::now();
         let recent = |logged: &Instant| now - *logged < REPEAT;
-        if self.logged().get(&text).is_some_and(recent) {
+        if self.logged().get(denied).is_some_and(recent) {
             return;
         }
         self.noise.log(|| {
             let mut logged = self.logged();
             logged.retain(|_, when| recent(when));
-            logged.insert(text, now);
+            logged.insert(denied.to_owned(), now);
             drop(logged);
             log();
         });
@@ -55,11 +53,12 @@ impl Denials {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::Denied;
 
     fn logged(denials: &Denials, address: &str) -> bool {
         let denied = Denied::connect(address.parse().unwrap());
         let mut logged = false;
-        denials.log(&denied, || logged = true);
+        denials.log(&denied.to_string(), || logged = true);
         logged
     }
 
@@ -74,7 +73,7 @@ mod tests {
         assert!(logged(&denials, "192.0.2.1:81"));
         let listen = Denied::Listen("192.0.2.1:80".parse().unwrap());
         let mut other = false;
-        denials.log(&listen, || other = true);
+        denials.log(&listen.to_string(), || other = true);
         assert!(other);
     }
 

@@ -5,8 +5,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 
+use crate::state::{Bucket, StateCtx};
 use crate::tcp::{Denied, Policy, TcpCtxBuilder};
 
 use super::advice::Advice;
@@ -56,6 +57,7 @@ pub(crate) struct Granted {
     pub(super) env: Vec<(String, String)>,
     pub(super) folders: Vec<Folder>,
     pub(super) policy: Policy,
+    pub(super) has_topics: bool,
     /// Makes the context of each store.
     pub(super) tcp: TcpCtxBuilder,
     pub(super) stdout: Option<Printer>,
@@ -75,6 +77,9 @@ pub(crate) struct Granted {
     pub(super) shared: bool,
     /// When the log last said that the component held up its connections.
     pub(super) said_held: Arc<Seldom>,
+    /// What each store has of the bucket.
+    pub(super) state: StateCtx,
+    pub(super) bucket: Option<Bucket>,
     pub(super) advice: Advice,
 }
 
@@ -82,6 +87,11 @@ impl Granted {
     /// Returns the component's name, which is its argument 0.
     pub(crate) fn name(&self) -> &str {
         self.args.first().map_or("", String::as_str)
+    }
+
+    /// Returns whether the component may use topics.
+    pub(crate) fn has_topics(&self) -> bool {
+        self.has_topics
     }
 
     /// Returns the name of the service in the log.
@@ -100,14 +110,19 @@ impl Granted {
         self.advice.explain(problem)
     }
 
-    /// Waits until everything is written that was printed to the inherited streams, for at
-    /// most `limit`. An embedder flushes its own outputs itself.
-    pub(crate) async fn flush_inherited(&self, limit: Duration) {
+    /// Waits until everything is written that was printed to the inherited streams, and until the
+    /// state is on the disk, for at most `limit`. An embedder flushes its own outputs itself.
+    pub(crate) async fn flush(&self, limit: Duration) {
         for printer in self.stdout.iter().chain(&self.stderr) {
             printer.report();
         }
         let flushed = self.inherited.iter().map(|output| output.flush(limit));
-        join_all(flushed).await;
+        let state = async {
+            if let Some(bucket) = &self.bucket {
+                bucket.store().flush(limit).await;
+            }
+        };
+        join(join_all(flushed), state).await;
     }
 }
 

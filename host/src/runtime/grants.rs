@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::state::{Bucket, Quota, StateStore};
 use crate::tcp::{Denied, Policy, Resolve, Sockets, TcpCtx};
+use crate::topics::Topics;
 
 use super::advice::{Advice, OnDenied};
 use super::folders::Folder;
@@ -39,6 +41,7 @@ pub struct Grants {
     folders: Vec<Folder>,
     policy: Policy,
     resolver: Option<Arc<dyn Resolve>>,
+    topics: Option<Topics>,
     stdout: Option<Output>,
     stderr: Option<Output>,
     inherit_stdio: bool,
@@ -48,6 +51,9 @@ pub struct Grants {
     max_sockets: Option<usize>,
     max_sockets_total: Option<usize>,
     connect_timeout: Option<Duration>,
+    state: Option<StateStore>,
+    state_bucket: Option<String>,
+    state_quota: Quota,
     advice: Advice,
     /// The name of the service in the log.
     service: Option<String>,
@@ -120,6 +126,14 @@ impl Grants {
     #[must_use]
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Lets the component publish and subscribe on these topics (default: it may not). Services
+    /// that get clones of one value share them.
+    #[must_use]
+    pub fn topics(mut self, topics: Topics) -> Self {
+        self.topics = Some(topics);
         self
     }
 
@@ -212,6 +226,29 @@ impl Grants {
         self
     }
 
+    /// Grants a bucket of a store, which all instances of the component share (default: none,
+    /// and opening one is denied).
+    #[must_use]
+    pub fn state(mut self, store: StateStore) -> Self {
+        self.state = Some(store);
+        self
+    }
+
+    /// Sets the name of the bucket (default: the name of the service, or else of the component).
+    /// Components with the same name share a bucket.
+    #[must_use]
+    pub fn state_bucket(mut self, name: impl Into<String>) -> Self {
+        self.state_bucket = Some(name.into());
+        self
+    }
+
+    /// Limits the bucket (default: [`Quota::default`]).
+    #[must_use]
+    pub fn state_quota(mut self, quota: Quota) -> Self {
+        self.state_quota = quota;
+        self
+    }
+
     /// Sets what the log says to do about a [`Problem`] (default: nothing). Empty text adds
     /// nothing.
     #[must_use]
@@ -250,7 +287,12 @@ impl Grants {
         let budget = Budget::new(self.max_output.unwrap_or(defaults.max_output));
         let printer = |output| Printer::new(output, budget.clone());
         let name = self.name.unwrap_or_else(|| defaults.name.to_owned());
+        let name_of_component = name.clone();
         let advice = self.advice.of(self.service, self.on_denied);
+        let bucket = self.state.map(|store| {
+            let name = self.state_bucket.as_deref().or(advice.service());
+            Bucket::new(&store, name.unwrap_or(&name_of_component), self.state_quota)
+        });
         let log = advice.clone();
         let mut tcp = TcpCtx::builder()
             .policy(self.policy.clone())
@@ -265,6 +307,10 @@ impl Grants {
         if let Some(most) = self.max_sockets_total.or(defaults.max_sockets_total) {
             tcp = tcp.all_sockets(Sockets::new(most));
         }
+        let has_topics = self.topics.is_some();
+        if let Some(topics) = self.topics {
+            tcp = tcp.topics(topics);
+        }
         let connect_timeout = self.connect_timeout.unwrap_or(defaults.connect_timeout);
         if !connect_timeout.is_zero() {
             tcp = tcp.connect_timeout(connect_timeout);
@@ -274,6 +320,7 @@ impl Grants {
             env: self.env,
             folders: self.folders,
             policy: self.policy,
+            has_topics,
             tcp,
             stdout: inherit(self.stdout, Output::stdout).map(printer),
             stderr: inherit(self.stderr, Output::stderr).map(printer),
@@ -284,6 +331,8 @@ impl Grants {
             max_handles: defaults.max_handles,
             shared: defaults.shared,
             said_held: Arc::default(),
+            state: advice.state(bucket.clone()),
+            bucket,
             advice,
         })
     }

@@ -7,10 +7,10 @@ use wasmtime::{Engine, StoreContextMut};
 use super::blocking::watch;
 use super::store::State;
 use super::{files, lookups, wasi_sockets};
-use crate::tcp;
+use crate::{state, tcp};
 
 /// Makes a linker with everything that this host provides to components of a style: the
-/// primitives, WASI 0.2 and, where functions may wait, WASI 0.3.
+/// primitives, WASI 0.2, state and, where functions may wait, WASI 0.3.
 pub(super) fn linker(engine: &Engine, style: Style) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     match style {
@@ -24,6 +24,7 @@ pub(super) fn linker(engine: &Engine, style: Style) -> wasmtime::Result<Linker<S
         }
     }
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    state::add_to_linker(&mut linker)?;
     environment(&mut linker)?;
     watch(&mut linker)?;
     wasi_sockets::limit_p2(&mut linker)?;

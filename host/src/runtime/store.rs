@@ -9,6 +9,7 @@ use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::noise::quietly;
+use crate::state::{StateCtx, StateCtxView, StateView};
 use crate::tcp::{Denied, Names, Policy, Registry, SocketPlace, TcpCtx, TcpCtxView, TcpView};
 
 use super::Granted;
@@ -27,6 +28,7 @@ pub(crate) struct State {
     pub(crate) tcp: TcpCtx,
     pub(crate) table: ResourceTable,
     grants: Arc<Granted>,
+    state: StateCtx,
     /// Created when the component first uses WASI.
     wasi: Option<WasiCtx>,
     memory: Memory,
@@ -58,6 +60,7 @@ impl Granted {
             tcp: tcp.build(),
             table,
             grants: self.clone(),
+            state: self.state.anew(),
             wasi: None,
             memory,
             compute: Compute::new(self.max_compute),
@@ -208,6 +211,15 @@ impl TcpView for State {
     fn tcp(&mut self) -> TcpCtxView<'_> {
         TcpCtxView {
             ctx: &mut self.tcp,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl StateView for State {
+    fn state(&mut self) -> StateCtxView<'_> {
+        StateCtxView {
+            ctx: &mut self.state,
             table: &mut self.table,
         }
     }

@@ -39,6 +39,9 @@ const DEFAULTS: Defaults = Defaults {
 /// The sockets that an instance for one connection may have of its own.
 const SOCKETS: usize = 64;
 
+/// The interface by which instances send each other messages.
+const TOPICS: &str = "halfopen:tcp/topics@0.1.0";
+
 /// The handles of an instance for one connection.
 const OWN_HANDLES: usize = 10_000;
 
@@ -374,7 +377,10 @@ impl ServerBuilder {
         let pooling = loaded.pooling.filter(|_| pooled > 0);
         let services = Services::new(loaded.engine, loaded.pre, style)
             .map_err(|error| LoadError::Invalid(one_line(&error)))?;
-        let contradiction = Contradiction::find(grants.name(), declared, isolation, self.workers);
+        // Instances that have topics may know of each other.
+        let meets = interfaces.imports.iter().any(|name| name == TOPICS) && grants.has_topics();
+        let workers = self.workers.filter(|_| !meets);
+        let contradiction = Contradiction::find(grants.name(), declared, isolation, workers);
         let tasks = Tasks::default();
         let limits = Limits {
             instances: max_instances,

@@ -111,10 +111,10 @@ impl Instances {
         self.grants.denied(denied);
     }
 
-    /// Waits until the lines that guests printed to the inherited streams are written, for
-    /// at most `limit`.
+    /// Waits until the lines that guests printed to the inherited streams are written, and the
+    /// state is on the disk, for at most `limit`.
     pub(super) async fn flush(&self, limit: Duration) {
-        self.grants.flush_inherited(limit).await;
+        self.grants.flush(limit).await;
     }
 
     fn store(&self, engine: &Engine) -> Store<State> {

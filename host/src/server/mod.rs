@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::runtime::Pooling;
-use crate::runtime::component::Interfaces;
+use crate::runtime::component::{Interfaces, asks_for_state};
 use crate::tcp::{Acceptor, Denied, Timeouts};
 
 mod builder;
@@ -98,6 +98,13 @@ impl Server {
     #[must_use]
     pub fn interfaces(&self) -> &Interfaces {
         &self.interfaces
+    }
+
+    /// Returns whether the service asks for state, `wasi:keyvalue`, which
+    /// [`Grants::state`](crate::Grants::state) grants.
+    #[must_use]
+    pub fn asks_for_state(&self) -> bool {
+        asks_for_state(&self.interfaces)
     }
 
     /// Serves the connections of `listeners` until `shutdown` resolves or all listeners

@@ -1,4 +1,4 @@
-//! What a store needs to offer the primitives: context, builder, view, linker.
+//! What a store needs to offer the primitives: context, builder, view.
 
 use std::fmt;
 use std::io;
@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime::component::{HasData, ResourceTable};
 
-use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
 use super::callbacks::Sockets as Callbacks;
 use super::listener::no_delay;
+use super::membership::Membership;
 use super::resolve::Resolver;
 use super::{
     Attachment, Connection, Denied, Ending, Meter, Names, Policy, Quota, Registry, Resolve, Socket,
     SocketPlace, Sockets, Stream,
 };
 use crate::noise::{Noise, caught};
+use crate::topics::Topics;
 
 /// The state of the primitives in one store: what its guest may do, and which connections
 /// it has.
@@ -38,6 +39,7 @@ pub struct TcpCtx {
     stopping: CancellationToken,
     /// The connections of a service in callback style.
     sockets: Callbacks,
+    membership: Membership,
 }
 
 /// Opens the connections of a store.
@@ -151,12 +153,17 @@ impl TcpCtx {
     /// How often data was transferred between the guest and its connections, or an event was
     /// delivered.
     pub(crate) fn moved(&self) -> u64 {
-        self.opener.connections.moved() + self.sockets.events()
+        self.opener.connections.moved() + self.sockets.events() + self.membership.moved()
     }
 
     /// The peer of the connection whose event a guest in callback style handles.
     pub(crate) fn current_peer(&self) -> Option<SocketAddr> {
         self.sockets.current_peer()
+    }
+
+    /// What the guest has to do with topics.
+    pub(super) fn membership(&self) -> &Membership {
+        &self.membership
     }
 
     pub(super) fn sockets(&mut self) -> &mut Callbacks {
@@ -262,6 +269,7 @@ pub struct TcpCtxBuilder {
     all_sockets: Option<Sockets>,
     connect_timeout: Option<Duration>,
     max_unsent: Option<usize>,
+    topics: Option<Topics>,
 }
 
 impl TcpCtxBuilder {
@@ -318,6 +326,14 @@ impl TcpCtxBuilder {
         self
     }
 
+    /// Lets the guest publish and subscribe on these topics (default: it may not, and sees
+    /// `access-denied`).
+    #[must_use]
+    pub fn topics(mut self, topics: Topics) -> Self {
+        self.topics = Some(topics);
+        self
+    }
+
     /// Limits the sockets of all stores that are built with the same `sockets`.
     pub(crate) fn all_sockets(mut self, sockets: Sockets) -> Self {
         self.all_sockets = Some(sockets);
@@ -350,6 +366,7 @@ impl TcpCtxBuilder {
             connect_timeout: self.connect_timeout,
             stopping: CancellationToken::new(),
             sockets: Callbacks::new(self.max_unsent),
+            membership: Membership::new(self.topics.map(|topics| topics.join())),
         }
     }
 }
@@ -409,110 +426,4 @@ pub struct Tcp;
 
 impl HasData for Tcp {
     type Data<'a> = TcpCtxView<'a>;
-}
-
-/// Adds the interfaces `types`, `connections`, `options`, `peer`, `listeners` and
-/// `outbound` of `halfopen:tcp@0.1.0` to a linker.
-///
-/// The engine's configuration needs `wasm_component_model_async`, and the guests have to
-/// run within a tokio runtime.
-///
-/// # Example
-///
-/// Accepts a connection and has a service handle it, with WASI in the same linker. A
-/// [`Server`](crate::Server) does this and more; an embedder with instances of its own does it
-/// by hand:
-///
-/// ```
-/// use std::future::poll_fn;
-///
-/// use halfopen::tcp::bindings::HostWorld;
-/// use halfopen::tcp::{TcpCtx, TcpCtxView, TcpView, add_to_linker};
-/// use tokio::net::TcpListener;
-/// use wasmtime::component::{Component, Linker, ResourceTable};
-/// use wasmtime::{Config, Engine, Store};
-/// use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-///
-/// struct State {
-///     tcp: TcpCtx,
-///     wasi: WasiCtx,
-///     table: ResourceTable,
-/// }
-///
-/// impl TcpView for State {
-///     fn tcp(&mut self) -> TcpCtxView<'_> {
-///         TcpCtxView { ctx: &mut self.tcp, table: &mut self.table }
-///     }
-/// }
-///
-/// impl WasiView for State {
-///     fn ctx(&mut self) -> WasiCtxView<'_> {
-///         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-///     }
-/// }
-///
-/// #[tokio::main]
-/// async fn main() -> wasmtime::Result<()> {
-///     let mut config = Config::new();
-///     config.wasm_component_model_async(true);
-///     let engine = Engine::new(&config)?;
-///     let mut linker = Linker::<State>::new(&engine);
-///     add_to_linker(&mut linker)?;
-///     // The SDK uses WASI 0.3; the standard library of `wasm32-wasip2` uses WASI 0.2.
-///     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-///     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-///     let service = Component::from_file(&engine, "dist/pass.wasm")?;
-///
-///     let listener = TcpListener::bind("127.0.0.1:0").await?;
-/// #   let address = listener.local_addr()?;
-/// #   let peer = std::thread::spawn(move || {
-/// #       use std::io::{Read, Write};
-/// #       let mut peer = std::net::TcpStream::connect(address).unwrap();
-/// #       peer.write_all(b"hi").unwrap();
-/// #       peer.shutdown(std::net::Shutdown::Write).unwrap();
-/// #       let mut answer = String::new();
-/// #       peer.read_to_string(&mut answer).unwrap();
-/// #       answer
-/// #   });
-///     let (stream, _) = listener.accept().await?;
-///
-///     let state = State {
-///         tcp: TcpCtx::default(),
-///         wasi: WasiCtx::builder().inherit_stdout().build(),
-///         table: ResourceTable::new(),
-///     };
-///     let mut store = Store::new(&engine, state);
-///     let instance = HostWorld::instantiate_async(&mut store, &service, &linker).await?;
-///     let connection = store.data().tcp.connection(stream);
-///     let connection = store.data_mut().table.push(connection)?;
-///     let served = store
-///         .run_concurrent(async |accessor| {
-///             let handler = instance.halfopen_tcp_handler();
-///             let served = handler.call_handle(accessor, connection).await?;
-///             // The service may go on after it has returned.
-///             poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
-///             wasmtime::error::Ok(served)
-///         })
-///         .await
-///         .and_then(|served| served);
-///     if !matches!(served, Ok(Ok(()))) {
-///         // The service trapped, or returned an error: RST, where dropping the store is FIN.
-///         store.data().tcp.abort_all();
-///     }
-/// #   served?.unwrap();
-/// #   assert_eq!(peer.join().unwrap(), "hi");
-///     Ok(())
-/// }
-/// ```
-///
-/// # Errors
-/// If the linker already has one of the interfaces.
-pub fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    types::add_to_linker::<_, Tcp>(linker, T::tcp)?;
-    connections::add_to_linker::<_, Tcp>(linker, T::tcp)?;
-    options::add_to_linker::<_, Tcp>(linker, T::tcp)?;
-    peer::add_to_linker::<_, Tcp>(linker, T::tcp)?;
-    listeners::add_to_linker::<_, Tcp>(linker, T::tcp)?;
-    outbound::add_to_linker::<_, Tcp>(linker, T::tcp)?;
-    Ok(())
 }

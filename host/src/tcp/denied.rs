@@ -42,7 +42,9 @@ pub enum Denied {
 
 impl Denied {
     /// The kinds of grants that can be missing: what [`what`](Self::what) returns.
-    pub const KINDS: [&str; 5] = ["connect", "listen", "lookup", "files", "running"];
+    pub const KINDS: &[&str] = &[
+        "connect", "listen", "lookup", "files", "running", "state", "topics",
+    ];
 
     /// A denied attempt to connect to `address`.
     pub(crate) fn connect(address: SocketAddr) -> Self {

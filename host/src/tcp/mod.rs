@@ -43,7 +43,7 @@
 //!   `send`, and `pump` joins the two of different connections without the guest.
 //! - `meter` measures a connection for its host, and `registry` is a set of connections.
 //!
-//! This module depends on no other module of the crate.
+//! This module depends on `noise` and `topics` alone.
 
 mod activity;
 mod address;
@@ -60,8 +60,10 @@ pub(crate) mod hidden;
 mod host;
 mod least_active;
 mod linger;
+mod linker;
 mod listener;
 mod live;
+mod membership;
 mod meter;
 mod name_rule;
 mod names;
@@ -77,6 +79,7 @@ mod socket;
 mod state;
 mod sync;
 mod timeouts;
+mod topics;
 mod transport;
 mod turn;
 mod waiters;
@@ -85,13 +88,14 @@ pub(crate) use bindings::halfopen::tcp::peer::{TlsEnd, TlsSession as PeerTls};
 pub use connection::Connection;
 pub(crate) use connection::Dropped;
 pub(crate) use ctx::Handle;
-pub use ctx::{Tcp, TcpCtx, TcpCtxBuilder, TcpCtxView, TcpView, add_to_linker};
+pub use ctx::{Tcp, TcpCtx, TcpCtxBuilder, TcpCtxView, TcpView};
 pub use denied::Denied;
 pub use ending::{Ending, Side};
 pub use error::ErrorCode;
 pub use halfopen_model::Backoff;
 pub(crate) use least_active::LeastActive;
 pub(crate) use linger::{close_with_fin, reset_on_close};
+pub use linker::add_to_linker;
 pub(crate) use listener::Acceptor;
 pub use listener::{Listener, accept_loop_delay, bind, bind_dual_stack};
 pub(crate) use meter::Meter;

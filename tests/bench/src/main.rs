@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, reason = "tables go to standard output")]
 
+mod devices;
 mod goals;
 mod load;
 mod native;
@@ -11,6 +12,7 @@ mod plot;
 mod published;
 mod report;
 mod server;
+mod state;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -51,6 +53,11 @@ enum Command {
         /// Another such file.
         second: PathBuf,
     },
+    /// Measure state in a file and on a Redis server, beside the stores by themselves.
+    State(state::StateArgs),
+    /// Simulate devices for the gateway of the examples, and fail if something that it has
+    /// acknowledged is lost.
+    Devices(devices::DevicesArgs),
     /// Serve an echo without WebAssembly, to compare with.
     #[command(hide = true)]
     Serve {
@@ -102,6 +109,8 @@ fn main() -> Result<()> {
             print!("{}", Run::read(&first)?.compare(&Run::read(&second)?));
             Ok(())
         }
+        Command::State(args) => state::measure(&args),
+        Command::Devices(args) => devices::run(&args),
         Command::Serve { kind } => match kind.as_str() {
             "tokio" => native::tokio_echo(),
             "epoll" => native::epoll_echo(),

@@ -10,6 +10,7 @@
 mod environment;
 mod listening;
 mod outgoing;
+mod topics;
 
 use halfopen_parts::types::{ErrorCode, IpSocketAddress, TcpSocket};
 use wit_bindgen::{FutureReader, StreamReader};

@@ -16,8 +16,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use bindings::exports::halfopen::tcp::control::{self, Order};
 use bindings::exports::halfopen::tcp::sockets::{self as contract, Written};
+use bindings::exports::halfopen::tcp::topics::TopicError;
 use bindings::exports::halfopen::tcp::{
-    connecting, naming, piping, socket_peer, starting, timer_events, timers,
+    connecting, naming, piping, socket_peer, starting, subscribing, timer_events, timers, topics,
 };
 use bindings::halfopen::tcp::peer::TlsSession;
 use bindings::halfopen::tcp::types::{ErrorCode, IpSocketAddress};
@@ -177,6 +178,21 @@ impl socket_peer::Guest for State {
     fn tls(_: u32) -> Option<TlsSession> {
         None
     }
+}
+
+/// A host of WASI has no topics.
+impl topics::Guest for State {
+    fn publish(_: String, _: Vec<u8>) -> Result<(), TopicError> {
+        Err(TopicError::AccessDenied)
+    }
+}
+
+impl subscribing::Guest for State {
+    fn subscribe(_: String) -> Result<(), TopicError> {
+        Err(TopicError::AccessDenied)
+    }
+
+    fn unsubscribe(_: String) {}
 }
 
 /// What the driver calls for a service that uses no timers.

@@ -161,8 +161,9 @@ fn prepare() {
 /// time in one instance.
 ///
 /// `isolation` means what it means for [`service!`](crate::service). A service that sets
-/// timers says so, behind the function: `callbacks!(Pinger::new, timers)`. Both may follow, in
-/// this order: `callbacks!(Pinger::new, timers, isolation = shared)`.
+/// timers says so, behind the function: `callbacks!(Pinger::new, timers)`; one that subscribes
+/// to [topics](crate::topics) says `topics`. The isolation comes last:
+/// `callbacks!(Chat::new, timers, topics, isolation = shared)`.
 ///
 /// ```no_run
 /// use halfopen_guest::{Events, Socket, callbacks};
@@ -179,33 +180,9 @@ fn prepare() {
 /// ```
 #[macro_export]
 macro_rules! callbacks {
-    ($new:expr, isolation = $isolation:tt $(,)?) => {
+    ($new:expr, $($further:tt)+) => {
         $crate::callbacks!($new);
-        $crate::isolation!($isolation);
-    };
-    ($new:expr, timers, isolation = $isolation:tt $(,)?) => {
-        $crate::callbacks!($new, timers);
-        $crate::isolation!($isolation);
-    };
-    ($new:expr, timers $(,)?) => {
-        $crate::callbacks!($new);
-
-        const _: () = {
-            struct Timers;
-
-            impl $crate::bindings::timers::exports::halfopen::tcp::timer_events::Guest for Timers {
-                fn fired(timer: u32) {
-                    $crate::callbacks::fired(timer);
-                }
-            }
-
-            #[allow(unsafe_code)]
-            const _: () = {
-                $crate::bindings::timers::export_timers!(
-                    Timers with_types_in $crate::bindings::timers
-                );
-            };
-        };
+        $crate::further_exports!($($further)+);
     };
     ($new:expr $(,)?) => {
         const _: () = {
@@ -251,5 +228,70 @@ macro_rules! callbacks {
                 );
             };
         };
+    };
+}
+
+/// What follows the function in [`callbacks!`](macro@callbacks).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! further_exports {
+    () => {};
+    (timers $(, $($rest:tt)*)?) => {
+        const _: () = {
+            struct Timers;
+
+            impl $crate::bindings::timers::exports::halfopen::tcp::timer_events::Guest for Timers {
+                fn fired(timer: u32) {
+                    $crate::callbacks::fired(timer);
+                }
+            }
+
+            #[allow(unsafe_code)]
+            const _: () = {
+                $crate::bindings::timers::export_timers!(
+                    Timers with_types_in $crate::bindings::timers
+                );
+            };
+        };
+        $crate::further_exports!($($($rest)*)?);
+    };
+    (topics $(, $($rest:tt)*)?) => {
+        const _: () = {
+            struct Topics;
+
+            impl $crate::bindings::topics::exports::halfopen::tcp::topic_events::Guest for Topics {
+                fn subscribed(topic: ::std::string::String) {
+                    $crate::topics::subscribed(&topic);
+                }
+
+                fn message(
+                    topic: ::std::string::String,
+                    payload: ::std::vec::Vec<u8>,
+                    is_own: bool,
+                ) {
+                    $crate::topics::message(&topic, payload, is_own);
+                }
+
+                fn missed(topic: ::std::string::String, count: u64) {
+                    $crate::topics::missed(&topic, count);
+                }
+            }
+
+            #[allow(unsafe_code)]
+            const _: () = {
+                $crate::bindings::topics::export_topics!(
+                    Topics with_types_in $crate::bindings::topics
+                );
+            };
+        };
+        $crate::further_exports!($($($rest)*)?);
+    };
+    (isolation = $isolation:tt $(,)?) => {
+        $crate::isolation!($isolation);
+    };
+    ($other:tt $($rest:tt)*) => {
+        ::core::compile_error!(
+            "behind the function may follow `timers`, `topics` and `isolation = …`, which comes last"
+        );
     };
 }

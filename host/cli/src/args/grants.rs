@@ -4,6 +4,8 @@ use clap::Args;
 use halfopen::{AddressRule, Grants, HostRule, NameRule, Policy};
 
 use crate::args::folder::FolderArg;
+use crate::args::state::StateArgs;
+use crate::args::topics::TopicsArgs;
 use crate::args::values::{variable, whole};
 use crate::errors::advice;
 
@@ -12,6 +14,8 @@ use crate::errors::advice;
 pub(crate) struct GuestArgs {
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+    #[command(flatten)]
+    pub(crate) topics: TopicsArgs,
     /// Sets an environment variable of the component
     ///
     /// The component does not see the environment of this process. May be given several
@@ -35,6 +39,8 @@ pub(crate) struct GuestArgs {
         hide_short_help = true
     )]
     pub(crate) dir: Vec<FolderArg>,
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
     /// Limits the memory of an instance, in MiB
     ///
     /// Counts linear memories, tables, and what is set aside for handles. The component's

@@ -1,6 +1,6 @@
 //! The command line: commands, flags and their values.
 //!
-//! `grants`, `folder`, `gate`, `limits`, `listen` and `process` are groups of flags, and `values`
+//! `grants`, `folder`, `state`, `topics`, `gate`, `limits`, `listen` and `process` are groups of flags, and `values`
 //! parses their values; `service` puts the groups together. `usage` says what is wrong with a
 //! command line.
 //!
@@ -15,13 +15,16 @@ mod limits;
 pub(crate) mod listen;
 pub(crate) mod process;
 pub(crate) mod service;
+pub(crate) mod state;
+pub(crate) mod topics;
 pub(crate) mod usage;
 pub(crate) mod values;
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use clap::{Arg, Args, Parser, Subcommand};
+use clap::{Arg, Args, Id, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::args::grants::GuestArgs;
@@ -79,6 +82,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Checks a configuration file and reports each mistake with its line
     Check(CheckArgs),
+    /// Controls a running server over its socket, `--control`
+    Ctl(CtlArgs),
     /// Generates manual pages and shell completions
     #[command(subcommand)]
     Generate(Generate),
@@ -101,15 +106,14 @@ pub(crate) enum Generate {
 /// Lets a flag stand beside `--config` only if it is about the process, and overrides the file.
 /// All others belong to one service.
 fn beside_config(argument: Arg) -> Arg {
-    const PROCESS: [&str; 6] = [
-        "config",
-        "watch",
-        "admin",
-        "no_status",
-        "access_log",
-        "log_format",
-    ];
-    match PROCESS.contains(&argument.get_id().as_str()) {
+    static PROCESS: LazyLock<Vec<Id>> = LazyLock::new(|| {
+        let process = ProcessArgs::augment_args(clap::Command::new(""));
+        process
+            .get_arguments()
+            .map(|flag| flag.get_id().clone())
+            .collect()
+    });
+    match PROCESS.contains(argument.get_id()) {
         true => argument,
         false => argument.conflicts_with("config"),
     }
@@ -196,6 +200,33 @@ pub(crate) struct InspectArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CtlArgs {
+    /// The server's socket, as its `--control` says
+    #[arg(long, value_name = "PATH", env = "HALFOPEN_CONTROL")]
+    pub(crate) control: PathBuf,
+    #[command(subcommand)]
+    pub(crate) order: Order,
+}
+
+/// What a server is asked to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Order {
+    /// Shows the process, its services, and earlier processes that still drain
+    Status {
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stops the server as SIGTERM does: after `--drain-delay`, within `--grace`
+    Drain,
+    /// Replaces the process by a new one, as SIGUSR2 does, and waits until it accepts
+    Upgrade {
+        /// The binary to start [default: the one at the path of the server's own]
+        binary: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// The configuration file
     pub(crate) config: PathBuf,
@@ -246,6 +277,7 @@ mod tests {
             "Load balancers:",
             "Limits:",
             "Policy:",
+            "State:",
             "Observing:",
             "Component:",
         ] {

@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use halfopen::state::StateStore;
 use halfopen::tls::TlsError;
+use halfopen::topics::Topics;
 use halfopen::{Isolation, LoadError, Output, Server, ServerBuilder, Source};
 
 use crate::args::gate::{BalancerArgs, PeerArgs, TlsArgs};
 use crate::args::grants::GuestArgs;
 use crate::args::limits::LimitArgs;
 use crate::args::listen::Listen;
+use crate::args::state::{StateArgs, state_problem};
+use crate::args::topics::Buses;
 use crate::args::values::{Misfit, positive, seconds};
 use crate::errors::explain_about;
 
@@ -116,6 +120,8 @@ impl ServiceArgs {
                 return Err(kept_alone());
             }
         }
+        self.guest.state.check()?;
+        self.guest.topics.check()?;
         self.tls.check()
     }
 
@@ -142,6 +148,9 @@ impl ServiceArgs {
         if let Some(misfit) = error.downcast_ref::<Misfit>() {
             return Some((misfit.key, misfit.index));
         }
+        if let Some(problem) = state_problem(error) {
+            return Some((problem.key, 0));
+        }
         match tls_error(error) {
             Some(error) => self.tls.key_of(error.path()),
             None => self.component.is_some().then_some((COMPONENT, 0)),
@@ -166,7 +175,9 @@ impl ServiceArgs {
 
     /// The files that the service is loaded from.
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.component.iter().chain(self.tls.files())
+        let files = self.component.iter().chain(self.tls.files());
+        let files = files.chain(self.guest.topics.files());
+        files.chain(self.guest.state.files())
     }
 
     /// How the connections of its server share instances, for people.
@@ -181,16 +192,28 @@ impl ServiceArgs {
         }
     }
 
-    /// Loads the component and builds its server. The service prints to `stdout` and
-    /// `stderr`; `observe` adds observers.
+    /// Returns the topics that the service may use.
+    pub(crate) async fn topics(&self, buses: &mut Buses) -> Result<Option<Topics>, Misfit> {
+        self.guest.topics.open(buses).await
+    }
+
+    /// The flags for its state.
+    pub(crate) fn state(&self) -> &StateArgs {
+        &self.guest.state
+    }
+
+    /// Loads the component and builds its server, which keeps its state in `store`. The service
+    /// prints to `stdout` and `stderr`, and may use `topics`; `observe` adds observers.
     pub(crate) fn server(
         &self,
+        store: Option<StateStore>,
         stdout: Output,
         stderr: Output,
+        topics: Option<Topics>,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
         self.check()?;
-        self.load(stdout, stderr, observe)
+        self.load(store, stdout, stderr, topics, observe)
             .with_context(|| match &self.component {
                 Some(path) => format!("cannot serve `{}`", path.display()),
                 None => "cannot serve the built-in echo".to_owned(),
@@ -199,17 +222,22 @@ impl ServiceArgs {
 
     fn load(
         &self,
+        store: Option<StateStore>,
         stdout: Output,
         stderr: Output,
+        topics: Option<Topics>,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
-        let grants = self
+        let mut grants = self
             .limits
-            .limit(self.guest.grants())
+            .limit(self.guest.state.grant(self.guest.grants(), store))
             .name(self.name())
             .args(self.args.clone())
             .stdout(stdout)
             .stderr(stderr);
+        if let Some(topics) = topics {
+            grants = grants.topics(topics);
+        }
         let mut builder = Server::builder()
             .grants(grants)
             .grace(self.grace)

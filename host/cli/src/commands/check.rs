@@ -8,6 +8,7 @@ use halfopen::Output;
 use crate::args::CheckArgs;
 use crate::args::process::ProcessArgs;
 use crate::args::service::COMPONENT;
+use crate::args::state::STATE;
 use crate::asks::{Asked, asked};
 use crate::config;
 
@@ -28,11 +29,18 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     for service in &plan.services {
         let loaded = service
             .args
-            .server(stdout.clone(), stderr.clone(), |builder| builder);
+            .server(None, stdout.clone(), stderr.clone(), None, |builder| {
+                builder
+            });
         match loaded {
             Ok(server) => {
                 let (name, sharing) = (&service.name, service.args.sharing(&server));
-                lines += &format!("{path}: `{name}` can be served, {sharing}\n");
+                let state = service.args.state().described();
+                let kept = match (&state, server.asks_for_state()) {
+                    (Some(store), true) => format!(", state in {store}"),
+                    _ => String::new(),
+                };
+                lines += &format!("{path}: `{name}` can be served, {sharing}{kept}\n");
                 for Asked { ask, granted } in asked(server.interfaces(), service.args.asked()) {
                     if ask.certain && granted.is_none() {
                         let (what, flag) = (ask.what, ask.flag);
@@ -40,6 +48,10 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
                             "{path}: `{name}` asks for {what}, and is not granted any: `{flag}`\n"
                         );
                     }
+                }
+                if let Some(doubt) = doubt(state.is_some(), server.asks_for_state()) {
+                    let line = service.lines.of(STATE, 0);
+                    warnings += &format!("{path}:{line}: warning: `{name}` {doubt}\n");
                 }
                 if let Some(contradiction) = server.contradiction() {
                     let line = service.lines.of(COMPONENT, 0);
@@ -70,4 +82,15 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+/// What is odd about the state of a service.
+fn doubt(granted: bool, asked: bool) -> Option<&'static str> {
+    match (granted, asked) {
+        (false, true) => {
+            Some("asks for state (`wasi:keyvalue`), which it is denied: add `state = \"FILE\"`")
+        }
+        (true, false) => Some("has `state`, and does not ask for it"),
+        _ => None,
+    }
 }

@@ -120,6 +120,9 @@ fn granted(import: &str, kind: Kind, args: &InspectArgs) -> String {
         "wasi:sockets/udp" | "wasi:sockets/udp-create-socket" => {
             "nothing: every call is denied".to_owned()
         }
+        "halfopen:tcp/topics" | "halfopen:tcp/subscribing" | "halfopen:tcp/topic-streams" => {
+            args.guest.topics.described()
+        }
         "wasi:cli/environment" => {
             let names = args.guest.env.iter().map(|(name, _)| name.clone());
             format!("its arguments, and {}", listed(names, "no variables"))
@@ -132,6 +135,12 @@ fn granted(import: &str, kind: Kind, args: &InspectArgs) -> String {
             Kind::Service => "the stream of this process, line by line".to_owned(),
             _ => "the stream of this process".to_owned(),
         },
+        "wasi:keyvalue/store" | "wasi:keyvalue/atomics" | "wasi:keyvalue/batch" => {
+            match args.guest.state.described() {
+                Some(store) => format!("state in {store}"),
+                None => "nothing: opening a store is denied; `--state` grants one".to_owned(),
+            }
+        }
         "wasi:filesystem/types" | "wasi:filesystem/preopens" => {
             let folders = args.guest.dir.iter().map(ToString::to_string);
             listed(folders, "no directory")

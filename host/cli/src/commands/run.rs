@@ -8,6 +8,7 @@ use halfopen::{Program, describe_trap};
 
 use crate::args::RunArgs;
 use crate::args::service::name_of;
+use crate::args::topics::Buses;
 use crate::descriptors;
 use crate::errors::{advice, explain_about};
 use crate::signals::Signals;
@@ -30,12 +31,19 @@ async fn run_to_end(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new()?;
     let (component, arguments) = split(&args.component_and_args)?;
     let path = Path::new(component);
-    let grants = args
+    args.guest.state.check()?;
+    let store = args.guest.state.open().await?;
+    let mut grants = args
         .guest
-        .grants()
+        .state
+        .grant(args.guest.grants(), store)
         .name(name_of(path))
         .args(arguments)
         .inherit_stdio();
+    args.guest.topics.check()?;
+    if let Some(topics) = args.guest.topics.open(&mut Buses::default()).await? {
+        grants = grants.topics(topics);
+    }
     let program = Program::builder()
         .grants(grants)
         .allow_precompiled(args.guest.allow_precompiled)

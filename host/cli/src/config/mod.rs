@@ -15,6 +15,7 @@ use anyhow::{Context, anyhow, bail};
 use crate::args::ServeArgs;
 use crate::args::process::ProcessArgs;
 use crate::args::service::{COMPONENT, ServiceArgs, tls_error};
+use crate::args::state::state_problem;
 
 pub(crate) use reader::parse;
 
@@ -46,7 +47,10 @@ impl Service {
             line: self.lines.of(key, index),
             message: match tls_error(error) {
                 Some(error) => format!("`{key}`: {error}"),
-                None => format!("{error:#}"),
+                None => match state_problem(error) {
+                    Some(problem) => format!("`{key}`: {problem}"),
+                    None => format!("{error:#}"),
+                },
             },
         }
     }

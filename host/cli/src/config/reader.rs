@@ -19,6 +19,7 @@ use super::{Lines, Mistake, Plan, Service, keys};
 use crate::args::folder::FolderArg;
 use crate::args::process::ProcessArgs;
 use crate::args::service::{COMPONENT, ServiceArgs};
+use crate::args::state::{STATE, is_address};
 use crate::args::values::negative_numbers;
 
 /// The key of the folders that are granted.
@@ -26,7 +27,16 @@ const DIR: &str = "dir";
 /// The key of the arguments after `--`. Like `component`, it is no flag.
 const ARGS: &str = "args";
 /// Keys whose values are paths, relative to the configuration file's folder.
-const FILES: &[&str] = &[COMPONENT, "tls-cert", "tls-key", "tls-client-ca"];
+const FILES: &[&str] = &[
+    COMPONENT,
+    "tls-cert",
+    "tls-key",
+    "tls-client-ca",
+    "topics-password-file",
+    STATE,
+    "state-password-file",
+    "state-ca",
+];
 
 /// Parses a configuration; relative paths in it start at `folder`.
 ///
@@ -292,7 +302,9 @@ impl Reader<'_> {
                 ));
             }
         };
-        if FILES.contains(&name) {
+        // The address of a server is no path.
+        let is_file = FILES.contains(&name) && !(name == STATE && is_address(&text));
+        if is_file {
             return match text.strip_prefix(CREDENTIALS) {
                 Some(file) => credential(name, file),
                 None => Ok(self.folder.join(text).into()),

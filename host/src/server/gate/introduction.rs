@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection};
@@ -25,6 +26,8 @@ pub(super) struct Introduction {
     pub(super) proxy: Option<ProxyProtocol>,
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) handshake_timeout: Duration,
+    /// Health checks of load balancers fail, because the server is about to stop.
+    pub(super) draining: AtomicBool,
 }
 
 /// What a connection passes on its way in.
@@ -80,7 +83,10 @@ impl Introduction {
         });
         let identified = async {
             if let Some(proxy) = &self.proxy {
-                read_header(proxy, &mut stream, visit).await?;
+                let local = read_header(proxy, &mut stream, visit).await?;
+                if local && self.draining.load(Ordering::Relaxed) {
+                    return Err(Refusal::Stopped);
+                }
                 visit.places.peer = way.admission.admit(visit.peer())?;
                 way.room.check()?;
             }
@@ -135,12 +141,13 @@ impl Introduction {
     }
 }
 
-/// Reads from a load balancer whom it forwards.
+/// Reads from a load balancer whom it forwards. Returns whether the balancer connects for
+/// itself.
 async fn read_header(
     proxy: &ProxyProtocol,
     stream: &mut TcpStream,
     visit: &mut Visit,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
     let forwarded = proxy.read(stream).await.map_err(|error| {
         quietly(|| tracing::debug!(balancer = %visit.peer(), "{error}"));
         Refusal::ProxyHeader
@@ -151,5 +158,5 @@ async fn read_header(
     if let Some(session) = forwarded.tls {
         visit.set_peer_session(session);
     }
-    Ok(())
+    Ok(forwarded.local)
 }

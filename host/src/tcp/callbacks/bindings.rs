@@ -8,6 +8,23 @@
     reason = "generated"
 )]
 
+/// The exports of a service that subscribes to topics.
+pub mod topics {
+    wasmtime::component::bindgen!({
+        path: "wit",
+        inline: "
+            package halfopen:host;
+
+            world subscribing {
+                export halfopen:tcp/topic-events@0.1.0;
+            }
+        ",
+        world: "halfopen:host/subscribing",
+        exports: { default: async },
+        require_store_data_send: true,
+    });
+}
+
 wasmtime::component::bindgen!({
     path: "wit",
     inline: "

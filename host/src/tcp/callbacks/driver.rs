@@ -12,6 +12,7 @@ use wasmtime::component::Instance;
 use super::Sockets;
 use super::entry::Due;
 use super::exports::Exports;
+use super::topics;
 use crate::tcp::receive::CHUNK;
 use crate::tcp::{Connection, TcpView};
 
@@ -20,6 +21,9 @@ const TURN: usize = 8;
 
 /// How many events come in a row while other tasks of the thread wait.
 const EVENTS: usize = 128;
+
+/// How many messages of topics come in a row while sockets wait.
+const MESSAGES: usize = 32;
 
 /// Calls the events of one instance in callback style, for all its connections.
 ///
@@ -126,6 +130,7 @@ impl Driver {
             self.sockets.reverse();
         }
         self.events += self.ring(store).await?;
+        self.events += self.deliver(store).await?;
         let mut buffer = Buffer::take();
         while let Some(socket) = self.sockets.pop() {
             self.events += self.serve(store, socket, &mut buffer).await?;
@@ -156,6 +161,20 @@ impl Driver {
             }
         }
         Ok(EVENTS)
+    }
+
+    /// Calls the events of topics that are due, up to [`MESSAGES`]. Returns how many they were.
+    async fn deliver<T: TcpView + 'static>(&self, store: &mut Store<T>) -> wasmtime::Result<usize> {
+        let Some(events) = self.exports.topics() else {
+            return Ok(0);
+        };
+        for delivered in 0..MESSAGES {
+            let Some(delivery) = sockets(store).delivery() else {
+                return Ok(delivered);
+            };
+            topics::call(events, store, delivery).await?;
+        }
+        Ok(MESSAGES)
     }
 
     /// Calls the events of a socket that are due, up to [`TURN`]. Returns how many they were.

@@ -4,7 +4,10 @@ use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, TypedFunc};
 
 use super::bindings::exports::halfopen::tcp::events::Guest as Events;
+use super::bindings::topics::exports::halfopen::tcp::topic_events::Guest as TopicEvents;
+use super::bindings::topics::{Subscribing, SubscribingIndices};
 use super::bindings::{Callbacks, CallbacksIndices};
+use super::topics;
 
 const TIMERS: &str = "halfopen:tcp/timers@0.1.0";
 const TIMER_EVENTS: &str = "halfopen:tcp/timer-events@0.1.0";
@@ -17,6 +20,8 @@ pub(crate) struct Exports {
     events: Callbacks,
     /// `None` if the component has no timers.
     fired: Option<TypedFunc<(u32,), ()>>,
+    /// `None` if the component does not subscribe to topics.
+    topics: Option<Subscribing>,
     /// `None` if the component does nothing without connections.
     start: Option<TypedFunc<(), ()>>,
 }
@@ -26,6 +31,7 @@ pub(crate) struct ExportsPre<T: 'static> {
     pre: InstancePre<T>,
     events: CallbacksIndices,
     fired: Option<ComponentExportIndex>,
+    topics: Option<SubscribingIndices>,
     start: Option<ComponentExportIndex>,
 }
 
@@ -47,10 +53,12 @@ impl<T: Send + 'static> ExportsPre<T> {
                 "the component imports `{TIMERS}` and does not export `{TIMER_EVENTS}`, which timers call; export it as well"
             );
         }
+        let topics = topics::find(&pre)?;
         Ok(ExportsPre {
             pre,
             events,
             fired,
+            topics,
             start,
         })
     }
@@ -69,6 +77,10 @@ impl<T: Send + 'static> ExportsPre<T> {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
+        let topics = match &self.topics {
+            Some(indices) => Some(indices.load(&mut *store, &instance)?),
+            None => None,
+        };
         let start = match &self.start {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
@@ -76,6 +88,7 @@ impl<T: Send + 'static> ExportsPre<T> {
         Ok(Exports {
             events,
             fired,
+            topics,
             start,
         })
     }
@@ -106,6 +119,7 @@ impl Exports {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
+        let topics = topics::find_in(store, instance)?;
         let start = match start {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
@@ -113,6 +127,7 @@ impl Exports {
         Ok(Exports {
             events,
             fired,
+            topics,
             start,
         })
     }
@@ -123,6 +138,10 @@ impl Exports {
 
     pub(super) fn fired(&self) -> Option<&TypedFunc<(u32,), ()>> {
         self.fired.as_ref()
+    }
+
+    pub(super) fn topics(&self) -> Option<&TopicEvents> {
+        Some(self.topics.as_ref()?.halfopen_tcp_topic_events())
     }
 
     pub(super) fn start(&self) -> Option<&TypedFunc<(), ()>> {

@@ -7,7 +7,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, WasmList};
 
 use super::entry::Entry;
-use super::{Sockets, further};
+use super::{Sockets, further, topics};
 use crate::tcp::bindings::halfopen::tcp::types::IpSocketAddress;
 use crate::tcp::{ErrorCode, TcpView};
 
@@ -34,8 +34,8 @@ impl From<Taken> for Written {
     }
 }
 
-/// Adds the interfaces `sockets`, `connecting`, `naming`, `piping`, `timers` and `socket-peer`
-/// of `halfopen:tcp@0.1.0` to a linker, for components in callback style. No engine needs a feature
+/// Adds the interfaces `sockets`, `connecting`, `naming`, `piping`, `timers`, `socket-peer`,
+/// `topics` and `subscribing` of `halfopen:tcp@0.1.0` to a linker, for components in callback style. No engine needs a feature
 /// for them, and the guests have to run within a tokio runtime with time enabled.
 ///
 /// # Errors
@@ -83,7 +83,9 @@ pub fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> wasmtime::
     )?;
     address(&mut sockets, "local-address", Entry::local)?;
     address(&mut sockets, "remote-address", Entry::remote)?;
-    further::add_to_linker(linker)
+    further::add_to_linker(linker)?;
+    crate::tcp::topics::add_to_linker(linker)?;
+    topics::add_to_linker(linker)
 }
 
 type Instance<'l, T> = wasmtime::component::LinkerInstance<'l, T>;

@@ -94,6 +94,7 @@ mod host;
 mod pipe;
 mod queue;
 mod ready;
+mod topics;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -109,6 +110,7 @@ pub use host::add_to_linker;
 use ready::Ready;
 
 use super::{Connection, ErrorCode};
+use crate::topics::Inbox;
 
 /// The sockets of an instance, by number.
 #[derive(Debug)]
@@ -127,6 +129,8 @@ pub(super) struct Sockets {
     piped: usize,
     /// Made when it is first used.
     clock: Option<Box<Clock>>,
+    /// What comes of the topics to which the instance is subscribed. Made when it is first used.
+    inbox: Option<Box<Inbox>>,
 }
 
 impl Sockets {
@@ -141,6 +145,7 @@ impl Sockets {
             max_kept: max_kept.unwrap_or(usize::MAX),
             piped: 0,
             clock: None,
+            inbox: None,
         }
     }
 
@@ -269,6 +274,11 @@ impl Sockets {
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.ready.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if let Some(inbox) = &self.inbox
+            && inbox.poll_ready(cx).is_ready()
+        {
             return Poll::Ready(());
         }
         match &mut self.clock {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use halfopen::tcp::Denied;
+use halfopen::topics::TopicCounts;
 use halfopen::{Accepted, Observer, Outcome, Report, ServerHandle};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -164,6 +165,11 @@ impl Metrics {
         }
     }
 
+    /// Counts what a service does on topics.
+    pub(crate) fn topics(&self, service: &str) -> Arc<TopicCounts> {
+        self.servers.topics(service)
+    }
+
     /// Includes the state of a server in the metrics of a service, until it is dropped.
     /// The counters of the service begin at zero: a rate over a counter that appears with
     /// its first event misses that event.
@@ -189,7 +195,7 @@ impl Metrics {
                 error,
             }));
         }
-        for what in Denied::KINDS {
+        for &what in Denied::KINDS {
             drop(self.denied.get_or_create(&DeniedUse {
                 service: service.service.clone(),
                 what,

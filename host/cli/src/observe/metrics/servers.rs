@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use halfopen::topics::TopicCounts;
 use halfopen::{ServerHandle, Snapshot};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -19,6 +20,8 @@ pub(super) struct Servers {
     /// Each with the name of its service.
     handles: Mutex<Vec<(String, Weak<ServerHandle>)>>,
     bytes: Mutex<BTreeMap<String, Arc<Bytes>>>,
+    /// What the services did on topics.
+    topics: Mutex<BTreeMap<String, Arc<TopicCounts>>>,
     pub(super) accepted: AtomicU64,
     pub(super) refused: AtomicU64,
 }
@@ -50,6 +53,11 @@ impl Servers {
     pub(super) fn bytes(&self, service: &str) -> Arc<Bytes> {
         let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         bytes.entry(service.to_owned()).or_default().clone()
+    }
+
+    pub(super) fn topics(&self, service: &str) -> Arc<TopicCounts> {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.entry(service.to_owned()).or_default().clone()
     }
 
     /// The state of each service, all its versions together.
@@ -110,6 +118,24 @@ impl Collector for Servers {
             instances
                 .encode_family(&[("service", service.as_str())])?
                 .encode_gauge(&i64::try_from(now.instances).unwrap_or(i64::MAX))?;
+        }
+        let mut messages = encoder.encode_descriptor(
+            "topic_messages",
+            "Messages on topics, by what became of them.",
+            None,
+            MetricType::Counter,
+        )?;
+        for service in snapshots.keys() {
+            let counts = self.topics(service);
+            for (outcome, count) in [
+                ("published", counts.published()),
+                ("delivered", counts.delivered()),
+                ("missed", counts.missed()),
+            ] {
+                messages
+                    .encode_family(&[("service", service.as_str()), ("outcome", outcome)])?
+                    .encode_counter(&count, NO_EXEMPLAR)?;
+            }
         }
         let totals: Vec<_> = snapshots
             .iter()

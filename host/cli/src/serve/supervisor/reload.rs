@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use halfopen::{Report, ServerBuilder};
+use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::{Current, Loaded, Supervisor};
@@ -20,6 +21,11 @@ impl Supervisor {
     pub(super) fn reload(&mut self) {
         if self.loading.is_some() {
             self.reload_again = true;
+            return;
+        }
+        if self.upgrading.is_some() {
+            // The successor may have read the old configuration.
+            self.say("not reloaded: an upgrade is in progress; try again after it");
             return;
         }
         systemd::reloading();
@@ -91,7 +97,7 @@ impl Supervisor {
     }
 
     /// The addresses on which the current version listens.
-    fn addresses(&self) -> Vec<SocketAddr> {
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let current = self.current.iter();
         // An address that cannot be read is left out of the messages.
         current
@@ -107,11 +113,14 @@ impl Supervisor {
         let access_log = self.process.log.access_log;
         let metrics = self.metrics.clone();
         let traces = self.traces.clone();
+        let mut buses = self.buses.renewed();
+        let runtime = Handle::current();
         tokio::task::spawn_blocking(move || {
             let mut servers = Vec::new();
             for service in &plan.services {
                 let name = service.name.clone();
                 let counting = metrics.observer(&name);
+                let counts = metrics.topics(&name);
                 let tracing = traces.as_ref().map(|traces| traces.observer(&name));
                 let observe = |builder: ServerBuilder| {
                     let mut builder = builder.name(&name).observer(counting);
@@ -123,13 +132,25 @@ impl Supervisor {
                         false => builder,
                     }
                 };
-                let server = service
-                    .args
-                    .server(stdout.clone(), stderr.clone(), observe)
+                // This thread may block.
+                let store = runtime.block_on(service.args.state().open());
+                let store = store.map_err(|error| service.located(error))?;
+                let server = runtime
+                    .block_on(service.args.topics(&mut buses))
+                    .map_err(anyhow::Error::from)
+                    .and_then(|topics| {
+                        let counted = topics.map(|topics| topics.counted_by(counts));
+                        let (stdout, stderr) = (stdout.clone(), stderr.clone());
+                        service.args.server(store, stdout, stderr, counted, observe)
+                    })
                     .map_err(|error| service.located(error))?;
                 servers.push(server);
             }
-            Ok(Loaded { plan, servers })
+            Ok(Loaded {
+                plan,
+                servers,
+                buses,
+            })
         })
     }
 
@@ -159,6 +180,7 @@ impl Supervisor {
             self.say(&warning);
         }
         let before = std::mem::take(&mut self.current);
+        self.buses = loaded.buses;
         let services = loaded.plan.services.into_iter();
         for (((service, server), sockets), listeners) in
             services.zip(loaded.servers).zip(sockets).zip(listeners)
