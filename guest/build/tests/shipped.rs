@@ -321,6 +321,7 @@ fn no_component_imports_more_than_it_needs() {
                 &[
                     ENVIRONMENT_0_2,
                     OUTBOUND,
+                    PEER,
                     LOOKUP,
                     "wasi:sockets/types@0.3.0",
                 ],

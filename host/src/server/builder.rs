@@ -20,9 +20,7 @@ use super::observer::{Observer, Observers};
 use super::service::Services;
 use super::tasks::Tasks;
 use crate::runtime::component::{Kind, works_alone};
-use crate::runtime::{
-    Defaults, Grants, HANDLES, LoadError, Loading, Problem, Source, Stdio, one_line,
-};
+use crate::runtime::{Defaults, Grants, HANDLES, LoadError, Loading, Source, Stdio, one_line};
 use crate::tcp::Timeouts;
 
 /// The grants of a service where [`Grants`] do not say.
@@ -381,8 +379,7 @@ impl ServerBuilder {
         let loaded = opened.link(Kind::Service)?;
         let interfaces = loaded.interfaces;
         let style = interfaces.style();
-        let not_kept = (works_alone(&interfaces) && !self.keep_running)
-            .then(|| grants.explain(&Problem::NotKeptRunning));
+        let not_kept = works_alone(&interfaces) && !self.keep_running;
         let pooling = loaded.pooling.filter(|_| pooled > 0);
         let services = Services::new(loaded.engine, loaded.pre, style)
             .map_err(|error| LoadError::Invalid(one_line(&error)))?;

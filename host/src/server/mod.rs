@@ -14,7 +14,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::runtime::Pooling;
 use crate::runtime::component::{Interfaces, asks_for_state};
-use crate::tcp::{Acceptor, Timeouts};
+use crate::tcp::{Acceptor, Denied, Timeouts};
 
 mod builder;
 mod call;
@@ -44,6 +44,9 @@ pub use observer::{Observer, Snapshot};
 pub use report::{Accepted, Outcome, Refusal, Report, Summary};
 use tasks::Tasks;
 
+/// The denial of [`ServerBuilder::keep_running`].
+const NOT_KEPT: &str = "the component may not work without connections";
+
 /// A service component that is ready to handle connections.
 ///
 /// ```no_run
@@ -67,8 +70,8 @@ pub struct Server {
     pooling: Option<(Pooling, u32)>,
     isolation: Isolation,
     contradiction: Option<Contradiction>,
-    /// Says that the service would work without connections, and may not.
-    not_kept: Option<String>,
+    /// Whether the service would work without connections, and may not.
+    not_kept: bool,
     interfaces: Interfaces,
     begins_tls: bool,
     workers: Option<NonZeroUsize>,
@@ -147,8 +150,8 @@ impl Server {
         if let Some(contradiction) = &self.contradiction {
             tracing::warn!("{contradiction}");
         }
-        if let Some(not_kept) = &self.not_kept {
-            tracing::warn!("{not_kept}");
+        if self.not_kept {
+            self.instances.denied(&Denied::other("running", NOT_KEPT));
         }
         if let Some((pooling, instances)) = self.pooling {
             self.instances.pool(pooling, instances);

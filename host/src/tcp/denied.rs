@@ -42,8 +42,8 @@ pub enum Denied {
 
 impl Denied {
     /// The kinds of grants that can be missing: what [`what`](Self::what) returns.
-    pub const KINDS: [&str; 7] = [
-        "connect", "listen", "lookup", "files", "secure", "state", "topics",
+    pub const KINDS: &[&str] = &[
+        "connect", "listen", "lookup", "files", "running", "secure", "state", "topics",
     ];
 
     /// A denied attempt to connect to `address`.

@@ -3,15 +3,17 @@
 mod receive;
 mod send;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::task::AtomicWaker;
 use halfopen_model::{Destroy, Step, Written};
 
 use crate::bindings::imports::halfopen::tcp::{connections, peer};
+use crate::idle::Watch;
 use crate::{Error, ErrorCode, Tls};
 
 /// The state of a connection.
@@ -34,6 +36,8 @@ pub(crate) struct Core {
     receiver: AtomicWaker,
     /// The task that waits in a write, flush or close.
     writer: AtomicWaker,
+    /// The idle time, if it is limited.
+    watch: OnceCell<Watch>,
 }
 
 /// The conditions that tasks wait for. A task need not be woken while its conditions stay
@@ -66,6 +70,7 @@ impl Core {
             sender: AtomicWaker::new(),
             receiver: AtomicWaker::new(),
             writer: AtomicWaker::new(),
+            watch: OnceCell::new(),
         })
     }
 
@@ -165,6 +170,36 @@ impl Core {
     /// Registers the task that waits in a write for the next change.
     pub(crate) fn register_writer(&self, context: &Context<'_>) {
         self.writer.register(context.waker());
+    }
+
+    /// Limits the idle time.
+    pub(crate) fn watch(&self, watch: Watch) {
+        // Only the first one counts, and there is one.
+        let _ = self.watch.set(watch);
+    }
+
+    /// Changes the limit of the idle time, if there is one.
+    pub(crate) fn set_timeout(&self, limit: Duration) {
+        if let Some(watch) = self.watch.get() {
+            watch.set(limit);
+            self.receiver.wake();
+        }
+    }
+
+    /// Records that data was received or sent.
+    pub(crate) fn moved(&self) {
+        if let Some(watch) = self.watch.get() {
+            watch.moved();
+            self.receiver.wake();
+        }
+    }
+
+    /// Resolves once the connection was idle for too long. For the task that receives.
+    pub(crate) fn poll_idle(&self, context: &mut Context<'_>) -> Poll<()> {
+        match self.watch.get() {
+            Some(watch) => watch.poll(context),
+            None => Poll::Pending,
+        }
     }
 
     /// Drops the handle: the connection closes once its streams have ended.
