@@ -16,6 +16,7 @@ mod operator {
     mod greedy;
     mod host;
     mod isolation;
+    mod kv;
     mod limits;
     mod logging;
     mod metrics;

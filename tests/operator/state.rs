@@ -168,7 +168,7 @@ fn what_is_no_state_is_refused_and_left_as_it_is() -> Result<()> {
         path("damaged"),
         b"redb\x1A\x0A\xA9\x0D\x0A and nothing else".repeat(500),
     )?;
-    rustix::fs::mkfifoat(rustix::fs::CWD, &path("pipe"), 0o600.into())?;
+    rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), 0o600.into())?;
     for (name, part) in [
         (
             "text",
@@ -180,7 +180,9 @@ fn what_is_no_state_is_refused_and_left_as_it_is() -> Result<()> {
         ("none/state", "No such file or directory"),
     ] {
         // Reading a pipe would wait for somebody who writes.
-        let before = (name != "pipe").then(|| fs::read(path(name)).ok()).flatten();
+        let before = (name != "pipe")
+            .then(|| fs::read(path(name)).ok())
+            .flatten();
         let error = failure(&["--state", text(&path(name))?])?;
         ensure!(
             error.contains(part) && error.lines().count() == 1,

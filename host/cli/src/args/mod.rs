@@ -76,7 +76,7 @@ pub(crate) enum Command {
     ///
     /// Takes the grants of `halfopen run`, and shows what the component would get with
     /// them.
-    Inspect(InspectArgs),
+    Inspect(Box<InspectArgs>),
     /// Checks a configuration file and reports each mistake with its line
     Check(CheckArgs),
     /// Generates manual pages and shell completions
