@@ -21,6 +21,7 @@ mod operator {
     mod guard_redis;
     mod host;
     mod isolation;
+    mod kv;
     mod limits;
     mod logging;
     mod metrics;

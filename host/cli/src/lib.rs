@@ -38,7 +38,8 @@ use observe::status::StatusLine;
 
 /// The exit status for wrong usage, by convention.
 const USAGE: u8 = 2;
-/// How long to wait at the end for the log to be written: its reader may have stalled.
+/// How long to wait at the end for the log to be written, whose reader may have stalled, and for the
+/// state to be closed.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// Runs the command that the process's arguments describe, and prints an error as one line
@@ -75,6 +76,7 @@ pub fn main() -> ExitCode {
         log::fail(&error);
         ExitCode::FAILURE
     });
+    halfopen::state::wait_closed(FLUSH);
     log::flush(FLUSH);
     code
 }

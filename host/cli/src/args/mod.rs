@@ -79,7 +79,7 @@ pub(crate) enum Command {
     ///
     /// Takes the grants of `halfopen serve` and `halfopen run`, and shows what the component
     /// would get with them.
-    Inspect(InspectArgs),
+    Inspect(Box<InspectArgs>),
     /// Checks a configuration file and reports each mistake with its line
     Check(CheckArgs),
     /// Controls a running server over its socket, `--control`
