@@ -179,6 +179,10 @@ fn psql_sees_the_refusal_and_goes_on() -> Result<()> {
         let told = psql("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")?;
         ensure!(told == format!("{encrypted}\n"), "{told}");
     }
+    // A client that ends as it should is no error.
+    for guard in [&both, &neither] {
+        ensure!(guard.errors().is_empty(), "{:?}", guard.errors());
+    }
     // A client that wants TLS gets it or goes, and one that trusts others goes.
     let told = psql(neither.address(), "sslmode=require", "SELECT 1")?;
     ensure!(told.contains("does not support SSL"), "{told}");
