@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use halfopen_tests::client::Client;
 use halfopen_tests::databases::Database;
-use halfopen_tests::patience::PATIENCE;
+use halfopen_tests::patience::{PATIENCE, eventually};
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command};
 use halfopen_tests::tls::Authority;
@@ -55,6 +55,8 @@ struct Session(TcpStream);
 /// transaction.
 #[derive(Debug)]
 struct Answer {
+    /// What cancels queries of the session, if it was told.
+    key: Vec<u8>,
     rows: String,
     error: Option<String>,
     state: u8,
@@ -93,6 +95,7 @@ impl Session {
     /// Receives up to `ReadyForQuery`.
     fn answer(&mut self) -> Result<Answer> {
         let mut answer = Answer {
+            key: Vec::new(),
             rows: String::new(),
             error: None,
             state: 0,
@@ -105,6 +108,7 @@ impl Session {
             self.0.read_exact(&mut body)?;
             match kind {
                 b'D' => answer.rows += &String::from_utf8_lossy(body.get(6..).unwrap_or_default()),
+                b'K' => answer.key = body,
                 b'E' => answer.error = Some(String::from_utf8_lossy(&body).replace('\0', " ")),
                 b'Z' => {
                     answer.state = body[0];
@@ -175,6 +179,10 @@ fn psql_sees_the_refusal_and_goes_on() -> Result<()> {
         let told = psql("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")?;
         ensure!(told == format!("{encrypted}\n"), "{told}");
     }
+    // A client that ends as it should is no error.
+    for guard in [&both, &neither] {
+        ensure!(guard.errors().is_empty(), "{:?}", guard.errors());
+    }
     // A client that wants TLS gets it or goes, and one that trusts others goes.
     let told = psql(neither.address(), "sslmode=require", "SELECT 1")?;
     ensure!(told.contains("does not support SSL"), "{told}");
@@ -186,6 +194,13 @@ fn psql_sees_the_refusal_and_goes_on() -> Result<()> {
         "SELECT 1",
     )?;
     ensure!(told.contains("SSL error"), "{told}");
+    // What came with the request in the clear is never taken for data of the session
+    // (CVE-2021-23214).
+    let mut early = Session::connect(both.address())?;
+    let request = [&[0, 0, 0, 8, 4, 210, 22, 47], &startup()[..]].concat();
+    early.0.write_all(&request)?;
+    ensure!(early.0.read_to_end(&mut Vec::new()).is_err());
+    both.logged("data in the clear came behind the request for TLS")?;
     // So does the guard.
     let wrong = guard(
         &postgres,
@@ -258,6 +273,24 @@ fn a_refusal_is_an_answer_like_others() -> Result<()> {
             session.answer()?;
         }
     }
+    // Another connection can cancel a query.
+    let mut waiting = Session::connect(guard.address())?;
+    waiting.0.write_all(&startup())?;
+    let key = waiting.answer()?.key;
+    waiting
+        .0
+        .write_all(&message(b'Q', b"SELECT pg_sleep(600)\0"))?;
+    eventually("the query runs", || {
+        let rows = session.query(b"SELECT query FROM pg_stat_activity WHERE state = 'active'")?;
+        Ok(rows.rows.contains("pg_sleep"))
+    })?;
+    let mut cancel = Session::connect(guard.address())?;
+    let request = [&[0, 0, 0, 16, 4, 210, 22, 46][..], &key].concat();
+    cancel.0.write_all(&request)?;
+    ensure!(cancel.0.read(&mut [0])? == 0);
+    let error = waiting.answer()?.error.unwrap_or_default();
+    ensure!(error.contains("canceling statement"), "{error}");
+
     // What cannot be inspected ends its connection alone.
     for (mistake, why) in [
         (message(b'F', b"\0\0\0\0"), "a function call"),

@@ -1,9 +1,11 @@
 //! TLS that services begin, as an operator sets it up and as tools use it.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
+use halfopen_tests::client::{Client, End};
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command, run};
 use halfopen_tests::tls::Authority;
@@ -60,6 +62,34 @@ fn openssl_finds_the_certificate_behind_starttls() -> Result<()> {
             ensure!(told.contains("Verification: OK"), "{told}");
             ensure!(told.contains("CN = a.example"), "{told}");
         }
+    }
+    Ok(())
+}
+
+/// What a server sends in the clear behind its answer is never taken for data of the session
+/// (CVE-2021-23222).
+#[test]
+fn a_server_that_says_more_in_the_clear_is_refused() -> Result<()> {
+    let authority = Authority::new()?;
+    authority.sign("a", "a.example")?;
+    let upstream = TcpListener::bind("127.0.0.1:0")?;
+    let address = upstream.local_addr()?.to_string();
+    let ca = authority.path("ca.pem").display().to_string();
+    let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
+    serve.args(["--tls-ca", &ca, "--allow-connect", &address]);
+    serve.arg(guest_path("guard"));
+    serve.args(["--", "postgres", &address, "--server-name", "a.example"]);
+    let server = Server::start(serve, 1)?;
+    for (answer, why) in [
+        (&b"SEVIL"[..], "data in the clear came behind the request"),
+        (b"N", "it has no TLS"),
+    ] {
+        let mut client = Client::connect(server.address())?;
+        let (mut stream, _) = upstream.accept()?;
+        stream.read_exact(&mut [0; 8])?;
+        stream.write_all(answer)?;
+        server.logged(why)?;
+        ensure!(client.end()? == (Vec::new(), End::Rst), "{why}");
     }
     Ok(())
 }

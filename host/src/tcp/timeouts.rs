@@ -88,8 +88,8 @@ pub enum Limit {
     HalfOpen,
     /// [`Timeouts::write`].
     Write,
-    /// The time of a TLS handshake that the service has begun, see
-    /// [`TcpCtxBuilder::handshake_timeout`](super::TcpCtxBuilder::handshake_timeout).
+    /// The time of a TLS handshake that the service has begun, which is none of the [`Timeouts`]:
+    /// see `TcpCtxBuilder::handshake_timeout`.
     Handshake,
 }
 

@@ -13,7 +13,7 @@ mod sql;
 use std::mem;
 use std::rc::Rc;
 
-use halfopen_guest::{Error, Events, Socket, callbacks, log, log_error};
+use halfopen_guest::{Error, ErrorCode, Events, Socket, callbacks, log, log_error};
 use options::{Options, Protocol};
 
 callbacks!(Client::new, secure);
@@ -80,6 +80,8 @@ struct Dialogue {
     server: Socket,
     inspect: Box<dyn Inspect>,
     flow: Flow,
+    /// Whether the client has sent FIN.
+    ended: bool,
 }
 
 impl Client {
@@ -116,6 +118,7 @@ impl Dialogue {
             },
             options,
             flow: Flow::default(),
+            ended: false,
         })
     }
 
@@ -135,6 +138,8 @@ impl Dialogue {
                 Step::Secured(answer) => {
                     client.write(answer);
                     callbacks::secure_as_server(client, flow.rest()).map_err(text)?;
+                    // What is left was refused.
+                    break;
                 }
                 Step::Wait => break,
             }
@@ -152,26 +157,33 @@ impl Dialogue {
 
 impl Events for Client {
     fn data(&mut self, client: &Socket, chunk: Vec<u8>) {
-        if let Some(dialogue) = &mut self.0 {
-            dialogue.flow.input.extend(chunk);
-            if let Err(error) = dialogue.go_on(client) {
-                dialogue.server.reset();
-                give_up(client, &error);
-            }
+        let Some(dialogue) = &mut self.0 else {
+            return;
+        };
+        dialogue.flow.input.extend(chunk);
+        if let Err(error) = dialogue.go_on(client) {
+            dialogue.server.reset();
+            give_up(client, &error);
+            self.0 = None;
         }
     }
 
     fn end(&mut self, _: &Socket) {
-        if let Some(dialogue) = &self.0 {
+        if let Some(dialogue) = &mut self.0 {
+            dialogue.ended = true;
             dialogue.server.end();
         }
     }
 
     fn error(&mut self, client: &Socket, error: &Error) {
-        if let Some(dialogue) = &self.0 {
-            dialogue.server.reset();
+        let Some(dialogue) = self.0.take() else {
+            return;
+        };
+        dialogue.server.reset();
+        // A client that has finished may go before the server has. An abort was reported.
+        if !dialogue.ended && *error.code() != ErrorCode::ConnectionAborted {
+            give_up(client, &error.to_string());
         }
-        give_up(client, &error.to_string());
     }
 }
 

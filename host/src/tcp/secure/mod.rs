@@ -140,3 +140,56 @@ pub(crate) fn system_client_config() -> Arc<ClientConfig> {
     });
     CONFIG.clone()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::TcpCtx;
+    use super::*;
+
+    fn client(name: &str, protocol: &str) -> Role {
+        Role::Client {
+            server_name: name.to_owned(),
+            application_protocols: vec![protocol.to_owned()],
+        }
+    }
+
+    #[test]
+    fn nothing_is_granted_by_default_and_the_denial_is_reported() {
+        let denials = Arc::<Mutex<Vec<Denied>>>::default();
+        let reported = denials.clone();
+        let ctx = TcpCtx::builder()
+            .on_denied(move |denied| reported.lock().unwrap().push(denied.clone()))
+            .build();
+        for role in [Role::Server, client("a.example", "x")] {
+            let begun = ctx.begin_tls(role);
+            assert!(matches!(begun, Err(ErrorCode::AccessDenied)), "{begun:?}");
+        }
+        let denials = denials.lock().unwrap();
+        assert_eq!(*denials, [Denied::TlsServer, Denied::TlsClient]);
+    }
+
+    #[test]
+    fn names_and_protocols_are_checked() {
+        let ctx = TcpCtx::builder()
+            .tls_client(client_config(RootCertStore::empty()))
+            .build();
+        let long = "x".repeat(256);
+        for (name, protocol, valid) in [
+            ("a.example", "x", true),
+            ("192.0.2.1", "x", true),
+            ("2001:db8::1", "x", true),
+            ("", "x", false),
+            ("a b", "x", false),
+            ("a.example", "", false),
+            ("a.example", &long, false),
+        ] {
+            match ctx.begin_tls(client(name, protocol)) {
+                Ok(_) => assert!(valid, "{name}, {protocol}"),
+                Err(ErrorCode::InvalidArgument) => assert!(!valid, "{name}, {protocol}"),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+}
