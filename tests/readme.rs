@@ -44,7 +44,15 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 const SHORT: usize = 24;
 
 /// Programs that sessions use and that may not be installed.
-const TOOLS: [&str; 6] = ["nc", "socat", "curl", "openssl", "haproxy", "jq"];
+const TOOLS: [&str; 7] = [
+    "nc",
+    "socat",
+    "curl",
+    "openssl",
+    "haproxy",
+    "jq",
+    "redis-cli",
+];
 
 /// The sessions of different documents may use the same ports.
 static PLAYING: Mutex<()> = Mutex::new(());
@@ -74,6 +82,13 @@ fn the_sessions_of_the_sdk_go_as_shown() -> Result<()> {
 #[test]
 fn the_sessions_of_the_manual_go_as_shown() -> Result<()> {
     Document::read("host/OPERATING.md")?.play().map(drop)
+}
+
+#[test]
+fn the_sessions_of_the_server_for_redis_clients_go_as_shown() -> Result<()> {
+    Document::read("guest/examples/kv/README.md")?
+        .play()
+        .map(drop)
 }
 
 /// A document, in blocks.

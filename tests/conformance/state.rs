@@ -62,7 +62,8 @@ fn each(
 ) -> Result<()> {
     for guest in GUESTS {
         let folder = TempDir::new()?;
-        let flags = [&["--state", file(&folder.path().join("state"))?], flags].concat();
+        let state = folder.path().join("state");
+        let flags = [&["--state", file(&state)?], flags].concat();
         let server = start(runner, binaries, guest, &flags)?;
         test(server.address()).with_context(|| format!("{guest}: {:?}", server.errors()))?;
     }

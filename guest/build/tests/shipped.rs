@@ -197,7 +197,7 @@ fn no_component_imports_more_than_it_needs() {
             "counter.wasm" | "digest.wasm" | "pass.wasm" | "solo.wasm" | "store.wasm" => {
                 [&CONNECTIONS[..], &PRINTING].concat()
             }
-            "ledger.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &STATE].concat(),
+            "kv.wasm" | "ledger.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &STATE].concat(),
             "passbook.wasm" => [&CONNECTIONS[..], &PRINTING, &STATE].concat(),
             "keeper.wasm" | "strain.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK].concat(),
             "alarm.wasm" | "pinger.wasm" => [
