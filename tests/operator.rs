@@ -13,6 +13,7 @@ mod operator {
     mod cookbook;
     mod ended;
     mod files;
+    mod gateway;
     mod grants;
     mod greedy;
     mod host;

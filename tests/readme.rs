@@ -91,6 +91,13 @@ fn the_sessions_of_the_server_for_redis_clients_go_as_shown() -> Result<()> {
         .map(drop)
 }
 
+#[test]
+fn the_sessions_of_the_gateway_go_as_shown() -> Result<()> {
+    Document::read("guest/examples/gateway/README.md")?
+        .play()
+        .map(drop)
+}
+
 /// A document, in blocks.
 struct Document {
     path: &'static str,
