@@ -38,7 +38,9 @@ impl Place {
         let mut serve = command(&BINARIES.halfopen, ["serve", "--topics", "local"]);
         serve.args(["--listen", listen]).args(flags);
         let devices = self.devices();
-        serve.arg("--dir").arg(format!("{}::devices:ro", devices.display()));
+        serve
+            .arg("--dir")
+            .arg(format!("{}::devices:ro", devices.display()));
         serve.arg("--state").arg(self.0.path().join("state"));
         serve.arg(guest_path("gateway")).arg("--").args(arguments);
         Server::start(serve, 1)
@@ -77,7 +79,10 @@ impl Device {
     fn hears(&mut self, expected: &str) -> Result<()> {
         let mut line = String::new();
         self.0.read_line(&mut line)?;
-        ensure!(line == format!("{expected}\n"), "{line:?}, not `{expected}`");
+        ensure!(
+            line == format!("{expected}\n"),
+            "{line:?}, not `{expected}`"
+        );
         Ok(())
     }
 
@@ -171,7 +176,11 @@ fn messages_have_a_length_or_are_lines() -> Result<()> {
     long.send(&[2, 1])?;
     let mut answer = Vec::new();
     long.0.read_to_end(&mut answer)?;
-    ensure!(answer == frame("error: the message is too long"), "{}", answer.escape_ascii());
+    ensure!(
+        answer == frame("error: the message is too long"),
+        "{}",
+        answer.escape_ascii()
+    );
     let mut long = Device::connect(server.address())?;
     long.asks(&"x".repeat(513), "error: the message is too long")?;
     long.ends()?;
@@ -184,7 +193,9 @@ fn every_reading_before_fin_is_acknowledged() -> Result<()> {
     let place = Place::new()?;
     let server = place.start()?;
     let mut device = Device::connect(server.address())?;
-    let readings: String = (1..=50).map(|number| format!("{number} n={number}\n")).collect();
+    let readings: String = (1..=50)
+        .map(|number| format!("{number} n={number}\n"))
+        .collect();
     device.send(format!("{BOILER}\n{readings}").as_bytes())?;
     device.0.get_ref().shutdown(Shutdown::Write)?;
     device.hears("ok")?;
@@ -203,8 +214,15 @@ fn a_silent_device_is_reset() -> Result<()> {
     let mut byte = [0];
     let read = device.0.read(&mut byte);
     let error = read.err().context("the connection has ended by FIN")?;
-    ensure!(error.kind() == std::io::ErrorKind::ConnectionReset, "{error}");
-    ensure!(begin.elapsed() >= Duration::from_secs(1), "{:?}", begin.elapsed());
+    ensure!(
+        error.kind() == std::io::ErrorKind::ConnectionReset,
+        "{error}"
+    );
+    ensure!(
+        begin.elapsed() >= Duration::from_secs(1),
+        "{:?}",
+        begin.elapsed()
+    );
     Ok(())
 }
 
@@ -230,7 +248,9 @@ fn without_state_nothing_is_acknowledged() -> Result<()> {
     let place = Place::new()?;
     let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
     let devices = place.devices();
-    serve.arg("--dir").arg(format!("{}::devices:ro", devices.display()));
+    serve
+        .arg("--dir")
+        .arg(format!("{}::devices:ro", devices.display()));
     serve.arg(guest_path("gateway"));
     let server = Server::start(serve, 1)?;
     let mut device = Device::connect(server.address())?;
@@ -239,9 +259,17 @@ fn without_state_nothing_is_acknowledged() -> Result<()> {
     server.logged("--state FILE")?;
     // Without watchers the rest goes on.
     let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
-    serve.arg("--dir").arg(format!("{}::devices:ro", devices.display()));
+    serve
+        .arg("--dir")
+        .arg(format!("{}::devices:ro", devices.display()));
     serve.arg("--state").arg(place.0.path().join("state"));
-    let server = Server::start({ serve.arg(guest_path("gateway")); serve }, 1)?;
+    let server = Server::start(
+        {
+            serve.arg(guest_path("gateway"));
+            serve
+        },
+        1,
+    )?;
     Device::log_in(server.address(), BOILER)?.asks("1 n=1", "ack 1")
 }
 
@@ -260,7 +288,10 @@ fn nothing_that_was_acknowledged_to_five_hundred_devices_is_lost() -> Result<()>
     let limits = ["--max-connections", "2000"];
     let mut server = place.serve("127.0.0.1:0", &limits, &[])?;
     let address = server.address();
-    let written = devices(address).arg("--write-tokens").arg(place.devices()).status()?;
+    let written = devices(address)
+        .arg("--write-tokens")
+        .arg(place.devices())
+        .status()?;
     ensure!(written.success(), "{written}");
     let mut running = devices(address).stdout(Stdio::piped()).spawn()?;
     let mut lines = BufReader::new(running.stdout.take().context("it has an output")?).lines();
