@@ -15,6 +15,7 @@ mod operator {
     mod draining;
     mod ended;
     mod files;
+    mod gateway;
     mod grants;
     mod greedy;
     mod guard_postgres;

@@ -53,6 +53,11 @@ const TOOLS: [&str; 8] = [
     "jq",
     "redis-cli",
     "redis-server",
+        .play()
+        .map(drop)
+}
+
+#[test]
 ];
 
 /// The sessions of different documents may use the same ports.
@@ -95,6 +100,13 @@ fn the_sessions_of_the_server_for_redis_clients_go_as_shown() -> Result<()> {
 #[test]
 fn the_sessions_of_the_guard_go_as_shown() -> Result<()> {
     Document::read("guest/examples/guard/README.md")?
+        .play()
+        .map(drop)
+}
+
+#[test]
+fn the_sessions_of_the_gateway_go_as_shown() -> Result<()> {
+    Document::read("guest/examples/gateway/README.md")?
         .play()
         .map(drop)
 }
