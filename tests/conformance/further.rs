@@ -42,7 +42,7 @@ const fn connecting_case(name: &'static str, rules: &'static [&'static str], run
     }
 }
 
-const GUEST: &str = "wheel";
+pub(crate) const GUEST: &str = "wheel";
 
 fn start(runner: Runner, binaries: &Binaries) -> Result<Server> {
     let flags = ["--allow-connect", "127.0.0.1:*"];

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 use halfopen_compose::{Interfaces, Style};
 
+use crate::kit::{Foreign, Template};
 use crate::server::{Server, command};
 
 /// The binaries that the suite runs.
@@ -23,6 +24,8 @@ pub struct Binaries {
     /// The `node` of the machine, for components in callback style, if it is 20 or newer and
     /// the packages of `tests/node` are installed.
     pub plain_node: Option<PathBuf>,
+    /// The command of [`Runner::Foreign`], if there is one.
+    pub foreign: Option<Template>,
 }
 
 impl Binaries {
@@ -50,6 +53,7 @@ impl Binaries {
                 .exists()
                 .then(|| PathBuf::from("node"))
                 .filter(|node| node_version(node) >= Some(20)),
+            foreign: None,
         };
         for binary in [&binaries.halfopen, &binaries.wasmtime, &binaries.embed] {
             assert!(
@@ -59,6 +63,24 @@ impl Binaries {
             );
         }
         binaries
+    }
+
+    /// Finds the binaries, as far as they are built, to start a command that the project does
+    /// not have.
+    ///
+    /// # Errors
+    ///
+    /// If this process has no executable.
+    pub fn foreign(template: Template) -> Result<Self> {
+        let beside = |name| std::env::current_exe().map(|this| this.with_file_name(name));
+        Ok(Binaries {
+            halfopen: beside("halfopen")?,
+            wasmtime: beside("wasmtime")?,
+            embed: beside("embed")?,
+            node: None,
+            plain_node: None,
+            foreign: Some(template),
+        })
     }
 }
 
@@ -80,10 +102,13 @@ macro_rules! runners {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Runner {
             $($(#[doc = $doc])+ $runner,)+
+            /// A command that the project does not have.
+            Foreign(Foreign),
         }
 
         impl Runner {
-            /// Every runner, in the order of the matrix. Each of them runs services.
+            /// Every runner of the project, in the order of the matrix. Each of them runs
+            /// services.
             pub const ALL: &[Runner] = &[$(Runner::$runner),+];
         }
     };
@@ -140,6 +165,8 @@ pub enum Host {
     Embedding,
     /// Node, with jco.
     Node,
+    /// A command that the project does not have.
+    Foreign,
 }
 
 /// An implementation of the primitives.
@@ -215,6 +242,14 @@ impl Runner {
             },
             Runner::NodeHost => node("node-jco", Style::Await),
             Runner::NodeCallbacks => node("node-callbacks", Style::Callback),
+            Runner::Foreign(foreign) => Properties {
+                name: "command",
+                host: Host::Foreign,
+                primitives: foreign.promises,
+                instances: foreign.instances,
+                programs: false,
+                style: foreign.style,
+            },
         }
     }
 
@@ -245,13 +280,21 @@ impl Runner {
     /// Whether the primitives are those of the `halfopen` library.
     #[must_use]
     pub fn is_native(self) -> bool {
-        self.properties().primitives == Primitives::Native
+        let properties = self.properties();
+        properties.primitives == Primitives::Native && properties.host != Host::Foreign
     }
 
     /// Whether the service is composed into a program that runs on `wasi:sockets`.
     #[must_use]
     pub fn is_composed(self) -> bool {
-        self.properties().primitives == Primitives::Wasi
+        let properties = self.properties();
+        properties.primitives == Primitives::Wasi && properties.host != Host::Foreign
+    }
+
+    /// Whether lines that the server prints can be seen.
+    #[must_use]
+    pub fn prints(self) -> bool {
+        !matches!(self, Runner::Foreign(foreign) if foreign.silent)
     }
 
     /// Whether this is `halfopen serve`, with its flags for limits and policy.
@@ -364,6 +407,10 @@ impl Runner {
                 let mut command = Command::new(&binaries.embed);
                 command.arg(own).args(listen);
                 command
+            }
+            (Host::Foreign, _) => {
+                let template = binaries.foreign.as_ref().expect("the kit has a command");
+                return template.command(&own, &standalone, listen, arguments);
             }
             (Host::Node, _) => {
                 let (node, host) = match properties.style {

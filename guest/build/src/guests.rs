@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 32] = [
+pub const GUESTS: [Guest; 33] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -57,6 +57,7 @@ pub const GUESTS: [Guest; 32] = [
     test("greedy"),
     test("hostile"),
     test("keeper"),
+    uncomposed("mirror"),
     uncomposed("orders"),
     test("parrot"),
     uncomposed("pinger"),

@@ -169,6 +169,12 @@ fn no_component_imports_more_than_it_needs() {
                 &["halfopen:tcp/timers@0.1.0"],
             ]
             .concat(),
+            "mirror.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &["halfopen:tcp/piping@0.1.0"],
+            ]
+            .concat(),
             "relay.wasm" => [
                 &CALLBACKS[..],
                 &PRINTING_0_2,

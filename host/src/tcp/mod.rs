@@ -40,7 +40,8 @@
 //! - `socket` is one connection. It combines the `state` of its directions, what it holds
 //!   until its end (`live`: its `transport`, plain or TLS, and its guard), the tasks that
 //!   wait for it (`waiters`), and its `closing`; the guest's streams are `receive` and
-//!   `send`, and `pump` joins the two of different connections without the guest.
+//!   `send`, and `pump` joins the two of different connections without the guest, by
+//!   `moving`.
 //! - `meter` measures a connection for its host, and `registry` is a set of connections.
 //!
 //! This module depends on no other module of the crate.
@@ -55,6 +56,7 @@ mod connection;
 mod ctx;
 mod ending;
 mod error;
+mod flow;
 pub(crate) mod hidden;
 mod host;
 mod least_active;
@@ -62,6 +64,7 @@ mod linger;
 mod listener;
 mod live;
 mod meter;
+mod moving;
 mod policy;
 mod pump;
 mod quota;
@@ -69,6 +72,7 @@ mod receive;
 mod registry;
 mod rule;
 mod send;
+mod sizes;
 mod socket;
 mod state;
 mod sync;

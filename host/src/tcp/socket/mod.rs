@@ -14,7 +14,10 @@
 //! lock.
 
 mod ended;
+#[cfg(test)]
+mod moved;
 mod sending;
+mod splicing;
 #[cfg(test)]
 mod tests;
 
