@@ -291,15 +291,14 @@ fn a_reset_of_a_source_comes_behind_what_arrived_and_is_no_end() {
         let (source, sink) = (Connection::open(), Connection::open());
         let onward = sink.clone();
         let moving = source.start(move |source| source.move_to(&onward));
-        let failing = source.start(|source| source.receiving_failed());
         sink.kernel.make_room(100);
         source.kernel.arrive(&MUCH);
         source.kernel.reset();
         let (error, of_sink) = moving.join().unwrap();
         assert_eq!(error, Some(ErrorCode::ConnectionReset));
         assert_eq!(of_sink, None);
-        assert_eq!(failing.join().unwrap(), ErrorCode::ConnectionReset);
         assert_eq!(sink.kernel.sent(), MUCH);
+        assert_eq!(source.receive_again(), Err(ErrorCode::ConnectionReset));
         assert_eq!(source.counted().0, MUCH.len() as u64);
         source.outside().has_ended();
     });

@@ -107,8 +107,8 @@ impl KernelPipe {
     pub(in crate::tcp) fn read_back(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut length = 0;
         while self.held > 0 {
-            let read = || Ok(rustix::io::read(&self.ends.reader, &mut buffer[length..])?);
-            match read() {
+            let read = rustix::io::read(&self.ends.reader, &mut buffer[length..]);
+            match read.map_err(io::Error::from) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(more) => {
                     length += more;

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use halfopen_model::{Destroy, Event, Machine, Sink, Source, Step, Written};
+use halfopen_model::{Destroy, Event, Machine, Source, Step, Written};
 
 pub(super) use piped::Passed;
 
