@@ -9,32 +9,34 @@ pub(super) enum Flow {
     /// Little comes at a time.
     #[default]
     Small,
-    /// Much comes at a time.
-    Large,
-    /// Much came, and nothing was left behind it: only receiving shows whether there is more.
+    /// Much comes at a time: so much was moved since there was last nothing to receive.
+    Large(usize),
+    /// Much was moved, and nothing seems to be left: receiving shows whether there is more.
     Drained,
 }
 
 impl Flow {
     /// Whether what comes next is to be moved inside the kernel.
     pub(super) fn is_large(self) -> bool {
-        self == Flow::Large
+        matches!(self, Flow::Large(_))
     }
 
     /// Records that so much was received at a time.
     pub(super) fn received(&mut self, length: usize) {
-        *self = match length >= LARGE {
-            true => Flow::Large,
-            false => Flow::Small,
+        *self = match self {
+            // It came after the last look.
+            Flow::Drained => Flow::Large(length),
+            _ if length >= LARGE => Flow::Large(length),
+            _ => Flow::Small,
         };
     }
 
-    /// Records that so much was moved inside the kernel, of at most `most`.
-    pub(super) fn moved(&mut self, length: usize, most: usize) {
-        *self = match length {
-            _ if length == most => Flow::Large,
-            // Receiving shows whether there is nothing, or something that cannot be moved.
-            0 | LARGE.. => Flow::Drained,
+    /// Records that so much was moved inside the kernel; 0 if nothing could be. Only then
+    /// nothing seems to be left: the kernel may also move less than there is.
+    pub(super) fn moved(&mut self, length: usize) {
+        *self = match *self {
+            Flow::Large(moved) if length > 0 => Flow::Large(moved.saturating_add(length)),
+            Flow::Large(LARGE..) => Flow::Drained,
             _ => Flow::Small,
         };
     }
@@ -42,7 +44,7 @@ impl Flow {
     /// Records that there is nothing to receive.
     pub(super) fn waits(&mut self) {
         if *self == Flow::Drained {
-            *self = Flow::Large;
+            *self = Flow::Large(0);
         }
     }
 }
@@ -57,28 +59,32 @@ mod tests {
         flow.received(LARGE - 1);
         assert!(!flow.is_large());
         flow.received(LARGE);
-        assert!(flow.is_large());
-        flow.moved(2 * LARGE, 2 * LARGE);
-        assert!(flow.is_large());
-        flow.moved(LARGE - 1, 2 * LARGE);
-        assert!(!flow.is_large());
+        for _ in 0..2 {
+            assert!(flow.is_large());
+            // A part, and another one.
+            flow.moved(LARGE - 1);
+            assert!(flow.is_large());
+            flow.moved(1);
+            flow.moved(0);
+            assert!(!flow.is_large(), "receiving has its turn");
+            flow.waits();
+        }
+        flow.moved(LARGE - 1);
+        flow.moved(0);
         flow.waits();
         assert!(!flow.is_large());
     }
 
     #[test]
-    fn receiving_has_its_turn_when_little_may_be_left() {
+    fn what_comes_between_two_looks_is_no_end_of_much() {
         let mut flow = Flow::default();
-        for moved in [0, LARGE] {
-            flow.received(LARGE);
-            flow.moved(moved, 2 * LARGE);
-            assert!(!flow.is_large());
-            flow.waits();
-            assert!(flow.is_large(), "nothing was left");
-            flow.moved(moved, 2 * LARGE);
-            flow.received(1);
-            flow.waits();
-            assert!(!flow.is_large());
-        }
+        flow.received(LARGE);
+        flow.moved(0);
+        flow.received(1);
+        assert!(flow.is_large());
+        flow.moved(0);
+        assert!(!flow.is_large());
+        flow.received(1);
+        assert!(!flow.is_large());
     }
 }

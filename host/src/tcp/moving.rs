@@ -98,7 +98,7 @@ impl Moving {
         };
         let most = pipe.size().min(MOVED);
         let length = ready!(source.poll_fill(cx, &mut pipe, most));
-        self.flow.moved(length, most);
+        self.flow.moved(length);
         if length == 0 {
             return Poll::Ready(Ok(false));
         }

@@ -107,7 +107,7 @@ impl Entry {
         let most = most.min(pipe.size());
         let mut cx = Context::from_waker(&self.waker);
         let filled = ready!(socket.poll_fill(&mut cx, pipe, most));
-        self.flow.moved(filled, most);
+        self.flow.moved(filled);
         if filled > 0 {
             socket.count_transfer();
             if let Some(watch) = &mut self.watch {
