@@ -10,8 +10,9 @@ pub(super) const BUFFER: usize = 256 * 1024;
 pub(super) const LARGE: usize = 32 * 1024;
 
 /// The most bytes that are moved inside the kernel at a time.
-pub(super) const MOVED: usize = 128 * 1024;
+pub(super) const MOVED: usize = 256 * 1024;
 
 /// The size of the pipe through which they move. A part of a page takes as much of it as a
-/// page, so it is larger than what moves.
-pub(super) const PIPE: usize = 256 * 1024;
+/// page, so it is larger than what moves: as large as any user may have it (pipe-max-size,
+/// pipe(7)).
+pub(super) const PIPE: usize = 1024 * 1024;

@@ -32,8 +32,16 @@ struct Ends {
 }
 
 thread_local! {
-    /// The pipe of this thread, while nobody uses it. Made when it is first used.
-    static SPARE: Cell<Option<Rc<Ends>>> = const { Cell::new(None) };
+    /// The pipe of this thread, while nobody uses it.
+    static SPARE: Cell<Spare> = const { Cell::new(Spare::New) };
+}
+
+enum Spare {
+    /// It has to be made.
+    New,
+    There(Rc<Ends>),
+    /// The system has none that is large enough.
+    None,
 }
 
 /// Whether the system does not splice sockets, so that nobody has to try again.
@@ -45,9 +53,13 @@ impl KernelPipe {
         if REFUSED.load(Ordering::Relaxed) {
             return None;
         }
-        let ends = match SPARE.take() {
-            Some(ends) => ends,
-            None => Rc::new(Ends::open()?),
+        let ends = match SPARE.replace(Spare::New) {
+            Spare::There(ends) => ends,
+            Spare::New => Rc::new(Ends::open()?),
+            Spare::None => {
+                SPARE.set(Spare::None);
+                return None;
+            }
         };
         Some(KernelPipe { ends, held: 0 })
     }
@@ -55,10 +67,10 @@ impl KernelPipe {
     /// Whether this thread has a pipe that nobody uses.
     #[cfg(test)]
     pub(in crate::tcp) fn is_spare() -> bool {
-        let ends = SPARE.take();
-        let spare = ends.is_some();
-        SPARE.set(ends);
-        spare
+        let spare = SPARE.replace(Spare::New);
+        let there = matches!(spare, Spare::There(_));
+        SPARE.set(spare);
+        there
     }
 
     /// The most bytes that fit.
@@ -125,18 +137,23 @@ impl KernelPipe {
 impl Drop for KernelPipe {
     fn drop(&mut self) {
         if self.held == 0 {
-            SPARE.set(Some(self.ends.clone()));
+            SPARE.set(Spare::There(self.ends.clone()));
         }
     }
 }
 
 impl Ends {
     fn open() -> Option<Self> {
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-        // An unprivileged user has so many pages for all pipes, and then only small pipes.
-        let size = fcntl_setpipe_size(&writer, PIPE).unwrap_or(0);
-        if size < LARGE || !ignores_sigpipe() {
+        if !ignores_sigpipe() {
             REFUSED.store(true, Ordering::Relaxed);
+            return None;
+        }
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+        // An unprivileged user has so many pages for all pipes, and then only small pipes
+        // (pipe-user-pages-soft, pipe(7)).
+        let size = fcntl_setpipe_size(&writer, PIPE).unwrap_or(0);
+        if size < LARGE {
+            SPARE.set(Spare::None);
             return None;
         }
         Some(Ends {
