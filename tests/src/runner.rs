@@ -303,6 +303,13 @@ impl Runner {
         self.is_native() && self.properties().host == Host::Halfopen
     }
 
+    /// Whether this is `halfopen serve`, or makes the same promises.
+    #[must_use]
+    pub fn is_like_serve(self) -> bool {
+        let foreign = |foreign: Foreign| foreign.promises == Primitives::Native;
+        self.is_serve() || matches!(self, Runner::Foreign(this) if foreign(this))
+    }
+
     /// Whether the host is the `halfopen` command.
     #[must_use]
     pub fn is_halfopen(self) -> bool {

@@ -14,12 +14,16 @@ use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use halfopen_compose::Style;
 pub(crate) use halfopen_tests::case::{Case, Run};
-use halfopen_tests::kit::{ARGS, Foreign, Kit, Outcome, STANDALONE, Template};
+use halfopen_tests::kit::{ARGS, Cases, Foreign, Kit, Outcome, STANDALONE, Template};
 use halfopen_tests::patience::set_patience;
 use halfopen_tests::runner::{Instances, Primitives};
 
 #[path = "../../conformance/further.rs"]
 mod further;
+#[path = "../../conformance/hostile.rs"]
+mod hostile;
+#[path = "../../conformance/rogue.rs"]
+mod rogue;
 
 /// Plays the scenarios of the conformance suite against a command, and reports by rule
 ///
@@ -129,7 +133,17 @@ fn check(args: &Args) -> Result<bool> {
         only: args.only.clone(),
         jobs: args.jobs.map_or(2 * processors, NonZero::get),
     };
-    let report = kit.run(&[(further::GUEST, further::CASES)], |played| {
+    let cases = [
+        (further::GUEST, false, further::CASES),
+        (hostile::BARE, true, hostile::CASES),
+        (rogue::GUEST, false, rogue::CASES),
+    ];
+    let cases = cases.map(|(guest, arguments, cases)| Cases {
+        guest,
+        arguments,
+        cases,
+    });
+    let report = kit.run(&cases, |played| {
         if let Outcome::Failed(why) = &played.outcome {
             let why = why.lines().next().unwrap_or_default();
             eprintln!("{} fails: {why}", played.name);

@@ -44,8 +44,16 @@ pub struct Kit {
     pub jobs: usize,
 }
 
-/// Cases, and the service that they start.
-pub type Cases<'a> = (&'a str, &'a [Case]);
+/// Cases that start the same service.
+#[derive(Clone, Copy, Debug)]
+pub struct Cases<'a> {
+    /// The service.
+    pub guest: &'a str,
+    /// Whether it gets arguments.
+    pub arguments: bool,
+    /// The cases.
+    pub cases: &'a [Case],
+}
 
 /// Something that can be played.
 struct Trial<'a> {
@@ -110,11 +118,11 @@ impl Kit {
             skipped: self.misses(runner, scenario),
             play: Box::new(move |binaries: &Binaries| scenario.run(runner, binaries)),
         });
-        let cases = cases.iter().flat_map(|(guest, cases)| {
-            cases.iter().map(move |case| Trial {
+        let cases = cases.iter().flat_map(|group| {
+            group.cases.iter().map(move |case| Trial {
                 name: case.name,
                 rules: case.rules,
-                skipped: self.misses_case(runner, guest, case),
+                skipped: self.misses_case(runner, group, case),
                 play: Box::new(move |binaries: &Binaries| (case.run)(runner, binaries)),
             })
         });
@@ -138,14 +146,17 @@ impl Kit {
         })
     }
 
-    fn misses_case(&self, runner: Runner, guest: &str, case: &Case) -> Option<String> {
+    fn misses_case(&self, runner: Runner, group: &Cases<'_>, case: &Case) -> Option<String> {
         if self.native.is_some() {
             return Some("the command hosts no component".to_owned());
         }
         if !(case.runners)(runner) {
             return Some(case.elsewhere.to_owned());
         }
-        self.misses_service(runner, guest)
+        if group.arguments && !self.template.has(ARGS) {
+            return Some(format!("the command has no `{ARGS}`"));
+        }
+        self.misses_service(runner, group.guest)
     }
 
     fn misses_arguments(&self, arguments: &[&str]) -> Option<String> {
