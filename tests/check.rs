@@ -79,13 +79,36 @@ fn what_is_said_wrongly_of_a_host_fails() {
         "--isolation",
         "connection",
         "--only",
-        "K9",
+        "broadcast",
         "--patience",
         "5",
     ];
     let (output, report) = check(&options, &command);
     assert_eq!(output.status.code(), Some(1), "{report:#}");
     assert_eq!(rules(&report, "fail"), ["K9"]);
+}
+
+#[test]
+fn what_a_host_does_not_have_is_skipped() {
+    let command = [&halfopen(), "serve", "{component}", "--listen", "{listen}"];
+    for (options, passes) in [
+        (&["--no-connect"][..], &["K13"][..]),
+        (&["--without", "piping"], &[]),
+        (&["--style", "await"], &[]),
+    ] {
+        let options = [options, &["--only", "timers,K15"]].concat();
+        let (output, report) = check(&options, &command);
+        let nothing = passes.is_empty();
+        assert_eq!(
+            output.status.code(),
+            Some(if nothing { 2 } else { 0 }),
+            "{report:#}"
+        );
+        if !nothing {
+            assert_eq!(rules(&report, "pass"), passes);
+            assert_eq!(rules(&report, "skipped"), ["K15"]);
+        }
+    }
 }
 
 #[test]

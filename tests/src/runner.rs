@@ -291,6 +291,16 @@ impl Runner {
         properties.primitives == Primitives::Wasi && properties.host != Host::Foreign
     }
 
+    /// Whether the host can be told to let a service connect, or does so.
+    #[must_use]
+    pub fn grants_connections(self) -> bool {
+        match self {
+            Runner::Embedded => false,
+            Runner::Foreign(foreign) => foreign.connects,
+            _ => true,
+        }
+    }
+
     /// Whether lines that the server prints can be seen.
     #[must_use]
     pub fn prints(self) -> bool {

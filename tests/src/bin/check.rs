@@ -45,6 +45,9 @@ struct Args {
     /// The command does not print what its service prints
     #[arg(long)]
     silent: bool,
+    /// The host lets no service connect to 127.0.0.1
+    #[arg(long)]
+    no_connect: bool,
     /// Whose promises it makes [default: wasi with `{standalone}`, and native otherwise]
     #[arg(long)]
     like: Option<Like>,
@@ -125,6 +128,7 @@ fn check(args: &Args) -> Result<bool> {
             },
             instances: args.isolation,
             style: args.style,
+            connects: !args.no_connect,
             silent: args.silent,
         },
         native,

@@ -60,8 +60,10 @@ struct Trial<'a> {
     name: &'static str,
     rules: &'static [&'static str],
     skipped: Option<String>,
-    play: Box<dyn Fn(&Binaries) -> Result<()> + Send + Sync + 'a>,
+    play: Play<'a>,
 }
+
+type Play<'a> = Box<dyn Fn(&Binaries) -> Result<()> + Send + Sync + 'a>;
 
 impl Kit {
     /// Plays everything that fits the command. `finished` is told of each outcome.
@@ -108,7 +110,11 @@ impl Kit {
             }
         });
         let played = played.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Report::new(played)
+        let report = Report::new(played)?;
+        Ok(match self.only.is_empty() {
+            true => report,
+            false => report.of_what_was_played(),
+        })
     }
 
     fn trials<'a>(&'a self, runner: Runner, cases: &'a [Cases<'a>]) -> Vec<Trial<'a>> {

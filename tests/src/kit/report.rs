@@ -50,6 +50,17 @@ impl Report {
         })
     }
 
+    /// Leaves out the rules that no scenario of the report is about.
+    pub(super) fn of_what_was_played(mut self) -> Self {
+        let played = &self.played;
+        let is_played = |rule: &Rule| {
+            let mut rules = played.iter().flat_map(|played| played.rules);
+            rules.any(|name| *name == rule.name)
+        };
+        self.rules.retain(is_played);
+        self
+    }
+
     /// Whether nothing has failed.
     #[must_use]
     pub fn passes(&self) -> bool {

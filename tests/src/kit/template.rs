@@ -18,6 +18,8 @@ pub struct Foreign {
     pub instances: Instances,
     /// The style of services that the host serves; `None` if it serves both.
     pub style: Option<Style>,
+    /// Whether the host lets a service connect to loopback.
+    pub connects: bool,
     /// Whether the command does not print what its service prints.
     pub silent: bool,
 }
