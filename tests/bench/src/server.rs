@@ -98,6 +98,11 @@ pub(crate) const KINDS: &[Kind] = &[
         command: |places| places.copy("shared", &places.parrot()),
     },
     Kind {
+        name: "shared-pipe",
+        what: "halfopen serve, callback style, an instance per processor, each connection piped to itself",
+        command: |places| places.pipe(),
+    },
+    Kind {
         name: "connection-pass",
         what: "halfopen serve, an instance per connection, the stream passed through",
         command: |places| places.pass("connection"),
@@ -292,6 +297,11 @@ impl Places {
         command
     }
 
+    /// The service whose connections are piped to themselves.
+    fn mirror(&self) -> PathBuf {
+        self.root.join("tests/guests/dist/mirror.wasm")
+    }
+
     /// The echo in await style.
     fn parrot(&self) -> PathBuf {
         self.root.join("tests/guests/dist/parrot.wasm")
@@ -307,6 +317,13 @@ impl Places {
     fn pass(&self, isolation: &str) -> Command {
         let mut command = self.serve(isolation, &[]);
         command.arg(self.guest("pass"));
+        command
+    }
+
+    fn pipe(&self) -> Command {
+        let workers = self.workers.to_string();
+        let mut command = self.serve("shared", &["--workers", &workers]);
+        command.arg(self.mirror());
         command
     }
 
@@ -371,6 +388,7 @@ impl Kind {
             name if name == ASYNCIO || name.starts_with("python-") => {
                 missing(&places.python_binary(), ".ci/python")
             }
+            "shared-pipe" => missing(&places.mirror(), "cargo guests"),
             name if name.ends_with("-await") => missing(&places.parrot(), "cargo guests"),
             _ => None,
         }
