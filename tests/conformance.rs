@@ -25,17 +25,18 @@ mod conformance {
     pub(crate) mod programs;
     pub(crate) mod proxy;
     pub(crate) mod rogue;
+    pub(crate) mod securing;
     pub(crate) mod server;
     pub(crate) mod state;
     pub(crate) mod topics;
 }
 use conformance::{
-    errors, further, grants, hostile, matrix, node_host, programs, proxy, rogue, server, state,
-    topics,
+    errors, further, grants, hostile, matrix, node_host, programs, proxy, rogue, securing, server,
+    state, topics,
 };
 
 /// The cases, by what they are about.
-const CASES: [(&str, &[Case]); 11] = [
+const CASES: [(&str, &[Case]); 12] = [
     ("programs", programs::CASES),
     ("errors, from the bare primitives", errors::CASES),
     ("proxies", proxy::CASES),
@@ -44,6 +45,7 @@ const CASES: [(&str, &[Case]); 11] = [
     ("topics", topics::CASES),
     ("what is granted and denied", grants::CASES),
     ("state", state::CASES),
+    ("TLS that a service begins", securing::CASES),
     ("hostile services", hostile::CASES),
     ("hostile services in callback style", rogue::CASES),
     ("Node as a host", node_host::CASES),
@@ -95,8 +97,7 @@ fn main() -> ExitCode {
         trials.len()
     );
     for runner in missing {
-        let how = "it needs `node`, version 20 or newer, and `npm ci --prefix tests/node`";
-        let name = runner.name();
+        let (name, how) = (runner.name(), runner.needs());
         assert!(
             std::env::var_os("CI").is_none(),
             "the runner {name} is not installed; {how}"

@@ -24,8 +24,10 @@ const CLIENTS: usize = 8;
 fn main() -> ExitCode {
     // The memory of wasmtime and of Node is not this project's. Under `halfopen run`, the
     // same component is measured as under wasmtime.
-    let takes_part =
-        |runner: Runner| matches!(runner.properties().host, Host::Halfopen | Host::Embedding);
+    let takes_part = |runner: Runner| {
+        let host = runner.properties().host;
+        matches!(host, Host::Halfopen | Host::Embedding | Host::Python)
+    };
     on_each_runner(env!("CARGO_BIN_EXE_wasmtime"), takes_part, nothing_is_left)
 }
 

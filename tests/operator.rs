@@ -10,14 +10,19 @@ mod operator {
     mod attack;
     mod balancer;
     mod configuration;
+    mod control;
     mod cookbook;
+    mod draining;
     mod ended;
     mod files;
     mod gateway;
     mod grants;
     mod greedy;
+    mod guard_postgres;
+    mod guard_redis;
     mod host;
     mod isolation;
+    mod kv;
     mod limits;
     mod logging;
     mod metrics;
@@ -27,10 +32,12 @@ mod operator {
     mod redis;
     mod reload;
     mod secure;
+    mod starttls;
     mod state;
     mod stopping;
     mod terminal;
     mod topics;
     mod unread;
+    mod upgrading;
     mod usage;
 }

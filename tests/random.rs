@@ -51,12 +51,13 @@ fn play(runner: Runner, binaries: &Binaries) -> Result<()> {
     let closed = runner.start(binaries, "cases", &[])?;
     let half_open = runner.start(binaries, "cases", &["--allow-half-open"])?;
     let mut servers = [(&closed, false, 0), (&half_open, true, 0)];
+    let obeys_at_end = runner.guest("cases") == Some("orders");
     let mut random = Rng::with_seed(seed);
     let deadline = Instant::now() + time;
     let mut count = 0;
     while Instant::now() < deadline {
         let (server, allow_half_open, printed) = &mut servers[random.usize(..2)];
-        let script = Script::random(&mut random, *allow_half_open);
+        let script = Script::random(&mut random, *allow_half_open, obeys_at_end);
         let played = script.play(server.address(), &mut random, || {
             let lines = server.printed(*printed + 1);
             let line = lines.get(*printed).context("the service prints nothing")?;

@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use halfopen::state::{Durability, StateStore};
 use halfopen::tcp::Denied;
+use halfopen::topics::Topics;
 use halfopen::{Grants, HostRule, Isolation, Observer, Policy, Server, tcp};
 
 const USAGE: &str = "usage: grants COMPONENT ADDRESS NAME:PORT...";
@@ -34,11 +36,16 @@ async fn main() -> anyhow::Result<()> {
     policy = policy.allow_connect("127.0.0.1:*".parse()?);
 
     let folder = std::env::current_dir()?;
+    // What the service keeps lasts as long as this program.
+    let kept = tempfile::tempdir()?;
+    let state = StateStore::file(&kept.path().join("state"), Durability::default())?;
     let grants = Grants::new()
         .args(servers)
         .env("EVERY", "10")
         .dir_read_only(folder, "data")
         .policy(policy)
+        .state(state)
+        .topics(Topics::local())
         .connect_timeout(Duration::from_secs(5))
         .max_memory(64 << 20)
         .inherit_stdio();

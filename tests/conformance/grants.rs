@@ -20,6 +20,8 @@ use halfopen_tests::server::Server;
 use crate::{Case, Run};
 
 pub(crate) const CASES: &[Case] = &[
+    granted_case("arguments-and-variables", &["A1"], arguments),
+    granted_case("addresses", &["A2"], addresses),
     granted_case("folders", &["F1"], folders),
     granted_case("folders-read-only", &["F2"], read_only),
     granted_case("folders-and-what-is-outside", &["F1"], outside),
@@ -33,6 +35,7 @@ pub(crate) const CASES: &[Case] = &[
         ..kept_case("kept-running-after-traps", &["D2"], kept_after_traps)
     },
     native_case("waiting-in-await-style", &["D3"], waiting),
+    granted_case("idle-timeout-in-await-style", &["K14"], idle_timeout),
 ];
 
 /// Composed services have what the `halfopen` command grants to a program.
@@ -127,6 +130,47 @@ fn ask(server: &Server, text: &str, expected: &str) -> Result<()> {
     let answer = Client::connect(server)?.ask(text)?;
     ensure!(answer == expected, "{text}: {answer:?}, not {expected:?}");
     Ok(())
+}
+
+/// A component has its arguments and variables, and none of the process.
+fn arguments(runner: Runner, binaries: &Binaries) -> Result<()> {
+    for guest in GUESTS {
+        let flags = ["--env", "GIVEN=a b", "--env", "EMPTY="];
+        let listen = ["127.0.0.1:0"];
+        let arguments = ["one", "--two", "three four"];
+        let command = runner.service_with(binaries, guest, &listen, &flags, &arguments);
+        let server = Server::start(command, 1)?;
+        ask(&server, "arguments", "arguments one,--two,three four")?;
+        ask(&server, "variable GIVEN", "variable Some(\"a b\")")?;
+        ask(&server, "variable EMPTY", "variable Some(\"\")")?;
+        ensure!(std::env::var_os("PATH").is_some());
+        ask(&server, "variable PATH", "variable None")?;
+    }
+    each(runner, binaries, &[], |server| {
+        ask(server, "arguments", "arguments")
+    })
+}
+
+/// A component connects to the addresses that are granted, and to no others.
+fn addresses(runner: Runner, binaries: &Binaries) -> Result<()> {
+    let (_listener, address) = upstream()?;
+    let (_other, denied) = upstream()?;
+    let connect = format!("address {address}");
+    each(runner, binaries, &[], |server| {
+        ask(server, &connect, "error EACCES")
+    })?;
+    // The whole internet, and nothing inside.
+    let flags = ["--allow-connect", "0.0.0.0/0:*"];
+    each(runner, binaries, &flags, |server| {
+        ask(server, &connect, "error EACCES")
+    })?;
+    let flags = ["--allow-connect", &address.to_string()];
+    each(runner, binaries, &flags, |server| {
+        ask(server, &connect, &format!("connected {address}"))?;
+        ask(server, &format!("address {denied}"), "error EACCES")?;
+        let elsewhere = format!("address 127.0.0.2:{}", address.port());
+        ask(server, &elsewhere, "error EACCES")
+    })
 }
 
 /// A granted folder can be read and written; without a grant there is none.
@@ -343,5 +387,29 @@ fn waiting(runner: Runner, binaries: &Binaries) -> Result<()> {
     let begin = Instant::now();
     ask(&server, "idle", "error TimedOut")?;
     ensure!(begin.elapsed() >= Duration::from_millis(50));
+    Ok(())
+}
+
+/// A connection whose events the SDK serves times out once until data moves.
+fn idle_timeout(runner: Runner, binaries: &Binaries) -> Result<()> {
+    let flags = ["--env", "SERVE=1"];
+    let command = runner.service_with(binaries, "inquirer", &["127.0.0.1:0"], &flags, &[]);
+    let server = Server::start(command, 1)?;
+    let begin = Instant::now();
+    let mut client = Client::connect(&server)?;
+    // The line about it moves data, and begins the time anew.
+    for times in 1..=2 {
+        let line = client.line()?;
+        ensure!(line == "idle", "{line}");
+        ensure!(begin.elapsed() >= Duration::from_millis(50 * times));
+    }
+    let begin = Instant::now();
+    let mut answer = client.ask("data")?;
+    while answer == "idle" {
+        answer = client.line()?; // was on its way
+    }
+    ensure!(answer == "data", "{answer}");
+    ensure!(client.line()? == "idle");
+    ensure!(begin.elapsed() >= Duration::from_millis(100));
     Ok(())
 }

@@ -29,21 +29,21 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "more-connections-than-allowed",
         rules: &["L1", "L5"],
-        runners: Runner::is_command,
+        runners: |runner| runner.is_command() || runner.has_limits(),
         elsewhere: "no flag for it",
         run: more_than_allowed,
     },
     Case {
         name: "limited-in-time",
         rules: &["C7", "E1"],
-        runners: Runner::is_serve,
+        runners: Runner::has_limits,
         elsewhere: "no flag for it",
         run: limited_in_time,
     },
     Case {
         name: "stopping",
         rules: &["L7"],
-        runners: Runner::is_halfopen,
+        runners: |runner| runner.is_halfopen() || runner.has_limits(),
         elsewhere: "the host has no grace time",
         run: stopping,
     },
@@ -63,7 +63,9 @@ fn reset_before_accept(runner: Runner, binaries: &Binaries) -> Result<()> {
     let events: &[&str] = match runner.properties().primitives {
         Primitives::Wasi => &[],
         Primitives::Node if runner == Runner::NodeHost => &["end", "close false"],
-        Primitives::Native | Primitives::Node => &["error ECONNRESET", "close true"],
+        Primitives::Native | Primitives::Node | Primitives::Python => {
+            &["error ECONNRESET", "close true"]
+        }
     };
     let printed = server.printed(events.len());
     ensure!(printed == events, "{printed:?}");
@@ -96,10 +98,10 @@ fn killed(runner: Runner, binaries: &Binaries) -> Result<()> {
     Ok(())
 }
 
-/// Connections beyond the limit wait in the backlog. (Node accepts and closes them.)
+/// Connections beyond the limit wait: in the backlog, or unread. (A server of Node closes them.)
 fn more_than_allowed(runner: Runner, binaries: &Binaries) -> Result<()> {
     let only = ["--max-connections", "1"];
-    let command = if runner.is_native() {
+    let command = if !runner.is_composed() {
         runner.service_with(binaries, "echo", &["127.0.0.1:0"], &only, &[])
     } else {
         // The composed component has this flag itself, before the service's arguments.

@@ -1,6 +1,6 @@
 // Loads components: jco translates them.
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -19,22 +19,6 @@ export async function load(path) {
     ),
   });
   return import(main(place));
-}
-
-/**
- * Compiles a component in callback style. Returns a function that makes an instance with the
- * given imports and returns its exports.
- */
-export async function compile(path) {
-  const place = await translate(path, { instantiation: 'sync' });
-  const { instantiate } = await import(main(place));
-  const modules = new Map();
-  for (const name of await readdir(place)) {
-    if (name.endsWith('.wasm')) {
-      modules.set(name, await WebAssembly.compile(await readFile(join(place, name))));
-    }
-  }
-  return (imports) => instantiate((name) => modules.get(name), imports);
 }
 
 const main = (place) => pathToFileURL(join(place, 'component.js')).href;

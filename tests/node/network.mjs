@@ -1,4 +1,4 @@
-// What both implementations of `halfopen:tcp` share.
+// What the primitives on `node:net` need: errors, addresses, closing, listening.
 import net from 'node:net';
 
 const LINGER_IDLE = 2_000;
@@ -53,25 +53,18 @@ export function address(host, port) {
   return { tag: 'ipv6', val: { port, flowInfo: 0, address: [...left, ...zeros, ...(right ?? [])], scopeId: 0 } };
 }
 
-/** Returns the host and port of an `ip-socket-address`, as Node has them. */
-export function hostAndPort({ tag, val: { address, port } }) {
-  if (tag === 'ipv4') return [address.join('.'), port];
-  const groups = [...address].map((group) => group.toString(16)).join(':');
-  return [new URL(`http://[${groups}]`).hostname.slice(1, -1), port];
-}
-
-/** Divides `127.0.0.1:80` or `[::1]:*`; ends the process if it is neither. `use` says what for. */
-export function parse(address, use) {
-  const [, host, port] = /^\[?(.+?)\]?:(\d+|\*)$/.exec(address) ?? [];
+/** Divides `127.0.0.1:80` or `[::1]:80`; ends the process if it is neither. */
+function parse(address) {
+  const [, host, port] = /^\[?(.+?)\]?:(\d+)$/.exec(address) ?? [];
   if (net.isIP(host ?? '') && !(port > 65_535)) return [host, port];
-  console.error(`error: not an address to ${use}: ${address}; write 127.0.0.1:80 or [::1]:80`);
+  console.error(`error: not an address to listen on: ${address}; write 127.0.0.1:80 or [::1]:80`);
   process.exit(1);
 }
 
 /** Listens on addresses, one after the other, and prints each; `accept` gets the sockets. */
 export async function listen(addresses, options, accept) {
   for (const address of addresses) {
-    const [host, port] = parse(address, 'listen on');
+    const [host, port] = parse(address);
     const server = net.createServer({ allowHalfOpen: true, noDelay: true, ...options }, accept);
     await new Promise((resolve, reject) => {
       server.once('error', reject);

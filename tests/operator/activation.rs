@@ -47,7 +47,7 @@ pub(super) fn activated(sockets: &[(&str, &TcpListener)], arguments: &[&str]) ->
     Ok(command)
 }
 
-fn listener() -> Result<TcpListener> {
+pub(super) fn listener() -> Result<TcpListener> {
     Ok(TcpListener::bind("127.0.0.1:0")?)
 }
 
@@ -139,17 +139,17 @@ fn names_say_which_service_gets_which_socket() -> Result<()> {
 }
 
 /// The receiver of messages, in place of systemd.
-struct Manager(UnixDatagram);
+pub(super) struct Manager(UnixDatagram);
 
 impl Manager {
-    fn new(path: &Path) -> Result<Self> {
+    pub(super) fn new(path: &Path) -> Result<Self> {
         let socket = UnixDatagram::bind(path)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Manager(socket))
     }
 
     /// Waits for a message with this line, and returns the message.
-    fn receives(&self, line: &str) -> Result<String> {
+    pub(super) fn receives(&self, line: &str) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let mut message = [0; 4096];

@@ -19,7 +19,7 @@ use halfopen_tests::server::Server;
 use halfopen_tests::tools::is_missing;
 use rustix::process::Signal;
 
-use super::host::{LONG_GRACE, connect_from, folder, is_refused, serve};
+use super::host::{LONG_GRACE, connect_from, folder, is_refused, serve, with_admin};
 
 const FROM_LOOPBACK: [&str; 2] = ["--proxy-from", "127.0.0.1"];
 
@@ -155,6 +155,17 @@ struct Haproxy {
 impl Haproxy {
     /// Starts HAProxy in front of these servers.
     fn before(servers: &[&Server], folder: &tempfile::TempDir) -> Result<Self> {
+        Self::checking(servers, folder, "", |_| "check-send-proxy".to_owned())
+    }
+
+    /// Starts HAProxy in front of these servers, with these lines of options. `check` says how
+    /// it checks each.
+    fn checking(
+        servers: &[&Server],
+        folder: &tempfile::TempDir,
+        options: &str,
+        check: impl Fn(usize) -> String,
+    ) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let admin = folder.path().join("haproxy.sock");
@@ -163,15 +174,17 @@ impl Haproxy {
              defaults\n  mode tcp\n  timeout connect {0}s\n  timeout client {0}s\n  \
              timeout server {0}s\n  timeout client-fin {0}s\n  timeout tunnel {0}s\n  \
              timeout check {0}s\n  retries 5\n  option redispatch 1\n\
-             listen in\n  bind fd@3\n  balance roundrobin\n",
+             listen in\n  bind fd@3\n  balance roundrobin\n{2}",
             PATIENCE.as_secs(),
-            admin.display()
+            admin.display(),
+            options
         );
         for (number, server) in servers.iter().enumerate() {
             config += &format!(
-                "  server s{number} {} send-proxy-v2 check check-send-proxy inter 2s fastinter 200ms downinter 200ms \
+                "  server s{number} {} send-proxy-v2 check {} inter 2s fastinter 200ms downinter 200ms \
                  fall 2 rise 1\n",
-                server.address()
+                server.address(),
+                check(number)
             );
         }
         let file = folder.path().join("haproxy.cfg");
@@ -312,4 +325,68 @@ fn haproxy_checks_forwards_and_goes_around_a_restart() -> Result<()> {
     // HAProxy's health checks count as connections of its own address.
     second.logged("peer=127.0.0.1")?;
     Ok(())
+}
+
+/// Of two servers, one is stopped with nothing but SIGTERM: its readiness fails first, HAProxy
+/// notices, and no client is refused.
+#[test]
+fn haproxy_notices_a_server_that_drains_before_it_refuses_anybody() -> Result<()> {
+    if is_missing("haproxy", "a real load balancer")? {
+        return Ok(());
+    }
+    let folder = folder()?;
+    // Only the second signal ends the delay, so that the test depends on no time.
+    let flags = [&FROM_LOOPBACK[..], &LONG_GRACE, &["--drain-delay", "3600"]].concat();
+    let (first, first_admin) = with_admin("echo", &flags, &["--quiet"])?;
+    let (second, second_admin) = with_admin("echo", &flags, &["--quiet"])?;
+    let admins = [first_admin, second_admin];
+    let port = |number: usize| {
+        admins[number]
+            .rsplit(':')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    // Without retries, HAProxy ends the client's connection if the server refuses its own.
+    let options = "  option httpchk GET /readyz\n  retries 0\n  no option redispatch\n";
+    let haproxy = Haproxy::checking(&[&first, &second], &folder, options, |number| {
+        format!("port {}", port(number))
+    })?;
+    let stop = AtomicBool::new(false);
+    let done = AtomicUsize::new(0);
+    thread::scope(|scope| -> Result<()> {
+        let clients: Vec<_> = (0..4_u64)
+            .map(|number| {
+                let (stop, done, address) = (&stop, &done, haproxy.address);
+                scope.spawn(move || -> Result<()> {
+                    while !stop.load(Ordering::Relaxed) {
+                        Client::connect(address)?.exchange(20_000, number)?;
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let drained = (|| -> Result<()> {
+            first.signal(Signal::TERM)?;
+            first.logged("draining;")?;
+            eventually("haproxy takes the server out", || {
+                let statistics = haproxy.order("show stat")?;
+                Ok(statistics
+                    .lines()
+                    .any(|line| line.starts_with("in,s0,") && line.contains(",DOWN,")))
+            })?;
+            let before = done.load(Ordering::Relaxed);
+            let stopped = first.stop(Signal::TERM)?;
+            ensure!(stopped.status.success(), "{stopped:?}");
+            eventually("the other serves", || {
+                Ok(done.load(Ordering::Relaxed) > before + 50)
+            })
+        })();
+        stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.join().expect("a client does not panic")?;
+        }
+        drained
+    })
 }

@@ -39,6 +39,9 @@ fn each_denial_is_counted_and_logged_with_its_flag() -> Result<()> {
     for what in ["connect", "listen", "lookup", "files"] {
         ensure!(denied(what)? == 0.0, "{what}");
     }
+    // At the start.
+    ensure!(denied("running")? == 1.0);
+    server.logged("grant it with `--keep-running`")?;
     for (text, what, flag) in [
         ("lookup example.com", "lookup", "--allow-lookup example.com"),
         (
@@ -329,6 +332,41 @@ fn finger_answers_from_files() -> Result<()> {
     ensure!(
         answer(&"a".repeat(600))?.contains("longer than 512 bytes"),
         "a query has a limit"
+    );
+    Ok(())
+}
+
+/// The example for embedders.
+#[test]
+fn an_embedder_grants_by_the_builder() -> Result<()> {
+    let watched = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let by_name = format!("localhost:{}", watched.local_addr()?.port());
+    let example = BINARIES.embed.with_file_name("grants");
+    let mut embedder = command(example, [guest_path("monitor")]);
+    embedder.args(["127.0.0.1:0", &by_name, "example.invalid"]);
+    let failed = run(embedder)?;
+    ensure!(!failed.status.success(), "{failed:?}");
+    ensure!(
+        failed.stderr.join("\n").contains("example.com:443"),
+        "{failed:?}"
+    );
+
+    let mut embedder = command(
+        BINARIES.embed.with_file_name("grants"),
+        [guest_path("monitor")],
+    );
+    embedder.args(["127.0.0.1:0", &by_name]);
+    let server = Server::start(embedder, 1)?;
+    let said = server.printed(1);
+    ensure!(
+        said == [format!("{by_name} accepts connections")],
+        "{said:?}"
+    );
+    let (answer, _) = Client::connect(server.address())?.end()?;
+    ensure!(
+        answer.ends_with(b"accepts connections\n"),
+        "{}",
+        answer.escape_ascii()
     );
     Ok(())
 }

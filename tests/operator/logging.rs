@@ -94,7 +94,7 @@ fn refusals_are_logged_without_the_access_log() -> Result<()> {
 fn text_of_a_guest_is_escaped() -> Result<()> {
     let argument = "a\n2026-01-01T00:00:00Z  INFO forged\r\u{1b}[2K\u{202e}z";
     let server = serve("parrot", &[], &[argument])?;
-    Client::connect(server.address())?.end()?;
+    Client::until_end(server.address())?;
     let line = server.logged_line("unknown argument")?;
     let escaped = r"a\n2026-01-01T00:00:00Z  INFO forged\r\u{1b}[2K\u{202e}z";
     ensure!(line.contains(escaped), "{line}");

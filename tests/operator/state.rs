@@ -14,7 +14,7 @@ use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command, run};
 use rustix::process::Signal;
 
-use super::host::{BINARIES, folder, serve};
+use super::host::{BINARIES, folder, make, serve};
 
 /// A client of the service `ledger`, which obeys lines.
 pub(super) struct Ledger(BufReader<TcpStream>);
@@ -142,6 +142,56 @@ fn a_stop_loses_nothing_that_waits_for_the_disk() -> Result<()> {
     })
 }
 
+/// A composed service asks for state as before, and `halfopen run` grants it.
+#[test]
+fn a_composed_service_has_state() -> Result<()> {
+    for guest in ["ledger", "passbook"] {
+        let folder = folder()?;
+        let composed = folder.path().join("composed.wasm");
+        make("compose", &guest_path(guest), &composed)?;
+        let state = folder.path().join("state");
+        for count in ["1", "2"] {
+            let mut run = command(&BINARIES.halfopen, ["run", "--allow-listen", "127.0.0.1:0"]);
+            run.args(["--state", text(&state)?]).arg(&composed);
+            run.args(["--listen", "127.0.0.1:0"]);
+            let server = Server::start(run, 1)?;
+            Ledger::connect(server.address())?.expect("add n 1", count)?;
+            ensure!(server.stop(Signal::TERM)?.status.success());
+        }
+        let mut run = command(&BINARIES.halfopen, ["run", "--allow-listen", "127.0.0.1:0"]);
+        run.arg(&composed).args(["--listen", "127.0.0.1:0"]);
+        let server = Server::start(run, 1)?;
+        let denied = "error: access denied: the host grants no state";
+        Ledger::connect(server.address())?.expect("get n", denied)?;
+        server.logged("grant it with `--state FILE`")?;
+    }
+    Ok(())
+}
+
+/// A file that was closed needs no repair.
+#[test]
+fn a_stop_closes_the_file_and_a_kill_is_repaired() -> Result<()> {
+    let folder = folder()?;
+    let state = folder.path().join("state");
+    let repaired = |end: Signal| -> Result<bool> {
+        let flags = ["serve", "--listen", "127.0.0.1:0", "--state", text(&state)?];
+        let mut serve = command(&BINARIES.halfopen, flags);
+        serve.arg(guest_path("ledger")).env("HALFOPEN_LOG", "info");
+        let server = Server::start(serve, 1)?;
+        Ledger::connect(server.address())?.expect("fill k 100", "ok")?;
+        let stopped = server.stop(end)?;
+        Ok(stopped
+            .stderr
+            .iter()
+            .any(|line| line.contains("is repaired")))
+    };
+    ensure!(!repaired(Signal::TERM)?, "a new file was repaired");
+    ensure!(!repaired(Signal::INT)?, "the stop did not close it");
+    ensure!(!repaired(Signal::KILL)?, "the stop did not close it");
+    ensure!(repaired(Signal::TERM)?, "the kill was not noticed");
+    Ok(())
+}
+
 #[test]
 fn a_file_that_another_process_has_open_is_refused() -> Result<()> {
     let folder = folder()?;
@@ -168,7 +218,7 @@ fn what_is_no_state_is_refused_and_left_as_it_is() -> Result<()> {
         path("damaged"),
         b"redb\x1A\x0A\xA9\x0D\x0A and nothing else".repeat(500),
     )?;
-    rustix::fs::mkfifoat(rustix::fs::CWD, &path("pipe"), 0o600.into())?;
+    rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), 0o600.into())?;
     for (name, part) in [
         (
             "text",

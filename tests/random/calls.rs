@@ -67,7 +67,7 @@ pub(crate) fn play(
     let seen = seen?;
     // On a stream of WASI, no reset shows while the service has paused (K7), and a reset by the
     // service may look like FIN (C3).
-    let native = runner.is_native();
+    let native = !runner.is_composed();
     if native {
         // Every connection is closed, also one that the service has paused for ever.
         eventually("every connection is closed", || {

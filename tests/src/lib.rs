@@ -2,6 +2,7 @@
 //! which are the ways to run that server.
 
 pub mod client;
+pub mod databases;
 pub mod each;
 pub mod memory;
 pub mod patience;
@@ -12,5 +13,6 @@ pub mod scenarios;
 pub mod script;
 pub mod server;
 pub mod soak;
+pub mod tls;
 pub mod tools;
 pub mod wire;

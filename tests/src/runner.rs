@@ -20,9 +20,10 @@ pub struct Binaries {
     pub embed: PathBuf,
     /// Node as `tests/node` pins it, for components in await style, if it is installed.
     pub node: Option<PathBuf>,
-    /// The `node` of the machine, for components in callback style, if it is 20 or newer and
-    /// the packages of `tests/node` are installed.
+    /// The `node` of the machine, for components in callback style, if it is 20 or newer.
     pub plain_node: Option<PathBuf>,
+    /// Python in `target/python`, with what `host/python` depends on, if it is there.
+    pub python: Option<PathBuf>,
 }
 
 impl Binaries {
@@ -45,11 +46,8 @@ impl Binaries {
             embed: target.join("examples/embed"),
             node: Some(root().join("tests/node/node_modules/.bin/node"))
                 .filter(|node| node.exists()),
-            plain_node: root()
-                .join("tests/node/node_modules/@bytecodealliance/jco-transpile")
-                .exists()
-                .then(|| PathBuf::from("node"))
-                .filter(|node| node_version(node) >= Some(20)),
+            plain_node: Some(PathBuf::from("node")).filter(|node| node_version(node) >= Some(20)),
+            python: Some(root().join("target/python/bin/python")).filter(|python| python.exists()),
         };
         for binary in [&binaries.halfopen, &binaries.wasmtime, &binaries.embed] {
             assert!(
@@ -109,9 +107,15 @@ runners! {
     Embedded,
     /// A service in await style on Node, translated by jco, with the primitives on `node:net`.
     NodeHost,
-    /// A service in callback style on Node 20, translated by jco, with the primitives on
-    /// `node:net`.
+    /// A service in callback style on Node 20, under the npm package of `host/node`, with one
+    /// instance for all connections.
     NodeCallbacks,
+    /// A service in callback style under `python -m halfopen`, one instance per connection.
+    PythonConnection,
+    /// The same with one instance for all connections.
+    PythonShared,
+    /// The same, with one instance per connection.
+    NodeConnection,
 }
 
 /// What is true of a runner, whatever it runs. A test that leaves runners out says which by
@@ -141,8 +145,10 @@ pub enum Host {
     Wasmtime,
     /// `host/examples/embed.rs`.
     Embedding,
-    /// Node, with jco.
+    /// Node: with jco, or with the npm package.
     Node,
+    /// `host/python`.
+    Python,
 }
 
 /// An implementation of the primitives.
@@ -152,8 +158,10 @@ pub enum Primitives {
     Native,
     /// `guest/parts/adapter`, composed into the component, on `wasi:sockets`.
     Wasi,
-    /// `tests/node/connection.mjs` or `tests/node/callbacks/sockets.mjs`, on `node:net`.
+    /// `tests/node/connection.mjs` or `host/node`, on `node:net`.
     Node,
+    /// `host/python`, on the operating system's sockets.
+    Python,
 }
 
 /// The instances of a component that serve the connections.
@@ -178,13 +186,21 @@ impl Runner {
             programs,
             style: None,
         };
-        let node = |name, style| Properties {
+        let node = |name, instances, style| Properties {
             name,
             host: Host::Node,
             primitives: Primitives::Node,
-            instances: Instances::Shared(1),
+            instances,
             programs: false,
             style: Some(style),
+        };
+        let python = |name, instances| Properties {
+            name,
+            host: Host::Python,
+            primitives: Primitives::Python,
+            instances,
+            programs: false,
+            style: Some(Style::Callback),
         };
         match self {
             Runner::NativeConnection => {
@@ -216,8 +232,13 @@ impl Runner {
                 programs: false,
                 style: None,
             },
-            Runner::NodeHost => node("node-jco", Style::Await),
-            Runner::NodeCallbacks => node("node-callbacks", Style::Callback),
+            Runner::PythonConnection => python("python-connection", Instances::PerConnection),
+            Runner::PythonShared => python("python-shared", Instances::Shared(1)),
+            Runner::NodeHost => node("node-jco", Instances::Shared(1), Style::Await),
+            Runner::NodeCallbacks => node("node-callbacks", Instances::Shared(1), Style::Callback),
+            Runner::NodeConnection => {
+                node("node-connection", Instances::PerConnection, Style::Callback)
+            }
         }
     }
 
@@ -263,6 +284,18 @@ impl Runner {
         self.is_native() && self.properties().host == Host::Halfopen
     }
 
+    /// Whether this is a server that outlives a trap of its service, and that has flags for
+    /// the limits on memory, connections and time: `halfopen serve`, and the packages for Node
+    /// and Python.
+    #[must_use]
+    pub fn has_limits(self) -> bool {
+        match self.properties().host {
+            Host::Python => true,
+            Host::Node => self.properties().style == Some(Style::Callback),
+            _ => self.is_serve(),
+        }
+    }
+
     /// Whether the host is the `halfopen` command.
     #[must_use]
     pub fn is_halfopen(self) -> bool {
@@ -296,14 +329,24 @@ impl Runner {
         true
     }
 
-    /// Whether the runner can be started here. Only Node may be missing: everything else is
-    /// built with the tests.
+    /// Whether the runner can be started here. Only Node and Python may be missing: everything
+    /// else is built with the tests.
     #[must_use]
     pub fn is_installed(self, binaries: &Binaries) -> bool {
         match self {
             Runner::NodeHost => binaries.node.is_some(),
-            Runner::NodeCallbacks => binaries.plain_node.is_some(),
+            Runner::PythonConnection | Runner::PythonShared => binaries.python.is_some(),
+            Runner::NodeCallbacks | Runner::NodeConnection => binaries.plain_node.is_some(),
             _ => true,
+        }
+    }
+
+    /// Returns what has to be done so that the runner is installed.
+    #[must_use]
+    pub fn needs(self) -> &'static str {
+        match self.properties().host {
+            Host::Python => "it needs Python 3.11 or newer, and `.ci/python`",
+            _ => "it needs `node`, version 20 or newer; node-jco also `npm ci --prefix tests/node`",
         }
     }
 
@@ -320,7 +363,7 @@ impl Runner {
     }
 
     /// Returns the command that serves a service on `listen`, with flags for `halfopen`
-    /// where that is the host, or for Node in callback style, which knows `--allow-connect`.
+    /// or for the npm package where that is the host.
     #[must_use]
     pub fn service_with(
         self,
@@ -334,6 +377,7 @@ impl Runner {
         let listens = || listen.iter().flat_map(|address| ["--listen", address]);
         let own = guest_path(self.guest(guest).unwrap_or(guest));
         let standalone = guest_path(&format!("{guest}-standalone"));
+        let unfound = Path::new("node");
         let properties = self.properties();
         let mut command = match (properties.host, properties.primitives) {
             (Host::Halfopen, Primitives::Wasi) => {
@@ -371,18 +415,33 @@ impl Runner {
                 command.arg(own).args(listen);
                 command
             }
+            (Host::Python, _) => {
+                let python = binaries.python.as_deref();
+                let mut command = Command::new(python.unwrap_or(Path::new("python3")));
+                command.args(["-m", "halfopen", "serve", "--isolation"]);
+                command.arg(match properties.instances {
+                    Instances::PerConnection => "connection",
+                    Instances::Shared(_) => "shared",
+                });
+                command.args(flags);
+                command.arg(own).args(listens()).arg("--");
+                command
+            }
+            (Host::Node, _) if properties.style == Some(Style::Callback) => {
+                let mut command = Command::new(binaries.plain_node.as_deref().unwrap_or(unfound));
+                command.arg(root().join("host/node/bin/halfopen.js"));
+                command.args(["serve", "--isolation"]);
+                command.arg(match properties.instances {
+                    Instances::PerConnection => "connection",
+                    Instances::Shared(_) => "shared",
+                });
+                command.args(flags).arg(own).args(listens()).arg("--");
+                command
+            }
             (Host::Node, _) => {
-                let (node, host) = match properties.style {
-                    Some(Style::Callback) => (&binaries.plain_node, "callbacks/host.mjs"),
-                    _ => (&binaries.node, "host.mjs"),
-                };
-                let mut command = Command::new(node.as_deref().unwrap_or(Path::new("node")));
-                command.arg(root().join("tests/node").join(host));
-                command.arg(own).args(listens());
-                if properties.style == Some(Style::Callback) {
-                    command.args(flags);
-                }
-                command.arg("--");
+                let mut command = Command::new(binaries.node.as_deref().unwrap_or(unfound));
+                command.arg(root().join("tests/node/host.mjs"));
+                command.arg(own).args(listens()).arg("--");
                 command
             }
         };

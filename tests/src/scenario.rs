@@ -34,6 +34,8 @@ pub struct Scenario {
     pub wasi: Option<Other>,
     /// The difference where Node is the host, if there is one.
     pub node_host: Option<Other>,
+    /// The difference where Node is the host in await style, if there is one.
+    pub node_await: Option<Other>,
 }
 
 /// A difference: the reason for it, and what is played instead.
@@ -282,8 +284,9 @@ impl Scenario {
     #[must_use]
     pub fn other(&self, runner: Runner) -> Option<Other> {
         match runner.properties().primitives {
-            Primitives::Native => None,
+            Primitives::Native | Primitives::Python => None,
             Primitives::Wasi => self.wasi,
+            Primitives::Node if runner == Runner::NodeHost => self.node_await.or(self.node_host),
             Primitives::Node => self.node_host,
         }
     }

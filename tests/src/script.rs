@@ -42,7 +42,8 @@ enum Ending {
 
 impl Script {
     /// Makes a script, for a service that ends its direction by itself or that does not.
-    pub fn random(random: &mut Rng, allow_half_open: bool) -> Self {
+    /// `obeys_at_end` says whether it obeys what follows `n` before that, as in callback style.
+    pub fn random(random: &mut Rng, allow_half_open: bool, obeys_at_end: bool) -> Self {
         let mut orders = String::from("w");
         let mut written = 5;
         let (mut open, mut waits) = (true, false);
@@ -59,7 +60,7 @@ impl Script {
                     waits = true;
                     // Without half-open, the server ends its direction before the orders
                     // that follow.
-                    open &= allow_half_open;
+                    open &= allow_half_open || obeys_at_end;
                 }
                 'e' => open = false,
                 'w' if open => written += 5,

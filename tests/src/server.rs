@@ -235,16 +235,16 @@ impl Server {
         self.wait()
     }
 
-    /// Waits until the process has ended by itself.
+    /// Waits until the process has ended by itself. Others may go on with its output.
     ///
     /// # Errors
     ///
     /// If the process does not end.
-    pub fn wait(mut self) -> Result<Stopped> {
+    pub fn ends(&mut self) -> Result<ExitStatus> {
         let deadline = Instant::now() + PATIENCE;
-        let status = loop {
+        loop {
             if let Some(status) = self.child.try_wait()? {
-                break status;
+                return Ok(status);
             }
             ensure!(
                 Instant::now() < deadline,
@@ -252,7 +252,16 @@ impl Server {
                 self.stderr.get()
             );
             thread::sleep(POLL);
-        };
+        }
+    }
+
+    /// Waits until the process has ended by itself, and its output with it.
+    ///
+    /// # Errors
+    ///
+    /// If the process does not end.
+    pub fn wait(mut self) -> Result<Stopped> {
+        let status = self.ends()?;
         self.stdout.join();
         self.stderr.join();
         Ok(Stopped {

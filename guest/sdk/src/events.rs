@@ -3,11 +3,14 @@
 use std::future::poll_fn;
 use std::mem;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures::stream::{Stream, StreamExt};
 use halfopen_model::Event;
 
 use crate::core::{Core, Machine};
+use crate::idle::{Clock, Watch};
+use crate::time::CLOCK;
 use crate::{Connection, Error, Socket, task};
 
 /// The callbacks of one connection. Each does nothing by default.
@@ -39,6 +42,14 @@ pub trait Events {
     /// Called when the host has taken all written data, after more than 64 KiB of it had
     /// waited.
     fn drain(&mut self, socket: &Socket) {
+        _ = socket;
+    }
+
+    /// Called when the TLS handshake that
+    /// [`callbacks::secure_as_server`](crate::callbacks::secure_as_server) or
+    /// [`secure_as_client`](crate::callbacks::secure_as_client) has begun is done: all data that
+    /// follows came within TLS.
+    fn secured(&mut self, socket: &Socket) {
         _ = socket;
     }
 
@@ -75,6 +86,29 @@ pub struct Options {
     /// If false, the socket ends after the peer's FIN: written data is sent, and FIN after
     /// it. If true, only [`Socket::end`] and [`Socket::destroy`] end it.
     pub allow_half_open: bool,
+    timeout: Option<Timeout>,
+}
+
+/// A limit on the idle time, and the clock that measures it.
+#[derive(Clone, Copy)]
+struct Timeout {
+    time: Duration,
+    clock: Clock,
+}
+
+impl PartialEq for Timeout {
+    fn eq(&self, other: &Self) -> bool {
+        // There is one clock.
+        self.time == other.time
+    }
+}
+
+impl Eq for Timeout {}
+
+impl std::fmt::Debug for Timeout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.time.fmt(f)
+    }
 }
 
 impl Options {
@@ -82,6 +116,16 @@ impl Options {
     #[must_use]
     pub fn allow_half_open(mut self, allow: bool) -> Self {
         self.allow_half_open = allow;
+        self
+    }
+
+    /// Calls [`Events::timeout`] once no data was received or sent for this time (default:
+    /// never), and again only after data has moved. The connection goes on.
+    /// [`Socket::set_timeout`] changes the time.
+    #[must_use]
+    pub fn timeout(mut self, time: Duration) -> Self {
+        let clock = CLOCK;
+        self.timeout = Some(Timeout { time, clock });
         self
     }
 }
@@ -109,6 +153,9 @@ impl Connection {
     pub async fn serve<E: Events>(self, options: Options, open: impl FnOnce(&Socket) -> E) {
         let core = self.into_core();
         core.change(|machine| machine.allow_half_open(options.allow_half_open));
+        if let Some(Timeout { time, clock }) = options.timeout {
+            core.watch(Watch::new(clock, time));
+        }
         let mut chunks = Box::pin(core.receive());
         task::spawn(core.clone().send());
         let socket = Socket::new(core.clone());
@@ -131,26 +178,42 @@ impl Connection {
                     }
                 }
             }
-            // The machine has already recorded an end or an error.
-            if let Some(Ok(chunk)) = next_chunk(core, &mut chunks).await {
-                held = chunk;
-                core.change(Machine::received);
+            match next(core, &mut chunks).await {
+                Next::Chunk(Ok(chunk)) => {
+                    held = chunk;
+                    core.change(Machine::received);
+                    core.moved();
+                }
+                Next::Idle => events.timeout(&socket),
+                // The machine has already recorded an end or an error.
+                Next::Chunk(Err(_)) | Next::Event => {}
             }
         }
     }
 }
 
-/// Waits for the next chunk, or for an event that needs none; returns `None` for that.
-async fn next_chunk<T>(core: &Core, chunks: &mut (impl Stream<Item = T> + Unpin)) -> Option<T> {
+/// What a served connection waits for.
+enum Next<T> {
+    Chunk(T),
+    /// An event that needs no chunk.
+    Event,
+    /// The connection was idle for too long.
+    Idle,
+}
+
+/// Waits for what comes next.
+async fn next<T>(core: &Core, chunks: &mut (impl Stream<Item = T> + Unpin)) -> Next<T> {
     poll_fn(|context| {
         core.register_receiver(context);
         if core.look(Machine::event_due) {
-            return Poll::Ready(None);
+            return Poll::Ready(Next::Event);
         }
-        if core.look(Machine::may_read) {
-            return chunks.poll_next_unpin(context);
+        if core.look(Machine::may_read)
+            && let Poll::Ready(chunk) = chunks.poll_next_unpin(context)
+        {
+            return Poll::Ready(chunk.map_or(Next::Event, Next::Chunk));
         }
-        Poll::Pending
+        core.poll_idle(context).map(|()| Next::Idle)
     })
     .await
 }

@@ -27,8 +27,8 @@
 
 use std::io;
 
-use crate::bindings::wasi_0_2::wasi::filesystem0_2_0::preopens;
-use crate::bindings::wasi_0_2::wasi::filesystem0_2_0::types::{
+use crate::bindings::files::wasi::filesystem::preopens;
+use crate::bindings::files::wasi::filesystem::types::{
     Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags,
 };
 

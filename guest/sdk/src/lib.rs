@@ -93,6 +93,7 @@ pub mod env;
 mod error;
 mod events;
 pub mod files;
+mod idle;
 mod lines;
 mod listener;
 mod names;

@@ -139,9 +139,8 @@ impl Socket {
     /// Calls [`Events::timeout`](crate::Events::timeout) once no data was received or sent for
     /// this time, in whole milliseconds; zero never does (the default). The connection goes on.
     ///
-    /// Only a host keeps this time: it has no effect on connections that
-    /// [`Connection::serve`](crate::Connection::serve) serves, which can limit the
-    /// time of anything by [`time::timeout`](crate::time::timeout).
+    /// On connections that [`Connection::serve`](crate::Connection::serve) serves it has an effect
+    /// only if [`Options::timeout`](crate::Options::timeout) was used.
     pub fn set_timeout(&self, time: Duration) {
         self.handle.set_timeout(time);
     }
@@ -211,7 +210,9 @@ impl Handle for Core {
         self.change(|machine| machine.allow_half_open(allow));
     }
 
-    fn set_timeout(&self, _: Duration) {}
+    fn set_timeout(&self, time: Duration) {
+        self.set_timeout(time);
+    }
 
     fn is_writable(&self) -> bool {
         self.look(Machine::can_write)

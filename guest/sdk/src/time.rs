@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::{Either, select};
 
 use crate::bindings::imports::wasi::clocks::monotonic_clock;
+use crate::idle::Clock;
 
 /// Waits until at least `time` has passed.
 ///
@@ -15,6 +16,15 @@ pub async fn sleep(time: Duration) {
     let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     monotonic_clock::wait_for(nanoseconds).await;
 }
+
+/// The host's clock.
+pub(crate) const CLOCK: Clock = Clock {
+    now: || Duration::from_nanos(monotonic_clock::now()),
+    wait: |time| {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Box::pin(monotonic_clock::wait_until(time))
+    },
+};
 
 /// Limits the time of a future, such as a read.
 ///

@@ -13,7 +13,7 @@ pub(crate) struct Ask {
     pub(crate) what: &'static str,
     /// A component that imports or exports one of these interfaces asks for it.
     interfaces: &'static [&'static str],
-    /// The flag that grants it, with an example of its value.
+    /// The flag that grants it, with an example of its value; empty for what everybody has.
     pub(crate) flag: &'static str,
     /// What the flags that were given grant; `None` if nothing.
     given: fn(&Given<'_>) -> Option<String>,
@@ -77,6 +77,7 @@ const TOPICS: &[&str] = &[
     "halfopen:tcp/subscribing",
     "halfopen:tcp/topic-streams",
 ];
+const TIMERS: &[&str] = &["halfopen:tcp/timers"];
 const ALONE: &[&str] = &["halfopen:tcp/starting", "halfopen:tcp/background"];
 
 /// Everything that a component may ask for, in the order of the guide for operators.
@@ -110,6 +111,7 @@ pub(crate) const ASKS: &[Ask] = &[
     ask("topics", TOPICS, "--topics local", |given| {
         given.guest.topics.granted()
     }),
+    ask("timers", TIMERS, "", |_| Some("always".to_owned())),
     ask(
         "running without connections",
         ALONE,
@@ -231,7 +233,7 @@ mod tests {
                     let found = asked.into_iter().find(|found| found.ask.what == row.what);
                     found.expect(row.what).granted
                 };
-                assert_eq!(granted(""), None, "{row:?}");
+                assert_eq!(granted("").is_some(), row.flag.is_empty(), "{row:?}");
                 assert!(granted(row.flag).is_some(), "{row:?}");
             }
         }
@@ -241,7 +243,10 @@ mod tests {
     fn the_guide_for_operators_has_every_row() {
         let guide = include_str!("../../OPERATING.md");
         for row in ASKS {
-            let flag = format!("`{}`", row.flag.replace(" --", "`, `--"));
+            let flag = match row.flag {
+                "" => "none needed".to_owned(),
+                flag => format!("`{}`", flag.replace(" --", "`, `--")),
+            };
             let line = guide.lines().find(|line| {
                 line.starts_with(&format!("| {} |", row.what)) && line.contains(&flag)
             });

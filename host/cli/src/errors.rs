@@ -89,7 +89,6 @@ pub(crate) fn advice(problem: &Problem) -> String {
         Problem::Denied(Denied::Lookup(name)) => {
             format!("grant it with `--allow-lookup {name}`")
         }
-        Problem::NotKeptRunning => "grant it with `--keep-running`".to_owned(),
         Problem::Denied(Denied::Other { what, .. }) => grant(what).to_owned(),
         Problem::ComputeLimit(_) => "--max-compute is the limit".to_owned(),
         Problem::BackgroundCalls(_) => {
@@ -108,10 +107,12 @@ pub(crate) fn advice(problem: &Problem) -> String {
 fn grant(what: &str) -> &'static str {
     match what {
         "files" => "grant a folder with `--dir FOLDER::NAME`",
+        "running" => "grant it with `--keep-running`",
         "state" => "grant it with `--state FILE`",
         "topics" => {
             "grant them with `--topics local`, or across machines with `--topics redis://HOST`"
         }
+        "secure" => "grant it with `--starttls`, `--tls-cert` and `--tls-key` of `halfopen serve`",
         _ => "",
     }
 }

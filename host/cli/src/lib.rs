@@ -9,13 +9,14 @@
 //! config/    the configuration file
 //! args/      commands, flags and their values
 //! errors     errors and warnings, with the flag that helps
-//! files      signals      descriptors
+//! files      signals      descriptors      control
 //! ```
 
 mod args;
 mod asks;
 mod commands;
 mod config;
+mod control;
 mod descriptors;
 mod errors;
 mod files;
@@ -31,13 +32,14 @@ use std::time::Duration;
 use args::Command;
 use args::process::LogArgs;
 use args::usage::{self, Usage};
-use commands::{check, compile, compose, generate, inspect, run};
+use commands::{check, compile, compose, ctl, generate, inspect, run};
 use observe::log;
 use observe::status::StatusLine;
 
 /// The exit status for wrong usage, by convention.
 const USAGE: u8 = 2;
-/// How long to wait at the end for the log to be written: its reader may have stalled.
+/// How long to wait at the end for the log to be written, whose reader may have stalled, and for the
+/// state to be closed.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// Runs the command that the process's arguments describe, and prints an error as one line
@@ -67,12 +69,14 @@ pub fn main() -> ExitCode {
         Command::Compile(args) => compile::compile(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Check(args) => check::check(&args),
+        Command::Ctl(args) => ctl::ctl(args),
         Command::Generate(what) => generate::generate(&what),
     };
     let code = done.unwrap_or_else(|error| {
         log::fail(&error);
         ExitCode::FAILURE
     });
+    halfopen::state::wait_closed(FLUSH);
     log::flush(FLUSH);
     code
 }

@@ -1,4 +1,4 @@
-//! Signals: Ctrl-C and SIGTERM request a stop, SIGHUP requests a reload.
+//! Signals: Ctrl-C and SIGTERM request a stop, SIGHUP a reload, SIGUSR2 an upgrade.
 
 use anyhow::Context;
 use futures::future::OptionFuture;
@@ -9,6 +9,7 @@ pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Option<Signal>,
+    user: Option<Signal>,
 }
 
 /// What a signal requests.
@@ -16,6 +17,7 @@ pub(crate) struct Signals {
 pub(crate) enum Request {
     Stop,
     Reload,
+    Upgrade,
 }
 
 impl Signals {
@@ -25,13 +27,15 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt()).context("cannot catch SIGINT")?,
             terminate: signal(SignalKind::terminate()).context("cannot catch SIGTERM")?,
             hang_up: None,
+            user: None,
         })
     }
 
-    /// Catches SIGHUP as well.
-    pub(crate) fn with_reload() -> anyhow::Result<Self> {
+    /// Catches SIGHUP and SIGUSR2 as well.
+    pub(crate) fn of_a_server() -> anyhow::Result<Self> {
         Ok(Signals {
             hang_up: Some(signal(SignalKind::hangup()).context("cannot catch SIGHUP")?),
+            user: Some(signal(SignalKind::user_defined2()).context("cannot catch SIGUSR2")?),
             ..Signals::new()?
         })
     }
@@ -42,6 +46,7 @@ impl Signals {
             _ = self.interrupt.recv() => Request::Stop,
             _ = self.terminate.recv() => Request::Stop,
             Some(_) = OptionFuture::from(self.hang_up.as_mut().map(Signal::recv)) => Request::Reload,
+            Some(_) = OptionFuture::from(self.user.as_mut().map(Signal::recv)) => Request::Upgrade,
         }
     }
 

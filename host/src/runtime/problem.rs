@@ -26,9 +26,6 @@ pub enum Problem {
     /// instance was ended: see
     /// [`ServerBuilder::background_timeout`](crate::ServerBuilder::background_timeout).
     BackgroundCalls(usize),
-    /// The service works without connections, and is not kept running: see
-    /// [`ServerBuilder::keep_running`](crate::ServerBuilder::keep_running).
-    NotKeptRunning,
     /// The kernel has no memory mapping left for another instance (`ENOMEM`). Linux limits
     /// the mappings of a process by the sysctl `vm.max_map_count`, and each instance takes
     /// several.
@@ -65,9 +62,6 @@ impl fmt::Display for Problem {
             Problem::Denied(denied) => write!(f, "denied: {denied}"),
             Problem::ComputeLimit(limit) => ComputedTooLong(*limit).fmt(f),
             Problem::BackgroundCalls(calls) => TooManyCalls(*calls).fmt(f),
-            Problem::NotKeptRunning => f.write_str(
-                "the service would work without connections, and is not kept running for that",
-            ),
             Problem::OutOfMappings => {
                 let error = io::Error::from(Errno::NOMEM);
                 write!(f, "{error}: each instance takes some memory mappings")

@@ -20,9 +20,7 @@ use super::observer::{Observer, Observers};
 use super::service::Services;
 use super::tasks::Tasks;
 use crate::runtime::component::{Kind, works_alone};
-use crate::runtime::{
-    Defaults, Grants, HANDLES, LoadError, Loading, Problem, Source, Stdio, one_line,
-};
+use crate::runtime::{Defaults, Grants, HANDLES, LoadError, Loading, Source, Stdio, one_line};
 use crate::tcp::Timeouts;
 
 /// The grants of a service where [`Grants`] do not say.
@@ -36,6 +34,8 @@ const DEFAULTS: Defaults = Defaults {
     max_sockets_total: None,
     connect_timeout: Duration::from_secs(10),
     shared: false,
+    secures: false,
+    handshake_timeout: Duration::from_secs(10),
 };
 
 /// The sockets that an instance for one connection may have of its own.
@@ -258,7 +258,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how long a TLS handshake may take (default: 10 s).
+    /// Sets how long a TLS handshake may take (default: 10 s), also one that the service has
+    /// begun itself.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.gate.handshake_timeout = timeout;
@@ -340,8 +341,11 @@ impl ServerBuilder {
         let max_instances = max_instances.min(Semaphore::MAX_PERMITS);
         let defaults = Defaults {
             max_sockets_total: Some(connections),
+            secures: opened.secures(),
+            handshake_timeout: self.gate.handshake_timeout,
             ..DEFAULTS
         };
+        let begins_tls = defaults.secures;
         let (pooled, defaults) = match isolation {
             Isolation::Connection => {
                 let max_handles = OWN_HANDLES;
@@ -375,8 +379,7 @@ impl ServerBuilder {
         let loaded = opened.link(Kind::Service)?;
         let interfaces = loaded.interfaces;
         let style = interfaces.style();
-        let not_kept = (works_alone(&interfaces) && !self.keep_running)
-            .then(|| grants.explain(&Problem::NotKeptRunning));
+        let not_kept = works_alone(&interfaces) && !self.keep_running;
         let pooling = loaded.pooling.filter(|_| pooled > 0);
         let services = Services::new(loaded.engine, loaded.pre, style)
             .map_err(|error| LoadError::Invalid(one_line(&error)))?;
@@ -398,6 +401,7 @@ impl ServerBuilder {
             contradiction,
             not_kept,
             interfaces,
+            begins_tls,
             isolation,
             workers: self.workers,
             timeouts: self.timeouts,

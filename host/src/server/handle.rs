@@ -45,6 +45,15 @@ impl ServerHandle {
         self.stopped.cancel();
     }
 
+    /// Lets the health checks of load balancers fail from now on, while the server goes on
+    /// accepting: their connections, which version 2 of the PROXY protocol calls `LOCAL`, are
+    /// reset. Call it some time before [`stop`](Self::stop), so that the balancers send new
+    /// connections elsewhere by then. Without [`ProxyProtocol`](crate::ProxyProtocol) it has
+    /// no effect.
+    pub fn fail_health_checks(&self) {
+        self.gate.fail_health_checks();
+    }
+
     /// Sets the peers that are served from now on. Open connections go on.
     pub fn set_peers(&self, peers: Peers) {
         self.gate.set_peers(peers);

@@ -23,7 +23,7 @@ use super::tasks::Tasks;
 use super::visit::{Ended, Visit};
 use crate::runtime::{Granted, Pooling, State, TooManyCalls, Trap};
 use crate::tcp::callbacks::Driver;
-use crate::tcp::{Ending, Stream, reset_on_close};
+use crate::tcp::{Denied, Ending, Stream, reset_on_close};
 
 /// Limits on instances, and on what they do after their connections.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +104,11 @@ impl Instances {
 
     fn has_free_place(&self) -> bool {
         self.places.available_permits() > 0
+    }
+
+    /// Counts and logs that the service was denied something.
+    pub(super) fn denied(&self, denied: &Denied) {
+        self.grants.denied(denied);
     }
 
     /// Waits until the lines that guests printed to the inherited streams are written, and the

@@ -14,7 +14,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::runtime::Pooling;
 use crate::runtime::component::{Interfaces, asks_for_state};
-use crate::tcp::{Acceptor, Timeouts};
+use crate::tcp::{Acceptor, Denied, Timeouts};
 
 mod builder;
 mod call;
@@ -44,6 +44,9 @@ pub use observer::{Observer, Snapshot};
 pub use report::{Accepted, Outcome, Refusal, Report, Summary};
 use tasks::Tasks;
 
+/// The denial of [`ServerBuilder::keep_running`].
+const NOT_KEPT: &str = "the component may not work without connections";
+
 /// A service component that is ready to handle connections.
 ///
 /// ```no_run
@@ -67,9 +70,10 @@ pub struct Server {
     pooling: Option<(Pooling, u32)>,
     isolation: Isolation,
     contradiction: Option<Contradiction>,
-    /// Says that the service would work without connections, and may not.
-    not_kept: Option<String>,
+    /// Whether the service would work without connections, and may not.
+    not_kept: bool,
     interfaces: Interfaces,
+    begins_tls: bool,
     workers: Option<NonZeroUsize>,
     timeouts: Timeouts,
     tasks: Tasks,
@@ -102,6 +106,13 @@ impl Server {
     #[must_use]
     pub fn asks_for_state(&self) -> bool {
         asks_for_state(&self.interfaces)
+    }
+
+    /// Returns whether the service may begin TLS itself: it imports `halfopen:tcp/secure` or
+    /// `socket-secure`.
+    #[must_use]
+    pub fn begins_tls(&self) -> bool {
+        self.begins_tls
     }
 
     /// Serves the connections of `listeners` until `shutdown` resolves or all listeners
@@ -139,8 +150,8 @@ impl Server {
         if let Some(contradiction) = &self.contradiction {
             tracing::warn!("{contradiction}");
         }
-        if let Some(not_kept) = &self.not_kept {
-            tracing::warn!("{not_kept}");
+        if self.not_kept {
+            self.instances.denied(&Denied::other("running", NOT_KEPT));
         }
         if let Some((pooling, instances)) = self.pooling {
             self.instances.pool(pooling, instances);

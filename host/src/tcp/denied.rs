@@ -42,7 +42,9 @@ pub enum Denied {
 
 impl Denied {
     /// The kinds of grants that can be missing: what [`what`](Self::what) returns.
-    pub const KINDS: [&str; 6] = ["connect", "listen", "lookup", "files", "state", "topics"];
+    pub const KINDS: &[&str] = &[
+        "connect", "listen", "lookup", "files", "running", "secure", "state", "topics",
+    ];
 
     /// A denied attempt to connect to `address`.
     pub(crate) fn connect(address: SocketAddr) -> Self {

@@ -41,6 +41,7 @@
 //!   until its end (`live`: its `transport`, plain or TLS, and its guard), the tasks that
 //!   wait for it (`waiters`), and its `closing`; the guest's streams are `receive` and
 //!   `send`, and `pump` joins the two of different connections without the guest.
+//! - `secure` is the TLS that guests begin themselves; `socket` does its handshake.
 //! - `meter` measures a connection for its host, and `registry` is a set of connections.
 //!
 //! This module depends on `noise` and `topics` alone.
@@ -74,6 +75,7 @@ mod receive;
 mod registry;
 mod resolve;
 mod rule;
+mod secure;
 mod send;
 mod socket;
 mod state;
@@ -106,6 +108,7 @@ pub(crate) use quota::{Quota, SocketPlace, Sockets};
 pub(crate) use registry::{Registry, Traffic};
 pub use resolve::{Resolve, Resolving};
 pub use rule::{AddressRule, AddressRuleError};
+pub(crate) use secure::{client_config, describe, system_client_config};
 pub(crate) use socket::{Attachment, Socket};
 pub use timeouts::{Limit, Timeouts};
 pub(crate) use transport::Stream;

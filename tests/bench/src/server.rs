@@ -27,6 +27,9 @@ pub(crate) const WORKERD: &str = "workerd";
 /// The same, where the bytes never enter JavaScript.
 pub(crate) const WORKERD_PIPE: &str = "workerd-pipe";
 
+/// A server in Python that the Python host is compared with.
+pub(crate) const ASYNCIO: &str = "asyncio";
+
 /// All kinds of servers.
 pub(crate) const KINDS: &[Kind] = &[
     Kind {
@@ -50,6 +53,11 @@ pub(crate) const KINDS: &[Kind] = &[
         command: |places| places.node(&["--pipe"]),
     },
     Kind {
+        name: "node-host",
+        what: "the npm package on Node, callback style, one instance",
+        command: |places| places.node_host("shared"),
+    },
+    Kind {
         name: WORKERD,
         what: "workerd, write() of each chunk in JavaScript",
         command: |places| places.workerd("write"),
@@ -58,6 +66,21 @@ pub(crate) const KINDS: &[Kind] = &[
         name: WORKERD_PIPE,
         what: "workerd, pipeTo()",
         command: |places| places.workerd("pipe"),
+    },
+    Kind {
+        name: ASYNCIO,
+        what: "an echo on Python's asyncio, a Protocol per connection",
+        command: |places| places.python(&["tests/python/echo.py"]),
+    },
+    Kind {
+        name: "python-shared",
+        what: "host/python, callback style, one instance",
+        command: |places| places.python_host("shared"),
+    },
+    Kind {
+        name: "python-connection",
+        what: "host/python, callback style, an instance per connection",
+        command: |places| places.python_host("connection"),
     },
     Kind {
         name: "shared-pass",
@@ -220,6 +243,34 @@ impl Places {
         command
     }
 
+    /// Python with the packages that `host/python` needs.
+    fn python_binary(&self) -> PathBuf {
+        self.root.join("target/python/bin/python")
+    }
+
+    fn python(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(self.python_binary());
+        command.current_dir(&self.root).args(arguments);
+        command
+    }
+
+    fn python_host(&self, isolation: &str) -> Command {
+        let mut command = self.python(&["-m", "halfopen", "serve", "--isolation", isolation]);
+        command.args(["--listen", "127.0.0.1:0", "--max-connections", "16000"]);
+        command.arg(&self.echo).args(["--", "--quiet"]);
+        command
+    }
+
+    /// The echo in callback style, under the npm package.
+    fn node_host(&self, isolation: &str) -> Command {
+        let mut command = self.command("node");
+        command.arg(self.root.join("host/node/bin/halfopen.js"));
+        command.args(["serve", "--isolation", isolation, "--listen", "127.0.0.1:0"]);
+        command.args(["--max-connections", "16000"]).arg(&self.echo);
+        command.args(["--", "--quiet"]);
+        command
+    }
+
     /// The binary of workerd for this machine. The package's own command is a script that
     /// starts it as another process, which would be the wrong one to measure.
     pub(crate) fn workerd_binary(&self) -> PathBuf {
@@ -317,6 +368,9 @@ impl Kind {
                 &places.workerd_binary(),
                 "npm ci --ignore-scripts --prefix tests/bench/workerd",
             ),
+            name if name == ASYNCIO || name.starts_with("python-") => {
+                missing(&places.python_binary(), ".ci/python")
+            }
             name if name.ends_with("-await") => missing(&places.parrot(), "cargo guests"),
             _ => None,
         }

@@ -63,6 +63,7 @@ const fn service(
         node: Node::None,
         wasi: None,
         node_host: None,
+        node_await: None,
     }
 }
 
@@ -133,6 +134,14 @@ impl Scenario {
     const fn on_node_host(self, why: &'static str, play: Play) -> Self {
         Scenario {
             node_host: Some((why, play)),
+            ..self
+        }
+    }
+
+    /// Plays something else where Node is the host in await style.
+    const fn on_node_await(self, why: &'static str, play: Play) -> Self {
+        Scenario {
+            node_await: Some((why, play)),
             ..self
         }
     }

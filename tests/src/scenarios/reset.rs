@@ -117,11 +117,11 @@ pub(super) const SCENARIOS: Groups = &[
         [
             closed
                 .on_wasi(UNSEEN, ON_WASI)
-                .on_node_host(UNREAD, ScriptOrSilence(PAUSED, RESET))
+                .on_node_await(UNREAD, ScriptOrSilence(PAUSED, RESET))
                 .without_node(),
             half_open
                 .on_wasi(UNSEEN, ON_WASI)
-                .on_node_host(UNREAD, ScriptOrSilence(PAUSED, RESET))
+                .on_node_await(UNREAD, ScriptOrSilence(PAUSED, RESET))
                 .without_node(),
         ]
     },
@@ -163,7 +163,7 @@ pub(super) const SCENARIOS: Groups = &[
             "on wasi:sockets a reset is seen only by reading or writing",
             IDLE_RESET_UNSEEN,
         )
-        .on_node_host(
+        .on_node_await(
             "after FIN, Node sees a reset only by writing",
             IDLE_RESET_UNSEEN,
         ),

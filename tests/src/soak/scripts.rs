@@ -20,7 +20,7 @@ pub(crate) fn play(stage: &Stage, services: &[SocketAddr], events: &Receiver<Str
     let mut random = Rng::with_seed(seed);
     while stage.wait_for(&[Phase::Load]) {
         let number = random.usize(..services.len());
-        let script = Script::random(&mut random, number == 1);
+        let script = Script::random(&mut random, number == 1, false);
         let played = script.play(services[number], &mut random, || {
             events
                 .recv_timeout(PATIENCE)

@@ -3,15 +3,17 @@
 mod receive;
 mod send;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::Context;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::task::AtomicWaker;
 use halfopen_model::{Destroy, Step, Written};
 
 use crate::bindings::imports::halfopen::tcp::{connections, peer};
+use crate::idle::Watch;
 use crate::{Error, ErrorCode, Tls};
 
 /// The state of a connection.
@@ -26,12 +28,16 @@ pub(crate) struct Core {
     handle: RefCell<Option<connections::Connection>>,
     /// The peer's address, once it has been read.
     remote: Cell<Option<SocketAddr>>,
+    /// The number of bytes that the program has taken from the receiving half.
+    processed: Rc<Cell<u64>>,
     /// The task that sends.
     sender: AtomicWaker,
     /// The task that receives.
     receiver: AtomicWaker,
     /// The task that waits in a write, flush or close.
     writer: AtomicWaker,
+    /// The idle time, if it is limited.
+    watch: OnceCell<Watch>,
 }
 
 /// The conditions that tasks wait for. A task need not be woken while its conditions stay
@@ -60,9 +66,11 @@ impl Core {
             queue: RefCell::default(),
             handle: RefCell::new(Some(handle)),
             remote: Cell::new(None),
+            processed: Rc::default(),
             sender: AtomicWaker::new(),
             receiver: AtomicWaker::new(),
             writer: AtomicWaker::new(),
+            watch: OnceCell::new(),
         })
     }
 
@@ -86,6 +94,12 @@ impl Core {
     pub(crate) fn tls(&self) -> Option<Tls> {
         let known = self.with_handle(|handle| Ok(peer::tls(handle)));
         known.ok().flatten().map(Tls::from)
+    }
+
+    /// The number of bytes that the program has taken from the receiving half, which counts them
+    /// here.
+    pub(crate) fn processed(&self) -> &Rc<Cell<u64>> {
+        &self.processed
     }
 
     /// Calls `act` with the handle, unless this side has closed the connection.
@@ -156,6 +170,36 @@ impl Core {
     /// Registers the task that waits in a write for the next change.
     pub(crate) fn register_writer(&self, context: &Context<'_>) {
         self.writer.register(context.waker());
+    }
+
+    /// Limits the idle time.
+    pub(crate) fn watch(&self, watch: Watch) {
+        // Only the first one counts, and there is one.
+        let _ = self.watch.set(watch);
+    }
+
+    /// Changes the limit of the idle time, if there is one.
+    pub(crate) fn set_timeout(&self, limit: Duration) {
+        if let Some(watch) = self.watch.get() {
+            watch.set(limit);
+            self.receiver.wake();
+        }
+    }
+
+    /// Records that data was received or sent.
+    pub(crate) fn moved(&self) {
+        if let Some(watch) = self.watch.get() {
+            watch.moved();
+            self.receiver.wake();
+        }
+    }
+
+    /// Resolves once the connection was idle for too long. For the task that receives.
+    pub(crate) fn poll_idle(&self, context: &mut Context<'_>) -> Poll<()> {
+        match self.watch.get() {
+            Some(watch) => watch.poll(context),
+            None => Poll::Pending,
+        }
     }
 
     /// Drops the handle: the connection closes once its streams have ended.

@@ -39,6 +39,7 @@ impl Core {
                     match future::select(write, stopped).await {
                         Either::Left((rest, _)) if rest.is_empty() => {
                             self.change(|machine| machine.taken(length));
+                            self.moved();
                         }
                         // The host has dropped the reader; to write again would trap (rule
                         // W5).

@@ -21,9 +21,10 @@ pub(crate) mod usage;
 pub(crate) mod values;
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use clap::{Arg, Args, Parser, Subcommand};
+use clap::{Arg, Args, Id, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::args::grants::GuestArgs;
@@ -78,9 +79,11 @@ pub(crate) enum Command {
     ///
     /// Takes the grants of `halfopen serve` and `halfopen run`, and shows what the component
     /// would get with them.
-    Inspect(InspectArgs),
+    Inspect(Box<InspectArgs>),
     /// Checks a configuration file and reports each mistake with its line
     Check(CheckArgs),
+    /// Controls a running server over its socket, `--control`
+    Ctl(CtlArgs),
     /// Generates manual pages and shell completions
     #[command(subcommand)]
     Generate(Generate),
@@ -103,15 +106,14 @@ pub(crate) enum Generate {
 /// Lets a flag stand beside `--config` only if it is about the process, and overrides the file.
 /// All others belong to one service.
 fn beside_config(argument: Arg) -> Arg {
-    const PROCESS: [&str; 6] = [
-        "config",
-        "watch",
-        "admin",
-        "no_status",
-        "access_log",
-        "log_format",
-    ];
-    match PROCESS.contains(&argument.get_id().as_str()) {
+    static PROCESS: LazyLock<Vec<Id>> = LazyLock::new(|| {
+        let process = ProcessArgs::augment_args(clap::Command::new(""));
+        process
+            .get_arguments()
+            .map(|flag| flag.get_id().clone())
+            .collect()
+    });
+    match PROCESS.contains(argument.get_id()) {
         true => argument,
         false => argument.conflicts_with("config"),
     }
@@ -195,6 +197,33 @@ pub(crate) struct InspectArgs {
     pub(crate) guest: GuestArgs,
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CtlArgs {
+    /// The server's socket, as its `--control` says
+    #[arg(long, value_name = "PATH", env = "HALFOPEN_CONTROL")]
+    pub(crate) control: PathBuf,
+    #[command(subcommand)]
+    pub(crate) order: Order,
+}
+
+/// What a server is asked to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Order {
+    /// Shows the process, its services, and earlier processes that still drain
+    Status {
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stops the server as SIGTERM does: after `--drain-delay`, within `--grace`
+    Drain,
+    /// Replaces the process by a new one, as SIGUSR2 does, and waits until it accepts
+    Upgrade {
+        /// The binary to start [default: the one at the path of the server's own]
+        binary: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

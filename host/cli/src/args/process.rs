@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use crate::args::listen::socket_address;
+use crate::args::values::{positive_seconds, seconds};
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ProcessArgs {
@@ -13,8 +15,8 @@ pub(crate) struct ProcessArgs {
     ///
     /// The keys of the file are the flags without their dashes, and each service is a table.
     /// The flags about the process may be given as well, and override the file: --watch,
-    /// --admin, --no-status, --access-log and --log-format. `halfopen check` reports
-    /// mistakes in the file.
+    /// --admin, --control, --drain-delay, --upgrade-timeout, --no-status, --access-log and
+    /// --log-format. `halfopen check` reports mistakes in the file.
     #[arg(long, value_name = "FILE", help_heading = None)]
     pub(crate) config: Option<PathBuf>,
     /// Reloads when a file changes on disk
@@ -27,7 +29,7 @@ pub(crate) struct ProcessArgs {
     /// Serves metrics and health over HTTP on this address
     ///
     /// Paths are `/metrics` for Prometheus, `/healthz`, and `/readyz`, which fails once
-    /// the server stops accepting. A port alone is on 127.0.0.1. [default: none]
+    /// the server is about to stop. A port alone is on 127.0.0.1. [default: none]
     #[arg(
         long,
         value_name = "ADDR",
@@ -36,6 +38,43 @@ pub(crate) struct ProcessArgs {
         hide_short_help = true
     )]
     pub(crate) admin: Option<SocketAddr>,
+    /// Goes on accepting for this long after a stop is requested, in seconds
+    ///
+    /// Meanwhile `/readyz` fails, and so do health checks with the PROXY protocol, so that load
+    /// balancers send new connections elsewhere before the server refuses them. `--grace`
+    /// begins after it. A second signal ends it. [default: 0]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = seconds,
+        help_heading = "Load balancers",
+        hide_short_help = true
+    )]
+    pub(crate) drain_delay: Option<Duration>,
+    /// Limits how long an upgrade may take until the new process could accept, in seconds
+    ///
+    /// On SIGUSR2 the process starts the binary at its path anew, which loads the services and
+    /// takes over the listening sockets. If it is not prepared within this time, it is ended,
+    /// and nothing changes. [default: 60]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = positive_seconds,
+        help_heading = "Component",
+        hide_short_help = true
+    )]
+    pub(crate) upgrade_timeout: Option<Duration>,
+    /// Takes orders of `halfopen ctl` on a Unix socket at this path
+    ///
+    /// Only the user that the server runs as can use it. The orders are HTTP: `GET /status`,
+    /// `POST /drain`, `POST /upgrade`. [default: none]
+    #[arg(
+        long,
+        value_name = "PATH",
+        help_heading = "Observing",
+        hide_short_help = true
+    )]
+    pub(crate) control: Option<PathBuf>,
     /// Hides the status line, which standard error shows at a terminal
     #[arg(long, help_heading = "Observing", hide_short_help = true)]
     pub(crate) no_status: bool,
@@ -62,6 +101,11 @@ impl ProcessArgs {
     pub(crate) fn override_with(&mut self, flags: &ProcessArgs) {
         self.watch |= flags.watch;
         self.admin = flags.admin.or(self.admin);
+        self.drain_delay = flags.drain_delay.or(self.drain_delay);
+        if flags.control.is_some() {
+            self.control.clone_from(&flags.control);
+        }
+        self.upgrade_timeout = flags.upgrade_timeout.or(self.upgrade_timeout);
         self.no_status |= flags.no_status;
         self.log.access_log |= flags.log.access_log;
         self.log.log_format = flags.log.log_format.or(self.log.log_format);
@@ -72,6 +116,12 @@ impl ProcessArgs {
         let keys = [
             ("watch", self.watch != other.watch),
             ("admin", self.admin != other.admin),
+            ("control", self.control != other.control),
+            ("drain-delay", self.drain_delay != other.drain_delay),
+            (
+                "upgrade-timeout",
+                self.upgrade_timeout != other.upgrade_timeout,
+            ),
             ("no-status", self.no_status != other.no_status),
             ("access-log", self.log.access_log != other.log.access_log),
             ("log-format", self.log.format() != other.log.format()),

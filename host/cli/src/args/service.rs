@@ -152,7 +152,11 @@ impl ServiceArgs {
             return Some((problem.key, 0));
         }
         match tls_error(error) {
-            Some(error) => self.tls.key_of(error.path()),
+            Some(error) => {
+                let own =
+                    (self.guest.tls_ca.as_deref() == Some(error.path())).then_some(("tls-ca", 0));
+                own.or_else(|| self.tls.key_of(error.path()))
+            }
             None => self.component.is_some().then_some((COMPONENT, 0)),
         }
     }
@@ -176,6 +180,7 @@ impl ServiceArgs {
     /// The files that the service is loaded from.
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let files = self.component.iter().chain(self.tls.files());
+        let files = files.chain(&self.guest.tls_ca);
         let files = files.chain(self.guest.topics.files());
         files.chain(self.guest.state.files())
     }
@@ -230,7 +235,7 @@ impl ServiceArgs {
     ) -> anyhow::Result<Server> {
         let mut grants = self
             .limits
-            .limit(self.guest.state.grant(self.guest.grants(), store))
+            .limit(self.guest.state.grant(self.guest.grants()?, store))
             .name(self.name())
             .args(self.args.clone())
             .stdout(stdout)
@@ -238,7 +243,8 @@ impl ServiceArgs {
         if let Some(topics) = topics {
             grants = grants.topics(topics);
         }
-        let mut builder = Server::builder()
+        let (builder, grants) = self.tls.apply(Server::builder(), grants)?;
+        let mut builder = builder
             .grants(grants)
             .grace(self.grace)
             .allow_precompiled(self.guest.allow_precompiled)
@@ -253,7 +259,6 @@ impl ServiceArgs {
         builder = self.limits.apply(builder);
         builder = self.peers.apply(builder);
         builder = self.balancers.apply(builder);
-        builder = self.tls.apply(builder)?;
         let source = match &self.component {
             Some(path) => Source::from(path.as_path()),
             None => Source::from(ECHO),
@@ -265,6 +270,7 @@ impl ServiceArgs {
             _ => explain_about(self.component.as_deref(), error),
         })?;
         self.check_workers(server.isolation())?;
+        self.tls.check_starttls(server.begins_tls())?;
         Ok(server)
     }
 }

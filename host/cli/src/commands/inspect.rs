@@ -9,7 +9,7 @@ use halfopen::component::{Declared, Interfaces, Kind, Style, provides, read, run
 
 use crate::args::InspectArgs;
 use crate::args::service::Given;
-use crate::asks::{Asked, asked};
+use crate::asks::{Ask, Asked, asked};
 use crate::errors::explain_about;
 
 pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
@@ -107,6 +107,17 @@ fn granted(import: &str, kind: Kind, args: &InspectArgs) -> String {
         "halfopen:tcp/peer" | "halfopen:tcp/socket-peer" => {
             "facts about its peers, from TLS or a load balancer".to_owned()
         }
+        "halfopen:tcp/secure" | "halfopen:tcp/socket-secure" => {
+            let authorities = match &args.guest.tls_ca {
+                Some(file) => format!("in `{}`", file.display()),
+                None => "of this system".to_owned(),
+            };
+            let server = match kind {
+                Kind::Service => "as a server with `--starttls`, ",
+                _ => "",
+            };
+            format!("TLS: {server}as a client with the authorities {authorities}")
+        }
         "halfopen:tcp/listeners"
         | "halfopen:tcp/outbound"
         | "halfopen:tcp/connecting"
@@ -168,15 +179,24 @@ fn listed(names: impl Iterator<Item = String>, none: &str) -> String {
 
 /// The command lines that run a component. What it may need, but need not, is in brackets.
 fn ways(path: &str, kind: Kind, both: bool, asked: &[Asked]) -> Vec<String> {
-    let flags = |certain: bool| {
+    let flags = |without: &[&str]| -> String {
         let rows = asked.iter().map(|asked| asked.ask);
-        let flags = rows.filter(move |ask| ask.certain == certain && ask.what != "arguments");
-        flags.map(|ask| ask.flag)
+        let rows = rows.filter(|ask| !ask.flag.is_empty() && !without.contains(&ask.what));
+        let (certain, uncertain): (Vec<&Ask>, Vec<&Ask>) = rows.partition(|ask| ask.certain);
+        let certain = certain.iter().map(|ask| format!(" {}", ask.flag));
+        let uncertain = uncertain.iter().map(|ask| format!(" [{}]", ask.flag));
+        certain.chain(uncertain).collect()
     };
-    let mut given: String = flags(true).map(|flag| format!(" {flag}")).collect();
-    given.extend(flags(false).map(|flag| format!(" [{flag}]")));
-    let serve = format!("halfopen serve {path}{given}");
-    let run = format!("halfopen run --allow-listen '127.0.0.1:*' {path}");
+    let serve = format!("halfopen serve {path}{}", flags(&["arguments"]));
+    let run = format!(
+        "halfopen run --allow-listen '127.0.0.1:*'{} {path}",
+        flags(&[
+            "arguments",
+            "listening",
+            "sockets",
+            "running without connections"
+        ])
+    );
     let compose = format!(
         "halfopen compose {path} -o composed.wasm && wasmtime run -S inherit-network composed.wasm"
     );

@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod compose;
+pub(crate) mod ctl;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod run;

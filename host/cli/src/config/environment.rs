@@ -14,7 +14,9 @@ use crate::args::service::ServiceArgs;
 const PREFIX: &str = "HALFOPEN_";
 
 /// The variable that selects what is logged, with or without a configuration file.
-const LOG: &str = "HALFOPEN_LOG";
+/// Variables with a meaning of their own: what is logged, and that this process is a successor
+/// (`serve::upgrade`).
+const OTHERS: [&str; 2] = ["HALFOPEN_LOG", "HALFOPEN_UPGRADE"];
 
 /// The variable that overrides a key of a service, or of the process if `service` is empty.
 pub(super) fn variable(service: &str, key: &str) -> String {
@@ -64,7 +66,7 @@ pub(super) fn unknown<'s>(services: impl Iterator<Item = &'s str>) -> Vec<String
         .map(|key| variable("", key))
         .chain(of_services)
         .collect();
-    let unknown = set().filter(|name| *name != LOG && !known.contains(name));
+    let unknown = set().filter(|name| !OTHERS.contains(&name.as_str()) && !known.contains(name));
     unknown
         .map(|name| {
             let fact = format!("the environment variable {name} overrides no key");

@@ -29,9 +29,10 @@ const ARGS: &str = "args";
 /// Keys whose values are paths, relative to the configuration file's folder.
 const FILES: &[&str] = &[
     COMPONENT,
+    "tls-ca",
     "tls-cert",
-    "tls-key",
     "tls-client-ca",
+    "tls-key",
     "topics-password-file",
     STATE,
     "state-password-file",

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,6 +30,25 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait after accept failed.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// The admin address, while it answers.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    /// The address as the configuration writes it.
+    pub(crate) configured: SocketAddr,
+    /// The address with its port.
+    pub(crate) bound: SocketAddr,
+    /// The listening socket, for a successor.
+    pub(crate) socket: OwnedFd,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Answers no more.
+    pub(crate) fn close(self) {
+        self.task.abort();
+    }
+}
+
 /// Answers HTTP requests about the process.
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
@@ -50,14 +70,25 @@ impl Admin {
         self.ready.store(ready, Ordering::Relaxed);
     }
 
-    /// Listens on an address, and answers in a task. Returns the address with its port.
-    pub(crate) async fn listen(&self, address: SocketAddr) -> anyhow::Result<SocketAddr> {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}, the admin address"))?;
-        let bound = listener.local_addr()?;
-        tokio::spawn(self.clone().answer_all(listener));
-        Ok(bound)
+    /// Listens on an address, and answers in a task. With `socket`, which listens already, it
+    /// answers there.
+    pub(crate) async fn listen(
+        &self,
+        address: SocketAddr,
+        socket: Option<std::net::TcpListener>,
+    ) -> anyhow::Result<Listening> {
+        let listener = match socket {
+            Some(socket) => TcpListener::from_std(socket)?,
+            None => TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address}, the admin address"))?,
+        };
+        Ok(Listening {
+            configured: address,
+            bound: listener.local_addr()?,
+            socket: listener.as_fd().try_clone_to_owned()?,
+            task: tokio::spawn(self.clone().answer_all(listener)),
+        })
     }
 
     async fn answer_all(self, listener: TcpListener) {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use crate::observe::metrics::Metrics;
 use crate::observe::stderr::Stderr;
 
@@ -10,7 +12,7 @@ use crate::observe::stderr::Stderr;
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// Keeps the status line up to date, in a task.
-pub(crate) fn show(stderr: Stderr, metrics: Arc<Metrics>) {
+pub(crate) fn show(stderr: Stderr, metrics: Arc<Metrics>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut shown = String::new();
         loop {
@@ -25,5 +27,5 @@ pub(crate) fn show(stderr: Stderr, metrics: Arc<Metrics>) {
             }
             tokio::time::sleep(PERIOD).await;
         }
-    });
+    })
 }

@@ -1,9 +1,11 @@
 //! `halfopen serve`, which is also what `halfopen` without a command does.
 
+mod control;
 mod listen;
 mod sockets;
 mod supervisor;
 mod systemd;
+mod upgrade;
 mod watched;
 
 use std::process::ExitCode;
@@ -14,11 +16,21 @@ use crate::config::Plan;
 use crate::observe::log;
 use crate::observe::status::StatusLine;
 use crate::serve::supervisor::Supervisor;
+use crate::serve::upgrade::Takeover;
 
 /// How long to wait at the end for what systemd has not read yet.
 const FLUSH: Duration = Duration::from_secs(1);
 
 pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let mut takeover = Takeover::receive()?;
+    let done = serve_from(args, &mut takeover);
+    if let (Err(error), Some(takeover)) = (&done, &takeover) {
+        takeover.fail(&format!("{error:#}"));
+    }
+    done
+}
+
+fn serve_from(args: ServeArgs, takeover: &mut Option<Takeover>) -> anyhow::Result<ExitCode> {
     let plan = Plan::of(&args)?;
     let status = StatusLine::new(!plan.process.no_status);
     let log = log::start(plan.process.log, status.clone());
@@ -29,7 +41,7 @@ pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     let done = runtime.block_on(async {
-        let mut supervisor = Supervisor::start(args, plan, log, status).await?;
+        let mut supervisor = Supervisor::start(args, plan, log, status, takeover).await?;
         let code = supervisor.run().await?;
         supervisor.flush().await;
         Ok(code)

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use crate::args::listen::{DEFAULT, Listen};
 use crate::config::Service;
 use crate::serve::listen::bind;
+use crate::serve::upgrade::{Handed, Offer};
 
 /// A socket from systemd, and its name.
 pub(crate) type Inherited = (String, std::net::TcpListener);
@@ -78,7 +79,10 @@ impl Sockets {
             };
             for &listen in listen {
                 let origin = Origin::Bound(listen);
+                // By what was asked for, and otherwise by what it came to: a socket on any free
+                // port goes on if the configuration now names that port.
                 let open = reusable.iter().position(|socket| socket.origin == origin);
+                let open = open.or_else(|| reusable.iter().position(|one| one.is_at(listen)));
                 sockets.push(match open {
                     Some(index) => reusable.swap_remove(index).try_clone()?,
                     None => Socket {
@@ -93,6 +97,45 @@ impl Sockets {
             });
         }
         Ok(all)
+    }
+
+    /// The sockets that the process before hands over, by service.
+    pub(crate) fn handed(listeners: Vec<Handed>) -> Vec<Sockets> {
+        let mut all: Vec<Sockets> = Vec::new();
+        for Handed {
+            service,
+            listen,
+            socket,
+        } in listeners
+        {
+            let origin = listen.map_or(Origin::Systemd, Origin::Bound);
+            let socket = Socket { origin, socket };
+            match all.iter_mut().find(|sockets| sockets.name == service) {
+                Some(sockets) => sockets.sockets.push(socket),
+                None => all.push(Sockets {
+                    name: service,
+                    sockets: vec![socket],
+                }),
+            }
+        }
+        all
+    }
+
+    /// The name of the service.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds the sockets to what a successor gets.
+    pub(crate) fn offer(&self, offer: &mut Offer) -> anyhow::Result<()> {
+        for Socket { origin, socket } in &self.sockets {
+            let listen = match origin {
+                Origin::Bound(listen) => Some(*listen),
+                Origin::Systemd => None,
+            };
+            offer.listener(&self.name, listen, socket)?;
+        }
+        Ok(())
     }
 
     /// Duplicates the sockets for a server.
@@ -114,6 +157,15 @@ impl Socket {
             origin: self.origin,
             socket: self.socket.try_clone()?,
         })
+    }
+}
+
+impl Socket {
+    /// Whether the socket listens on exactly this address.
+    fn is_at(&self, listen: Listen) -> bool {
+        self.origin != Origin::Systemd
+            && matches!(listen, Listen::At(address) if address.port() != 0
+                && self.socket.local_addr().is_ok_and(|bound| bound == address))
     }
 }
 

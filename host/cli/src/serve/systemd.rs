@@ -13,6 +13,9 @@ use anyhow::Context;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
+/// The time for which a stop is extended.
+const EXTENSION: Duration = Duration::from_secs(20);
+
 /// Takes the sockets that systemd passed, each with its name (systemd.socket(5),
 /// `FileDescriptorName=`). A second call finds none.
 pub(crate) fn sockets() -> anyhow::Result<Vec<(String, TcpListener)>> {
@@ -45,9 +48,22 @@ pub(crate) fn reloading() {
     notify(state);
 }
 
+/// Reports that another process is the service from now on.
+pub(crate) fn main_process(process: u32) {
+    notify(vec![NotifyState::MainPid(process)]);
+}
+
 /// Reports that the process stops.
 pub(crate) fn stopping() {
     notify(vec![NotifyState::Stopping]);
+}
+
+/// Asks for more time to stop, so that `TimeoutStopSec=` does not end the process while it
+/// drains. To be repeated, at least three times within [`EXTENSION`].
+pub(crate) fn extend() {
+    // Fits: the constant is below an hour.
+    let microseconds = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
+    notify(vec![NotifyState::ExtendTimeoutUsec(microseconds)]);
 }
 
 /// Reports to the watchdog that the process is alive, unless an earlier report still waits.
@@ -73,7 +89,18 @@ pub(crate) fn flush(limit: Duration) {
 /// service. `None` without a watchdog.
 pub(crate) fn watchdog() -> Option<Duration> {
     let mut microseconds = 0;
-    let enabled = sd_notify::watchdog_enabled(false, &mut microseconds);
+    let enabled = match std::env::var_os("WATCHDOG_PID") {
+        Some(_) => sd_notify::watchdog_enabled(false, &mut microseconds),
+        // A successor is not the process that systemd has started. sd_watchdog_enabled(3) takes
+        // the variable for any process then, and the crate for none.
+        None => std::env::var("WATCHDOG_USEC")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .is_some_and(|given| {
+                microseconds = given;
+                true
+            }),
+    };
     enabled.then(|| Duration::from_micros(microseconds.max(2)) / 2)
 }
 

@@ -4,9 +4,10 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{Connection, ServerConfig};
 use tokio::net::TcpStream;
 
 use super::admission::Admission;
@@ -18,13 +19,15 @@ use crate::noise::quietly;
 use crate::server::report::Refusal;
 use crate::server::tasks::Tasks;
 use crate::server::visit::Visit;
-use crate::tcp::{Stream, close_with_fin, reset_on_close};
+use crate::tcp::{Stream, close_with_fin, describe, reset_on_close};
 
 /// What a server expects of its peers.
 pub(super) struct Introduction {
     pub(super) proxy: Option<ProxyProtocol>,
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) handshake_timeout: Duration,
+    /// Health checks of load balancers fail, because the server is about to stop.
+    pub(super) draining: AtomicBool,
 }
 
 /// What a connection passes on its way in.
@@ -80,7 +83,10 @@ impl Introduction {
         });
         let identified = async {
             if let Some(proxy) = &self.proxy {
-                read_header(proxy, &mut stream, visit).await?;
+                let local = read_header(proxy, &mut stream, visit).await?;
+                if local && self.draining.load(Ordering::Relaxed) {
+                    return Err(Refusal::Stopped);
+                }
                 visit.places.peer = way.admission.admit(visit.peer())?;
                 way.room.check()?;
             }
@@ -120,7 +126,7 @@ impl Introduction {
         stream: TcpStream,
         visit: &mut Visit,
         cut: impl Future<Output = Refusal>,
-    ) -> Result<(TcpStream, Option<Box<ServerConnection>>), Refusal> {
+    ) -> Result<(TcpStream, Option<Box<Connection>>), Refusal> {
         let Some(config) = &self.tls else {
             return Ok((stream, None));
         };
@@ -129,18 +135,20 @@ impl Introduction {
             quietly(|| tracing::debug!(peer = %visit.peer(), "TLS handshake: {}", failed.reason));
             failed.refusal
         })?;
+        let session = Connection::from(session);
         // A session that ends here replaces what the load balancer reported.
-        visit.set_peer_session(tls::peer_session(&session));
+        visit.set_peer_session(describe(&session));
         Ok((stream, Some(Box::new(session))))
     }
 }
 
-/// Reads from a load balancer whom it forwards.
+/// Reads from a load balancer whom it forwards. Returns whether the balancer connects for
+/// itself.
 async fn read_header(
     proxy: &ProxyProtocol,
     stream: &mut TcpStream,
     visit: &mut Visit,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
     let forwarded = proxy.read(stream).await.map_err(|error| {
         quietly(|| tracing::debug!(balancer = %visit.peer(), "{error}"));
         Refusal::ProxyHeader
@@ -151,5 +159,5 @@ async fn read_header(
     if let Some(session) = forwarded.tls {
         visit.set_peer_session(session);
     }
-    Ok(())
+    Ok(forwarded.local)
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -92,6 +92,7 @@ impl Gate {
                 proxy: settings.proxy,
                 tls: settings.tls,
                 handshake_timeout: settings.handshake_timeout,
+                draining: AtomicBool::new(false),
             },
             accepted: AtomicU64::new(0),
             observers,
@@ -101,6 +102,11 @@ impl Gate {
 
     pub(super) fn set_peers(&self, peers: Peers) {
         self.admission.set_peers(peers);
+    }
+
+    /// Lets the health checks of load balancers fail from now on.
+    pub(super) fn fail_health_checks(&self) {
+        self.introduction.draining.store(true, Ordering::Relaxed);
     }
 
     /// Returns how many connections wait for their peer, or after that for a place.

@@ -66,6 +66,9 @@ pub struct Forwarded {
     pub source: Option<SocketAddr>,
     /// The TLS session that the balancer has with the peer.
     pub tls: Option<PeerTls>,
+    /// The balancer connects for itself, as for a health check: `LOCAL`, which version 2 has
+    /// for that.
+    pub local: bool,
 }
 
 /// The reason why a header was not accepted.
@@ -142,14 +145,17 @@ fn version_1(bytes: &[u8]) -> Result<Forwarded, HeaderError> {
             v1::Addresses::Tcp6(tcp) => Some((tcp.source_address, tcp.source_port).into()),
             v1::Addresses::Unknown => None,
         },
-        tls: None,
+        ..Forwarded::default()
     })
 }
 
 fn version_2(bytes: &[u8]) -> Result<Forwarded, HeaderError> {
     let header = v2::Header::try_from(bytes).map_err(malformed)?;
     if header.command == v2::Command::Local {
-        return Ok(Forwarded::default());
+        return Ok(Forwarded {
+            local: true,
+            ..Forwarded::default()
+        });
     }
     Ok(Forwarded {
         source: match header.addresses {
@@ -158,6 +164,7 @@ fn version_2(bytes: &[u8]) -> Result<Forwarded, HeaderError> {
             v2::Addresses::Unix(_) | v2::Addresses::Unspecified => None,
         },
         tls: session(header.tlvs())?,
+        local: false,
     })
 }
 

@@ -1,5 +1,7 @@
 //! One socket of a service in callback style: its connection, and what is due.
 
+mod securing;
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +12,7 @@ use halfopen_model::{Destroy, Event, Machine, Sink, Source, Step, Written};
 use super::clock::Watch;
 use super::queue::Queue;
 use super::ready::Signal;
+use super::securing::Securing;
 use crate::tcp::waiters::Wait;
 use crate::tcp::{Connection, Ending, ErrorCode, PeerTls, Socket};
 
@@ -23,6 +26,7 @@ pub(super) enum Due {
     HeldData(Vec<u8>),
     End,
     Drain,
+    Secured,
     Timeout,
     Error(ErrorCode),
     Close {
@@ -75,6 +79,8 @@ pub(super) struct Entry {
     sink: Option<u32>,
     /// The source of the pipe that waits until this sink is free.
     waiting: Option<u32>,
+    /// The TLS that the service has begun, until its handshake is done.
+    securing: Option<Box<Securing>>,
     /// The peer's TLS session, while the event `close` is handled.
     session: Option<Box<PeerTls>>,
 }
@@ -117,6 +123,7 @@ impl Entry {
             watch: None,
             sink: None,
             waiting: None,
+            securing: None,
             session: None,
         }
     }
@@ -207,6 +214,10 @@ impl Entry {
     }
 
     pub(super) fn destroy(&mut self) {
+        if self.securing.is_some() {
+            // Without a session nothing can be ended in a way that the peer would believe.
+            return self.reset();
+        }
         match self.machine.destroy() {
             Destroy::Nothing => {}
             Destroy::Reset => self.abort(),
@@ -278,6 +289,10 @@ impl Entry {
         // The length of a chunk in `buffer` that no event has delivered.
         let mut fresh = 0;
         loop {
+            let all_clear = self.send_clear(&mut cx);
+            if self.poll_secured(&mut cx) {
+                return Some(Due::Secured);
+            }
             if let Some(event) = self.machine.next_event() {
                 return Some(self.due(event, fresh));
             }
@@ -285,12 +300,14 @@ impl Entry {
                 self.held = buffer[..fresh].to_vec();
                 fresh = 0;
             }
-            self.send(&mut cx);
+            if all_clear {
+                self.send(&mut cx);
+            }
             if self.machine.event_due() {
                 continue;
             }
             let socket = self.socket.as_ref()?;
-            if self.machine.may_read() {
+            if self.machine.may_read() && self.securing.is_none() {
                 match socket.poll_receive(&mut cx, buffer) {
                     Poll::Pending => return None,
                     Poll::Ready(Ok(0)) => {
@@ -361,6 +378,7 @@ impl Entry {
                 }
                 self.queue = Queue::default();
                 self.held = Vec::new();
+                self.securing = None;
                 Due::Close { had_error }
             }
         }
@@ -411,7 +429,7 @@ impl Entry {
 /// What a pipe does with its source and its sink.
 impl Entry {
     pub(super) fn may_pipe(&self) -> bool {
-        self.machine.may_pipe()
+        self.machine.may_pipe() && self.securing.is_none()
     }
 
     pub(super) fn pipe_to(&mut self, sink: u32) {
@@ -472,7 +490,7 @@ impl Entry {
 
     /// Gives the sending direction to a pipe; returns whether that is possible.
     pub(super) fn feed(&mut self) -> bool {
-        self.machine.feed()
+        self.securing.is_none() && self.machine.feed()
     }
 
     pub(super) fn sink_state(&self) -> Sink {

@@ -144,7 +144,10 @@ fn secure() -> Opened<StreamOwned<ClientConnection, TcpStream>> {
     let mut session = ServerConnection::new(Arc::new(server)).unwrap();
     session.complete_io(&mut stream).unwrap();
     let peer = shaking.join().unwrap();
-    Opened::new(Stream::Tls(registered(stream), session.into()), peer)
+    Opened::new(
+        Stream::Tls(registered(stream), Box::new(session.into())),
+        peer,
+    )
 }
 
 /// A connection whose peer has ended its direction and takes nothing, whose guest has ended

@@ -1,5 +1,6 @@
 //! How bytes get from a connection to its socket: as they are, or through TLS.
 
+mod handshake;
 mod kernel;
 mod plain;
 mod tls;
@@ -7,13 +8,14 @@ mod tls;
 use std::io;
 use std::task::{Context, Poll};
 
-use rustls::ServerConnection;
+use rustls::Connection;
 use tokio::net::TcpStream;
 
 use super::ErrorCode;
 use super::meter::Delivery;
 use super::state::State;
 use super::sync::Arc;
+pub(super) use handshake::Shaken;
 use kernel::{outstanding, reset, shut_down};
 pub(super) use plain::Halves;
 pub(super) use tls::Secure;
@@ -26,7 +28,7 @@ pub(crate) enum Stream {
     /// A stream that is registered with a runtime.
     Plain(TcpStream),
     /// A stream after the TLS handshake, and its session.
-    Tls(TcpStream, Box<ServerConnection>),
+    Tls(TcpStream, Box<Connection>),
 }
 
 impl Stream {
@@ -64,6 +66,49 @@ impl Transport {
             Stream::Plain(stream) => plain(stream),
             Stream::Tls(stream, session) => Transport::Tls(Arc::new(Secure::new(stream, *session))),
         })
+    }
+
+    /// Begins TLS, after `sent` bytes in the clear; [`poll_handshake`](Self::poll_handshake) goes
+    /// on with it. Returns whether that was possible: with TLS it is not, nor with other clones.
+    pub(super) fn secure(self, session: Connection, sent: u64) -> (Self, bool) {
+        let Transport::Plain(halves) = self else {
+            return (self, false);
+        };
+        match Arc::try_unwrap(halves).map(Halves::into_stream) {
+            Ok(Some(stream)) => {
+                let secure = Secure::beginning(stream, session, sent);
+                (Transport::Tls(Arc::new(secure)), true)
+            }
+            Ok(None) => unreachable!("the halves are of one stream"),
+            Err(halves) => (Transport::Plain(halves), false),
+        }
+    }
+
+    /// Does the handshake of [`secure`](Self::secure).
+    ///
+    /// # Errors
+    /// If it or the connection fails.
+    pub(super) fn poll_handshake(
+        &self,
+        cx: &mut Context<'_>,
+        state: &State,
+    ) -> Poll<Result<Shaken, ErrorCode>> {
+        match self {
+            Transport::Plain(_) => Poll::Ready(Ok(Shaken::Open)),
+            Transport::Tls(secure) => secure.poll_handshake(cx, state),
+        }
+    }
+
+    /// Calls `look` with the TLS session, if there is one.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Connection) -> T) -> Option<T> {
+        match self {
+            Transport::Plain(_) => None,
+            Transport::Tls(secure) => Some(secure.look(look)),
+        }
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Transport::Plain(_))
     }
 
     pub(super) fn stream(&self) -> &TcpStream {

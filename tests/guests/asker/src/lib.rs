@@ -1,7 +1,7 @@
 //! A service in callback style that asks for every grant: for the tests of what is granted and
 //! denied. `inquirer` is its twin in await style.
 //!
-//! A client sends lines, see [`Client::line`]; each answer is a line.
+//! A client sends lines, see `Client::line`; each answer is a line.
 
 use std::cell::Cell;
 use std::io;
@@ -63,6 +63,8 @@ impl Client {
                 names.sort();
                 format!("names {}", names.join(","))
             })),
+            ["arguments"] => format!("arguments {}", env::args().join(",")),
+            ["variable", name] => format!("variable {:?}", env::var(name)),
             ["starts"] => format!("starts {}", STARTS.get()),
             ["ticks"] => format!("ticks {}", TICKS.get()),
             _ => format!("unknown {line}"),

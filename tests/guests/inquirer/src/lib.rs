@@ -1,14 +1,16 @@
 //! A service in await style that asks for every grant: for the tests of what is granted and
 //! denied. `asker` is its twin in callback style.
 //!
-//! A client sends lines, see [`answer`]; each answer is a line.
+//! A client sends lines, see `answer`; each answer is a line.
 
 use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
 use halfopen_guest::futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
-use halfopen_guest::{Connection, Error, background, env, files, lookup, service, time};
+use halfopen_guest::{
+    Connection, Error, Events, Options, Socket, background, env, files, lookup, service, time,
+};
 
 service!(handle, isolation = shared);
 background!(run);
@@ -36,6 +38,11 @@ async fn run() -> Result<(), String> {
 }
 
 async fn handle(connection: Connection) -> io::Result<()> {
+    if env::var("SERVE").is_some() {
+        let options = Options::default().timeout(Duration::from_millis(50));
+        connection.serve(options, |_| Idle).await;
+        return Ok(());
+    }
     let (receive, mut send) = connection.split();
     let mut lines = receive.lines();
     while let Some(line) = lines.next().await {
@@ -54,6 +61,20 @@ async fn handle(connection: Connection) -> io::Result<()> {
             .await?;
     }
     send.close().await
+}
+
+/// Says when a connection is idle, and changes the time when it gets data.
+struct Idle;
+
+impl Events for Idle {
+    fn data(&mut self, socket: &Socket, chunk: Vec<u8>) {
+        socket.set_timeout(Duration::from_millis(100));
+        socket.write(chunk);
+    }
+
+    fn timeout(&mut self, socket: &Socket) {
+        socket.write("idle\n");
+    }
 }
 
 async fn answer(line: &str) -> String {
@@ -77,6 +98,8 @@ async fn answer(line: &str) -> String {
             names.sort();
             format!("names {}", names.join(","))
         })),
+        ["arguments"] => format!("arguments {}", env::args().join(",")),
+        ["variable", name] => format!("variable {:?}", env::var(name)),
         ["starts"] => format!("starts {}", STARTS.get()),
         ["ticks"] => format!("ticks {}", TICKS.get()),
         ["sleep", milliseconds] => {

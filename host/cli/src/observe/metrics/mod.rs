@@ -195,7 +195,7 @@ impl Metrics {
                 error,
             }));
         }
-        for what in Denied::KINDS {
+        for &what in Denied::KINDS {
             drop(self.denied.get_or_create(&DeniedUse {
                 service: service.service.clone(),
                 what,

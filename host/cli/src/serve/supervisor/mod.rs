@@ -1,10 +1,15 @@
 //! Keeps services running over reloads: the current version of each accepts connections,
 //! and retired versions finish theirs.
 
+mod drain;
+mod orders;
 mod reload;
 mod stop;
+mod upgrade;
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,20 +25,25 @@ use crate::args::process::ProcessArgs;
 use crate::args::topics::Buses;
 use crate::config::Plan;
 use crate::descriptors;
-use crate::observe::admin::Admin;
+use crate::observe::admin::{Admin, Listening};
 use crate::observe::counts;
 use crate::observe::guest;
 use crate::observe::log::Log;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::StatusLine;
 use crate::observe::traces::Traces;
+use crate::serve::control::{Answer, Control, Order};
 use crate::serve::sockets::{Sockets, addresses_of};
+use crate::serve::supervisor::orders::Followed;
 use crate::serve::systemd;
+use crate::serve::upgrade::{Generations, Step, Takeover};
 use crate::serve::watched::Watched;
 use crate::signals::{Request, Signals};
 
 /// The interval between checks of watched files.
 const WATCH: Duration = Duration::from_millis(500);
+/// How often to ask systemd for more time during a stop.
+const EXTEND: Duration = Duration::from_secs(5);
 /// How long to wait for output to be written: its reader may have stalled.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -48,6 +58,12 @@ pub(crate) struct Supervisor {
     metrics: Arc<Metrics>,
     traces: Option<Traces>,
     admin: Admin,
+    admin_address: Option<Listening>,
+    control: Option<Control>,
+    /// Orders of the control socket.
+    orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
+    /// The task that draws the status line.
+    counting: Option<JoinHandle<()>>,
     stdout: Output,
     stderr: Output,
     /// The topics of the current version.
@@ -64,6 +80,24 @@ pub(crate) struct Supervisor {
     /// A reload was requested during the one in progress.
     reload_again: bool,
     watched: Watched,
+    /// The binary of this process, as its path was at the start.
+    binary: io::Result<PathBuf>,
+    /// The processes before this one that still drain.
+    generations: Generations,
+    /// The upgrade in progress.
+    upgrading: Option<JoinHandle<anyhow::Result<Step>>>,
+    /// Whoever asked for it over the control socket.
+    upgrade_asked: Option<Answer>,
+}
+
+/// Why the process accepts no more.
+enum Over {
+    /// A signal requested a stop.
+    Stopped,
+    /// All listeners have failed.
+    Lost,
+    /// The process of this number accepts.
+    Upgraded(u32),
 }
 
 /// The version of a service that accepts connections.
@@ -80,15 +114,17 @@ struct Loaded {
 }
 
 impl Supervisor {
-    /// Loads all services, prints their addresses, and starts to accept.
+    /// Loads all services, prints their addresses, and starts to accept. With `takeover`, on the
+    /// sockets of the process before, once that lets it.
     pub(crate) async fn start(
         args: ServeArgs,
         plan: Plan,
         log: Log,
         status: StatusLine,
+        takeover: &mut Option<Takeover>,
     ) -> anyhow::Result<Self> {
         // First, so that a signal during the start is not lost.
-        let signals = Signals::with_reload()?;
+        let signals = Signals::of_a_server()?;
         let metrics = Metrics::new(log.stderr());
         let admin = Admin::new(metrics.clone());
         let process = plan.process.clone();
@@ -104,6 +140,10 @@ impl Supervisor {
             metrics,
             traces: Traces::from_env()?,
             admin,
+            admin_address: None,
+            control: None,
+            orders: mpsc::channel(1),
+            counting: None,
             buses: Buses::default(),
             current: Vec::new(),
             retired: Vec::new(),
@@ -112,43 +152,73 @@ impl Supervisor {
             loading: None,
             reload_again: false,
             watched,
+            binary: std::env::current_exe(),
+            generations: Generations::default(),
+            upgrading: None,
+            upgrade_asked: None,
         };
         let inherited = systemd::sockets()?;
         if let Some(raised) = descriptors::raise() {
             supervisor.say(&raised);
         }
         let loaded = supervisor.load(plan).await??;
-        let sockets = supervisor.open(&loaded.plan, inherited)?;
-        let admin = match supervisor.process.admin {
-            Some(address) => Some(supervisor.admin.listen(address).await?),
-            None => None,
+        let sockets = match takeover {
+            Some(takeover) => supervisor.take_over(&loaded.plan, inherited, takeover)?,
+            None => supervisor.open(&loaded.plan, inherited)?,
         };
-        let addresses = addresses_of(&sockets)?;
-        // Before a service starts, because scripts read these lines first.
-        for address in &addresses {
-            supervisor.stdout.line(&address.to_string()).await;
+        if let Some(address) = supervisor.process.admin {
+            let handed = takeover
+                .as_mut()
+                .and_then(|before| before.take_admin(address));
+            let listening = supervisor.admin.listen(address, handed).await?;
+            supervisor.admin_address = Some(listening);
         }
-        // So that a person sees them first as well, if standard output can be written.
-        supervisor.stdout.flush(FLUSH).await;
-        if let ([service], Some(&address)) = (&*loaded.plan.services, addresses.first())
-            && service.args.component.is_none()
-        {
-            supervisor.say(&format!(
-                "serving the built-in echo; {}",
-                how_to_try(address)
-            ));
+        if let Some(path) = &supervisor.process.control {
+            let handed = takeover
+                .as_mut()
+                .and_then(|before| before.take_control(path));
+            let orders = supervisor.orders.0.clone();
+            supervisor.control = Some(Control::listen(path, handed, orders)?);
         }
-        if let Some(address) = admin {
-            supervisor.say(&format!("metrics on http://{address}/metrics"));
+        match takeover.take() {
+            None => {
+                supervisor.introduce(&loaded, &sockets).await?;
+                supervisor.replace(loaded, sockets)?;
+            }
+            Some(before) => {
+                let before = tokio::task::spawn_blocking(move || before.prepared()).await??;
+                supervisor.replace(loaded, sockets)?;
+                supervisor.succeed(before);
+            }
         }
-        supervisor.replace(loaded, sockets)?;
         supervisor.admin.set_ready(true);
         if supervisor.status.is_shown() {
             let stderr = supervisor.log.stderr().clone();
-            counts::show(stderr, supervisor.metrics.clone());
+            let metrics = supervisor.metrics.clone();
+            supervisor.counting = Some(counts::show(stderr, metrics));
         }
         systemd::ready();
         Ok(supervisor)
+    }
+
+    /// Prints the addresses, before a service starts, because scripts read these lines first.
+    async fn introduce(&self, loaded: &Loaded, sockets: &[Sockets]) -> anyhow::Result<()> {
+        let addresses = addresses_of(sockets)?;
+        for address in &addresses {
+            self.stdout.line(&address.to_string()).await;
+        }
+        // So that a person sees them first as well, if standard output can be written.
+        self.stdout.flush(FLUSH).await;
+        if let ([service], Some(&address)) = (&*loaded.plan.services, addresses.first())
+            && service.args.component.is_none()
+        {
+            let how = how_to_try(address);
+            self.say(&format!("serving the built-in echo; {how}"));
+        }
+        if let Some(Listening { bound, .. }) = self.admin_address {
+            self.say(&format!("metrics on http://{bound}/metrics"));
+        }
+        Ok(())
     }
 
     /// Serves until a signal requests a stop, or all listeners have failed, which is a
@@ -156,11 +226,16 @@ impl Supervisor {
     pub(crate) async fn run(&mut self) -> anyhow::Result<ExitCode> {
         let mut watching = self.process.watch.then(|| ticks(WATCH));
         let mut watchdog = systemd::watchdog().map(ticks);
-        let lost = loop {
+        let over = loop {
             tokio::select! {
                 request = self.signals.next() => match request {
-                    Request::Stop => break false,
+                    Request::Stop => break Over::Stopped,
                     Request::Reload => self.reload(),
+                    Request::Upgrade => self.upgrade(None, None),
+                },
+                Some(order) = self.orders.1.recv() => match self.follow(order) {
+                    Followed::On => {}
+                    Followed::Stop => break Over::Stopped,
                 },
                 Some(_) = OptionFuture::from(watching.as_mut().map(|ticks| ticks.tick())) => {
                     if self.watched.changed() {
@@ -174,30 +249,45 @@ impl Supervisor {
                     self.loading = None;
                     self.reloaded(loaded);
                 }
+                Some(step) = OptionFuture::from(self.upgrading.as_mut()) => {
+                    self.upgrading = None;
+                    if let Some(process) = self.stepped(step) {
+                        break Over::Upgraded(process);
+                    }
+                }
                 Some(_) = self.finishing.join_next() => {
                     // A finished version's task has dropped its handle.
                     self.retired.retain(|server| Arc::strong_count(server) > 1);
                 }
                 Some(()) = self.stopped.1.recv() => {
                     if self.current.iter().all(|current| !current.server.is_accepting()) {
-                        break true;
+                        break Over::Lost;
                     }
                 }
             }
         };
-        if lost {
-            self.say("every listener has failed, so the server stops; the log says why");
-        }
-        let ended = self.stop().await;
-        Ok(match lost {
-            true => ExitCode::FAILURE,
-            false => ended,
+        Ok(match over {
+            Over::Stopped => {
+                self.drain(self.process.drain_delay.unwrap_or_default())
+                    .await;
+                self.stop().await
+            }
+            Over::Lost => {
+                self.say("every listener has failed, so the server stops; the log says why");
+                self.drain(Duration::ZERO).await;
+                self.stop().await;
+                ExitCode::FAILURE
+            }
+            Over::Upgraded(process) => self.retire(process).await,
         })
     }
 
     /// Waits until the services' output and the traces are written; for the output, only so
     /// long.
     pub(crate) async fn flush(self) {
+        if let Some(control) = self.control {
+            control.finish(FLUSH).await;
+        }
         tokio::join!(self.stdout.flush(FLUSH), self.stderr.flush(FLUSH));
         if let Some(traces) = self.traces {
             // The exporter blocks until its own thread has sent everything.

@@ -23,6 +23,11 @@ impl Supervisor {
             self.reload_again = true;
             return;
         }
+        if self.upgrading.is_some() {
+            // The successor may have read the old configuration.
+            self.say("not reloaded: an upgrade is in progress; try again after it");
+            return;
+        }
         systemd::reloading();
         match self.plan() {
             Ok(plan) => {
@@ -92,7 +97,7 @@ impl Supervisor {
     }
 
     /// The addresses on which the current version listens.
-    fn addresses(&self) -> Vec<SocketAddr> {
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let current = self.current.iter();
         // An address that cannot be read is left out of the messages.
         current

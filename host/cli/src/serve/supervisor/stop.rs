@@ -1,17 +1,17 @@
 //! Stops all services.
 
+use std::pin::pin;
 use std::process::ExitCode;
 
 use futures::future::join_all;
 
-use super::Supervisor;
+use super::orders::Followed;
+use super::{EXTEND, Supervisor, ticks};
 use crate::serve::systemd;
 
 impl Supervisor {
     /// Stops accepting, and waits until all connections have ended.
     pub(super) async fn stop(&mut self) -> ExitCode {
-        systemd::stopping();
-        self.admin.set_ready(false);
         // Drops the sockets as well: as long as a descriptor is open, the kernel completes
         // connections to it.
         let current = std::mem::take(&mut self.current);
@@ -23,6 +23,7 @@ impl Supervisor {
         for server in &servers {
             server.stop();
         }
+        self.retired.clone_from(&servers);
         let grace = servers.iter().map(|server| server.grace()).max();
         let grace = grace.unwrap_or_default().as_secs_f64();
         let open: usize = servers.iter().map(|server| server.connections()).sum();
@@ -31,12 +32,18 @@ impl Supervisor {
         ));
         // All at the same time, so that the times do not add up.
         let finished = join_all(servers.iter().map(|server| server.wait()));
-        let summaries = tokio::select! {
-            summaries = finished => summaries,
-            () = self.signals.stop() => {
-                self.log.stderr().clear_status();
-                self.say("stopped at once");
-                return ExitCode::FAILURE;
+        let mut finished = pin!(finished);
+        let mut extending = ticks(EXTEND);
+        let summaries = loop {
+            tokio::select! {
+                summaries = &mut finished => break summaries,
+                () = self.signals.stop() => return self.stop_at_once(),
+                Some(order) = self.orders.1.recv() => {
+                    if let Followed::Stop = self.follow_at_the_end(order, "stops") {
+                        return self.stop_at_once();
+                    }
+                }
+                _ = extending.tick() => systemd::extend(),
             }
         };
         let accepted: u64 = summaries.iter().map(|summary| summary.accepted).sum();
@@ -48,5 +55,11 @@ impl Supervisor {
             ));
         }
         ExitCode::SUCCESS
+    }
+
+    fn stop_at_once(&self) -> ExitCode {
+        self.log.stderr().clear_status();
+        self.say("stopped at once");
+        ExitCode::FAILURE
     }
 }

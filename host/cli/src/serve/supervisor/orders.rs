@@ -1,0 +1,73 @@
+//! Orders of the control socket.
+
+use super::Supervisor;
+use crate::control::{Service, Status};
+use crate::serve::control::{Asked, Order};
+
+/// What an order makes of the loop that has received it.
+pub(super) enum Followed {
+    /// It goes on.
+    On,
+    /// The process stops.
+    Stop,
+}
+
+impl Supervisor {
+    /// Follows an order, while the process accepts.
+    pub(super) fn follow(&mut self, order: Order) -> Followed {
+        let Order { asked, answer } = order;
+        match asked {
+            Asked::Status => self.tell(answer, "accepts"),
+            Asked::Drain => {
+                answer.done("draining\n");
+                return Followed::Stop;
+            }
+            Asked::Upgrade(binary) => self.upgrade(binary, Some(answer)),
+        }
+        Followed::On
+    }
+
+    /// Answers an order while the process is about to end, and `state` says how. Only a second
+    /// request to stop changes anything then.
+    pub(super) fn follow_at_the_end(&mut self, order: Order, state: &str) -> Followed {
+        let Order { asked, answer } = order;
+        match asked {
+            Asked::Status => self.tell(answer, state),
+            Asked::Drain => {
+                answer.done("the next phase begins\n");
+                return Followed::Stop;
+            }
+            Asked::Upgrade(_) => answer.refused("not upgraded: the server is about to stop"),
+        }
+        Followed::On
+    }
+
+    fn tell(&mut self, answer: crate::serve::control::Answer, state: &str) {
+        let services = self.current.iter().map(|current| Service {
+            name: current.sockets.name().to_owned(),
+            // An address that cannot be read is left out.
+            addresses: current
+                .sockets
+                .addresses()
+                .unwrap_or_default()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            connections: current.server.connections(),
+        });
+        let services = services.collect();
+        let earlier = self.retired.iter();
+        let status = Status {
+            process: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state: state.to_owned(),
+            services,
+            earlier_connections: earlier.map(|server| server.connections()).sum(),
+            draining: self.generations.alive(),
+        };
+        match serde_json::to_string(&status) {
+            Ok(text) => answer.done(text + "\n"),
+            Err(error) => answer.refused(&error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+"""`python -m halfopen`."""
+
+import sys
+
+from halfopen.command import main
+
+sys.exit(main())

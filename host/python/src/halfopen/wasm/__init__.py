@@ -1,0 +1,1 @@
+"""Runs core modules with wasmtime, with as little as possible between Python and C."""
