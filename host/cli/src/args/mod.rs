@@ -1,7 +1,8 @@
 //! The command line: commands, flags and their values.
 //!
 //! `grants`, `gate`, `limits`, `listen` and `process` are groups of flags, and `values`
-//! parses their values; `service` puts the groups together. `usage` says what is wrong with a
+//! parses their values; `service` puts the groups together. `making` is for the commands that
+//! make services. `usage` says what is wrong with a
 //! command line.
 //!
 //! A doc comment is the help: its first paragraph for `-h`, all of it for `--help`. Help for
@@ -12,6 +13,7 @@ mod gate;
 pub(crate) mod grants;
 mod limits;
 pub(crate) mod listen;
+pub(crate) mod making;
 pub(crate) mod process;
 pub(crate) mod service;
 pub(crate) mod usage;
@@ -24,6 +26,7 @@ use clap::{Arg, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::args::grants::{DirArgs, GuestArgs};
+use crate::args::making::{ComponentArgs, DevArgs, NewArgs};
 use crate::args::process::ProcessArgs;
 use crate::args::service::ServiceArgs;
 use crate::args::values::{negative_numbers, seconds};
@@ -65,6 +68,14 @@ pub(crate) enum Command {
     ///
     /// A command of WASI 0.3 or 0.2, or a component that imports `halfopen:tcp`.
     Run(Box<RunArgs>),
+    /// Makes the folder of a new service, in one of six languages
+    New(NewArgs),
+    /// Builds a service and serves it, again after each change of its sources
+    Dev(DevArgs),
+    /// Makes a component of a core module
+    ///
+    /// For languages whose compilers make core modules, such as C and Go.
+    Component(ComponentArgs),
     /// Composes a service or program into a plain WASI 0.3 command
     ///
     /// Any host of WASI 0.3 can run the result, such as `wasmtime run -S inherit-network`.
