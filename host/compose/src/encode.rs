@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as WASI_0_1, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
-use wasmparser::{Encoding, Parser, Payload};
+use wasm_encoder::{
+    ComponentExportKind, ComponentExportSection, ComponentInstanceSection, ComponentSection,
+};
+use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldItem};
 
@@ -15,7 +18,8 @@ use crate::{Declared, Error, Interfaces, Kind, one_line, wit};
 /// module.
 const TYPES: &str = "component-type";
 
-/// Makes a component of a core module, which declares the isolation `declared`.
+/// Makes a component of a core module, which declares the isolation `declared`. A component stays
+/// as it is, and gets the declaration.
 ///
 /// The names of the module's imports and exports say which interfaces it uses: the function
 /// `end` of `halfopen:tcp/sockets@0.1.0` is the import `end` of the module of that name, and a
@@ -27,6 +31,9 @@ const TYPES: &str = "component-type";
 /// [`Error::Module`] if the bytes are not a core module, or one whose imports or exports are
 /// not those of a service or program.
 pub fn componentize(module: &[u8], declared: Option<Declared>) -> Result<Vec<u8>, Error> {
+    if Parser::is_component(module) {
+        return declared.map_or(Ok(module.to_vec()), |declared| declare(module, declared));
+    }
     let names = Names::of(module)?;
     let mut module = module.to_vec();
     let world = match names.typed {
@@ -61,6 +68,30 @@ fn encode(module: &[u8]) -> anyhow::Result<Vec<u8>> {
         .encode()
 }
 
+/// Adds the export of an instance without functions to a component, which declares an isolation.
+fn declare(component: &[u8], declared: Declared) -> Result<Vec<u8>, Error> {
+    let before = Interfaces::unvalidated(component)?.isolation()?;
+    if before == Some(declared) {
+        return Ok(component.to_vec());
+    }
+    let types = Validator::new_with_features(WasmFeatures::all())
+        .validate_all(component)
+        .map_err(|error| Error::Invalid(one_line(&error.to_string())))?;
+    let nothing: [(&str, ComponentExportKind, u32); 0] = [];
+    let mut instances = ComponentInstanceSection::new();
+    instances.export_items(nothing);
+    let instance = types.as_ref().component_instance_count();
+    let mut exports = ComponentExportSection::new();
+    let kind = ComponentExportKind::Instance;
+    exports.export(declared.interface(), kind, instance, None);
+    let mut component = component.to_vec();
+    instances.append_to_component(&mut component);
+    exports.append_to_component(&mut component);
+    // It must not declare both.
+    Interfaces::of(&component)?.isolation()?;
+    Ok(component)
+}
+
 /// The text of a package with one world.
 fn world(imports: &[&str], exports: &[&str]) -> String {
     let mut text = "package halfopen:module;\nworld component {\n".to_owned();
@@ -91,10 +122,6 @@ impl Names {
         let mut names = Names::default();
         for payload in Parser::new(0).parse_all(module) {
             match payload.map_err(|error| damaged(&error.to_string()))? {
-                Payload::Version {
-                    encoding: Encoding::Component,
-                    ..
-                } => return Err(damaged("it is a component already")),
                 Payload::ImportSection(section) => {
                     for import in section.into_imports() {
                         let import = import.map_err(|error| damaged(&error.to_string()))?;

@@ -72,9 +72,24 @@ fn a_component_declares_its_isolation() {
 }
 
 #[test]
+fn a_component_is_declared_as_well() {
+    let component = componentize(&module("", ""), None).unwrap();
+    assert_eq!(componentize(&component, None).unwrap(), component);
+    let shared = componentize(&component, Some(Declared::Shared)).unwrap();
+    let interfaces = Interfaces::of(&shared).unwrap();
+    assert_eq!(interfaces.isolation().unwrap(), Some(Declared::Shared));
+    assert_eq!(interfaces.style(), Some(Style::Callback));
+    assert_eq!(
+        componentize(&shared, Some(Declared::Shared)).unwrap(),
+        shared
+    );
+    assert!(componentize(&shared, Some(Declared::Connection)).is_err());
+    assert!(componentize(&component[..component.len() / 2], Some(Declared::Shared)).is_err());
+}
+
+#[test]
 fn the_reason_why_there_is_no_component_is_named() {
     refused(b"text", "not a core module");
-    refused(&wat::parse_str("(component)").unwrap(), "already");
     refused(&wat::parse_str("(module)").unwrap(), "neither a service");
     refused(
         &module(&import("env", "open_door", ""), ""),

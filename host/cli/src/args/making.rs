@@ -52,9 +52,9 @@ pub(crate) enum Template {
 
 #[derive(Debug, Args)]
 pub(crate) struct ComponentArgs {
-    /// The core module
+    /// The core module, or a component that is to declare something
     ///
-    /// Its imports and exports are functions with the canonical ABI, such as `end` of
+    /// The imports and exports of a module are functions with the canonical ABI, such as `end` of
     /// `halfopen:tcp/sockets@0.1.0` and `halfopen:tcp/events@0.1.0#data`. It may import WASI 0.1
     /// as well.
     pub(crate) module: PathBuf,

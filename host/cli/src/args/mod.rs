@@ -1,7 +1,7 @@
 //! The command line: commands, flags and their values.
 //!
 //! `grants`, `gate`, `limits`, `listen` and `process` are groups of flags, and `values`
-//! parses their values; `service` puts the groups together. `making` is for the commands that
+//! parses their values, `variables` files of them; `service` puts the groups together. `making` is for the commands that
 //! make services. `usage` says what is wrong with a
 //! command line.
 //!
@@ -18,6 +18,7 @@ pub(crate) mod process;
 pub(crate) mod service;
 pub(crate) mod usage;
 pub(crate) mod values;
+pub(crate) mod variables;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -14,6 +14,7 @@ use crate::args::grants::GuestArgs;
 use crate::args::limits::LimitArgs;
 use crate::args::listen::Listen;
 use crate::args::values::{Misfit, positive, seconds};
+use crate::args::variables;
 use crate::errors::explain_about;
 
 /// The name of the argument that is the component.
@@ -81,6 +82,17 @@ pub(crate) struct ServiceArgs {
         hide_short_help = true
     )]
     workers: Option<NonZeroUsize>,
+    /// Sets environment variables of the component from a file
+    ///
+    /// A line is NAME=VALUE; empty lines and those that begin with # are skipped. --env
+    /// overrides it. A reload reads it again. May be given several times. [default: none]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Policy",
+        hide_short_help = true
+    )]
+    env_file: Vec<PathBuf>,
     /// Arguments of the service
     #[arg(last = true, value_name = "ARGS", help_heading = None)]
     args: Vec<String>,
@@ -134,7 +146,8 @@ impl ServiceArgs {
 
     /// The files that the service is loaded from.
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.component.iter().chain(self.tls.files())
+        let files = self.component.iter().chain(self.tls.files());
+        files.chain(&self.env_file)
     }
 
     /// How the connections of its server share instances, for people.
@@ -171,9 +184,11 @@ impl ServiceArgs {
         stderr: Output,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
+        let grants = self.guest.grants();
+        let grants = variables::add_from(&self.env_file, &self.guest.env, grants)?;
         let grants = self
             .limits
-            .limit(self.guest.grants())
+            .limit(grants)
             .name(self.name())
             .args(self.args.clone())
             .stdout(stdout)

@@ -19,11 +19,12 @@ use super::{Lines, Mistake, Plan, Service, keys};
 use crate::args::process::ProcessArgs;
 use crate::args::service::{COMPONENT, ServiceArgs};
 use crate::args::values::negative_numbers;
+use crate::args::variables::ENV_FILE;
 
 /// The key of the arguments after `--`. Like `component`, it is no flag.
 const ARGS: &str = "args";
 /// Keys whose values are paths, relative to the configuration file's folder.
-const FILES: &[&str] = &[COMPONENT, "tls-cert", "tls-key", "tls-client-ca"];
+const FILES: &[&str] = &[COMPONENT, "tls-cert", "tls-key", "tls-client-ca", ENV_FILE];
 
 /// Parses a configuration; relative paths in it start at `folder`.
 ///

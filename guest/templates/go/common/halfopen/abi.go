@@ -126,6 +126,8 @@ var (
 	kept    [][]byte // what the host returned during this event
 	inEvent bool
 	started bool
+	early   [256 << 10]byte // for WASI, until init
+	used    uintptr
 	rest    uint64 // bytes that were alive after the last collection
 	calls   uint32
 	heap    = make([]metrics.Sample, 1)
@@ -138,16 +140,16 @@ func init() {
 	started = true
 }
 
-//go:linkname sbrk runtime.sbrk
-func sbrk(n uintptr) unsafe.Pointer
-
 // cabiRealloc is called by the host for the data of an event, and before init by WASI.
 //
 //go:wasmexport cabi_realloc
 func cabiRealloc(_ unsafe.Pointer, _, align, size uintptr) unsafe.Pointer {
 	if !started {
-		unaligned := uintptr(sbrk(size + align))
-		return unsafe.Pointer((unaligned + align - 1) &^ (align - 1))
+		// The runtime has no heap yet.
+		used = (used + align - 1) &^ (align - 1)
+		pointer := unsafe.Pointer(&early[used])
+		used += size
+		return pointer
 	}
 	if inEvent {
 		kept = append(kept, make([]byte, max(size, 1)))

@@ -65,7 +65,10 @@ async fn develop(args: &DevArgs, project: Project) -> anyhow::Result<ExitCode> {
                     say(&format!("built in {took:.1} s"));
                     match &mut server {
                         Some(server) => server.reload()?,
-                        None => server = Some(Server::start(args, &component)?),
+                        None => {
+                            let variables = project.variables();
+                            server = Some(Server::start(args, &component, variables.as_deref())?);
+                        }
                     }
                     checking = project.check()?;
                 }

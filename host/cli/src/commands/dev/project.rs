@@ -16,6 +16,10 @@ use super::tool::Tool;
 
 /// Where the templates build, below the folder of the service.
 const OUTPUT: &str = "build/service.wasm";
+/// Where they build what only this command serves, and the variables that it needs. A language
+/// whose component is dear to build has it load the sources from a variable.
+const DEV_OUTPUT: &str = "build/dev/service.wasm";
+const DEV_VARIABLES: &str = "build/dev/env";
 
 /// A folder of sources, and its tool.
 #[derive(Debug)]
@@ -29,14 +33,14 @@ pub(super) struct Project {
 enum Kind {
     /// `Cargo.toml`
     Cargo,
-    /// `package.json`: its script `build:fast` or `build`, and `check`, which runs beside the
-    /// server.
+    /// `package.json`: its script `dev` or `build`, and `check`, which runs beside the server.
     Scripts {
         build: String,
         check: Option<String>,
+        dev: bool,
     },
-    /// `Makefile`
-    Make,
+    /// `Makefile`: its target `dev`, or the first one.
+    Make { dev: bool },
 }
 
 /// A build in progress.
@@ -74,7 +78,10 @@ impl Project {
         } else if has("package.json") {
             scripts(&folder.join("package.json"))?
         } else if has("Makefile") {
-            Kind::Make
+            let text = fs::read_to_string(folder.join("Makefile")).unwrap_or_default();
+            Kind::Make {
+                dev: text.lines().any(|line| line.starts_with("dev:")),
+            }
         } else {
             bail!(
                 "cannot build `{}`: it has no Cargo.toml, package.json or Makefile; `halfopen new` makes a folder that has",
@@ -92,7 +99,8 @@ impl Project {
         match &self.kind {
             Kind::Cargo => "cargo build --target wasm32-wasip2",
             Kind::Scripts { build, .. } => build,
-            Kind::Make => "make",
+            Kind::Make { dev: true } => "make dev",
+            Kind::Make { dev: false } => "make",
         }
     }
 
@@ -110,12 +118,13 @@ impl Project {
                 command
             }
             Kind::Scripts { build, .. } => self.shell(build),
-            Kind::Make => {
+            Kind::Make { dev } => {
                 let mut command = self.program("make");
                 command.args(["--silent", "--no-print-directory"]);
                 if let Ok(own) = env::current_exe() {
                     command.arg(format!("HALFOPEN={}", own.display()));
                 }
+                command.args(dev.then_some("dev"));
                 command
             }
         };
@@ -123,9 +132,28 @@ impl Project {
         let mut tool = Tool::start(&mut command)?;
         let built = match tool.process().stdout.take() {
             Some(output) => Built::Told(Some(thread::spawn(move || artifact(output)))),
-            None => Built::At(self.folder.join(OUTPUT)),
+            None => Built::At(self.folder.join(self.output())),
         };
         Ok(Build { tool, built, begun })
+    }
+
+    fn is_dev(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Scripts { dev: true, .. } | Kind::Make { dev: true }
+        )
+    }
+
+    fn output(&self) -> &'static str {
+        match self.is_dev() {
+            true => DEV_OUTPUT,
+            false => OUTPUT,
+        }
+    }
+
+    /// The file of variables that the component needs.
+    pub(super) fn variables(&self) -> Option<PathBuf> {
+        self.is_dev().then(|| self.folder.join(DEV_VARIABLES))
     }
 
     /// Starts what checks the sources and builds nothing, if there is such a thing.
@@ -217,8 +245,9 @@ fn scripts(path: &Path) -> anyhow::Result<Kind> {
     let text = fs::read_to_string(path).with_context(cannot)?;
     let package: Value = serde_json::from_str(&text).with_context(cannot)?;
     let script = |name: &str| package["scripts"][name].as_str().map(str::to_owned);
-    let build = script("build:fast").or_else(|| script("build"));
-    let build = build.with_context(|| {
+    let dev = script("dev");
+    let is_dev = dev.is_some();
+    let build = dev.or_else(|| script("build")).with_context(|| {
         format!(
             "`{}` has no script `build`; add one that writes {OUTPUT}",
             path.display()
@@ -227,6 +256,7 @@ fn scripts(path: &Path) -> anyhow::Result<Kind> {
     Ok(Kind::Scripts {
         build,
         check: script("check"),
+        dev: is_dev,
     })
 }
 

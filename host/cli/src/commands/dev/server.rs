@@ -28,11 +28,18 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(args: &DevArgs, component: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        args: &DevArgs,
+        component: &Path,
+        variables: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let own = std::env::current_exe().context("cannot find the command `halfopen`")?;
-        let mut process = Command::new(own)
-            .arg("serve")
-            .arg(component)
+        let mut command = Command::new(own);
+        command.arg("serve").arg(component);
+        if let Some(variables) = variables {
+            command.arg("--env-file").arg(variables);
+        }
+        let mut process = command
             .args(["--listen", &args.listen.to_string()])
             .args(&args.flags)
             .stdin(Stdio::null())

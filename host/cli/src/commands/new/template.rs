@@ -130,6 +130,7 @@ fn stands_alone(text: &str) -> bool {
 
 fn values(args: &NewArgs) -> [(&'static str, String); 4] {
     let declared = (args.template == Template::Chat).then_some(Declared::Shared);
+    let in_wit = declared.filter(|_| args.lang != Language::Python);
     let sdk = match Path::new(SDK).canonicalize() {
         Ok(folder) => format!("{{ path = {:?} }}", folder.display().to_string()),
         Err(_) => format!("{:?}", env!("CARGO_PKG_VERSION")),
@@ -143,7 +144,8 @@ fn values(args: &NewArgs) -> [(&'static str, String); 4] {
         ),
         (
             "{{declaration}}",
-            declared.map_or(String::new(), |declared| {
+            // componentize-py 0.25 builds no component with an interface without functions.
+            in_wit.map_or(String::new(), |declared| {
                 format!("  export {};\n", declared.interface())
             }),
         ),
