@@ -23,10 +23,10 @@ const built = await build({
   target: "es2023",
   write: false,
 }).catch(() => process.exit(1));
-const [{ imports, exports }] = Object.values(built.metafile.outputs);
+const [{ imports }] = Object.values(built.metafile.outputs);
 
 mkdirSync(OUTPUT, { recursive: true });
-const loader = load(imports.map(({ path }) => path), exports);
+const loader = load(imports.map(({ path }) => path));
 const key = createHash("sha256").update(loader).update(wit("wit")).digest("hex");
 if (!existsSync(`${OUTPUT}/key`) || readFileSync(`${OUTPUT}/key`, "utf8") !== key) {
   console.error("the imports are new, so the component is built, which takes longer");
@@ -39,17 +39,16 @@ if (!existsSync(`${OUTPUT}/key`) || readFileSync(`${OUTPUT}/key`, "utf8") !== ke
 writeFileSync(`${OUTPUT}/env`, `HALFOPEN_DEV=${JSON.stringify(built.outputFiles[0].text)}\n`);
 
 // A service that takes its code from the variable when its first event comes.
-function load(imports, exports) {
+function load(imports) {
   const own = [...new Set(imports)].sort();
-  const events = {
-    events: ["connection", "data", "end", "drain", "timeout", "error", "close"],
-    timerEvents: ["fired"],
-  };
+  const events = ["connection", "data", "end", "drain", "timeout", "error", "close"];
+  const calls = events.map((event) => `${event}: (...v) => loaded().events.${event}(...v)`);
   return `
 ${own.map((path, i) => `import i${i} from ${JSON.stringify(path)};`).join("\n")}
 import environment from "wasi:cli/environment@0.2.0";
 const modules = { ${own.map((path, i) => `${JSON.stringify(path)}: i${i}`).join(", ")} };
-const require = (name) => ({ __esModule: true, default: modules[name] });
+// esbuild takes it for a module of Node, or for one of its own.
+const require = (name) => ({ ...modules[name], default: modules[name], __esModule: true });
 let service;
 function loaded() {
   if (service === undefined) {
@@ -58,14 +57,8 @@ function loaded() {
   }
   return service;
 }
-${exports
-  .filter((name) => name in events)
-  .sort()
-  .map((name) => {
-    const calls = events[name].map((call) => `${call}: (...v) => loaded().${name}.${call}(...v)`);
-    return `export const ${name} = { ${calls.join(", ")} };`;
-  })
-  .join("\n")}
+export const events = { ${calls.join(", ")} };
+export const timerEvents = { fired: (timer) => loaded().timerEvents.fired(timer) };
 `;
 }
 
