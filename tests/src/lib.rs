@@ -1,8 +1,10 @@
 //! The conformance suite: scenarios that a client plays against a server, and the runners,
 //! which are the ways to run that server.
 
+pub mod chat;
 pub mod client;
 pub mod each;
+pub mod languages;
 pub mod memory;
 pub mod patience;
 pub mod runner;

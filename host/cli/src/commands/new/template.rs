@@ -187,7 +187,9 @@ mod tests {
                     Language::Rust => has("src/lib.rs"),
                     _ => has("service."),
                 }
-                ["test", "README.md", ".gitignore"].map(has);
+                ["test", "README.md", ".gitignore"]
+                    .into_iter()
+                    .for_each(has);
                 for file in &files {
                     assert!(
                         !file.text.contains("{{"),

@@ -1,0 +1,214 @@
+//! Services in other languages: what `halfopen new` makes builds, passes its own test, and does on
+//! connections what the same service in Rust does.
+
+#![allow(clippy::print_stdout, reason = "a test prints what it did")]
+
+use std::fs;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use halfopen_tests::chat;
+use halfopen_tests::client::{Client, End};
+use halfopen_tests::each::trial;
+use halfopen_tests::languages::{Language, Project};
+use halfopen_tests::patience::eventually;
+use halfopen_tests::runner::{Binaries, Runner, root};
+use halfopen_tests::scenario::{Play, Scenario};
+use halfopen_tests::scenarios;
+use halfopen_tests::server::{Server, command};
+use libtest_mimic::{Arguments, Trial};
+use rustix::process::Signal;
+
+/// The ways to run the scenarios: in each isolation.
+const RUNNERS: [Runner; 2] = [Runner::NativeConnection, Runner::NativeShared];
+
+/// The templates.
+const TEMPLATES: [&str; 3] = ["echo", "lines", "chat"];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // The tools and the compiler of components use all processors already.
+    arguments.test_threads.get_or_insert(2);
+    let binaries = Arc::new(Binaries::find(env!("CARGO_BIN_EXE_wasmtime")));
+    let mut trials = Vec::new();
+    for language in Language::ALL {
+        let name = language.name();
+        if let Some(missing) = language.missing() {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "{name} needs {missing}; run `tests/languages/install`, and install clang, lld and wasi-libc"
+            );
+            println!(
+                "!!! SKIPPED: {name} needs {missing}; `tests/languages/install` installs tools"
+            );
+            continue;
+        }
+        let mut add = |what: String, run: fn(Language, &Binaries) -> Result<()>| {
+            let binaries = binaries.clone();
+            let name = format!("{name}::{what}");
+            trials.push(trial(name, move || run(language, &binaries)));
+        };
+        add("own-test-echo".to_owned(), |l, b| own_test(l, b, "echo"));
+        add("own-test-lines".to_owned(), |l, b| own_test(l, b, "lines"));
+        add("own-test-chat".to_owned(), |l, b| own_test(l, b, "chat"));
+        add("chat".to_owned(), chats);
+        add("an-error-in-an-event".to_owned(), fails);
+        add("dev".to_owned(), develops);
+        trials.extend(conformance(language, &binaries));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A project of a template, built.
+fn built(language: Language, binaries: &Binaries, template: &str) -> Result<Project> {
+    // One at a time: trials that need the same project wait for the one that builds it.
+    static BUILDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = BUILDING.lock().unwrap_or_else(|error| error.into_inner());
+    let project = Project::make(binaries, language, template, template, &[])?;
+    project.build(binaries)?;
+    Ok(project)
+}
+
+fn own_test(language: Language, binaries: &Binaries, template: &str) -> Result<()> {
+    built(language, binaries, template)?.test(binaries)
+}
+
+/// The scenarios of `echo` and `lines`, but those about listening, which are about the host.
+fn conformance(language: Language, binaries: &Arc<Binaries>) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for scenario in scenarios::all() {
+        let template = scenario.guest;
+        let about_listening = scenario.rules.iter().any(|rule| rule.starts_with('L'));
+        if !TEMPLATES.contains(&template) || template == "chat" || about_listening {
+            continue;
+        }
+        for runner in RUNNERS {
+            let binaries = binaries.clone();
+            let name = format!("{}::{}::{}", language.name(), runner.name(), scenario.name);
+            trials.push(trial(name, move || {
+                let project = built(language, &binaries, template)?;
+                let scenario = Scenario {
+                    guest: project.name.leak(),
+                    ..*scenario
+                };
+                scenario.run(runner, &binaries)
+            }));
+        }
+    }
+    assert!(
+        trials.len() > 20,
+        "the scenarios of echo and lines are gone"
+    );
+    let is_script = |scenario: &&Scenario| matches!(scenario.play, Play::Script(..));
+    assert!(scenarios::all().any(|scenario| is_script(&scenario)));
+    trials
+}
+
+fn chats(language: Language, binaries: &Binaries) -> Result<()> {
+    let project = built(language, binaries, "chat")?;
+    // Without a flag: the component declares that its connections share an instance.
+    let start = || {
+        let mut serve = command(&binaries.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
+        serve.arg(project.component());
+        Server::start(serve, 1)
+    };
+    chat::everybody_hears_the_others(&start()?)?;
+    chat::a_slow_reader_harms_nobody_and_is_dropped(&start()?)
+}
+
+/// The source of the service of a language, from the folder of a project.
+fn source(language: Language) -> &'static str {
+    match language {
+        Language::C => "src/service.c",
+        Language::Go => "service.go",
+        Language::Javascript => "src/service.js",
+        Language::Python => "service.py",
+        Language::Rust => "src/lib.rs",
+        Language::Typescript => "src/service.ts",
+    }
+}
+
+/// An exception, a panic or a trap in an event of one connection: that connection is reset, and
+/// where connections share an instance the others go on, if the language allows it.
+fn fails(language: Language, binaries: &Binaries) -> Result<()> {
+    let path = source(language);
+    let file = path.rsplit('/').next().context("a path has a name")?;
+    let faulty = fs::read_to_string(root().join("tests/languages/faulty").join(file))?;
+    let faulty = faulty.replace("{{name}}", &format!("{}-faulty", language.name()));
+    let project = Project::make(binaries, language, "echo", "faulty", &[(path, faulty)])?;
+    project.build(binaries)?;
+    for runner in RUNNERS {
+        let server = runner.start(binaries, &project.name, &[])?;
+        let mut one = Client::connect(server.address())?;
+        let mut other = Client::connect(server.address())?;
+        for client in [&mut one, &mut other] {
+            client.send(b"hi")?;
+            ensure!(client.receive(2)? == b"hi", "the service does not echo");
+        }
+        one.send(b"!")?;
+        ensure!(one.end()?.1 == End::Rst, "the connection is not reset");
+        let goes_on = language.contains_errors() || runner == Runner::NativeConnection;
+        if goes_on {
+            other.send(b"hi")?;
+            ensure!(other.receive(2)? == b"hi", "the other does not go on");
+        } else {
+            ensure!(other.end()?.1 == End::Rst, "the other goes on");
+        }
+        let mut later = Client::connect(server.address())?;
+        later.send(b"hi")?;
+        ensure!(later.receive(2)? == b"hi", "nobody is served any more");
+        if language.contains_errors() {
+            server.logged("out of order")?;
+        } else {
+            server.logged("trap")?;
+        }
+    }
+    Ok(())
+}
+
+/// `halfopen dev` serves what is written, and again what is changed.
+fn develops(language: Language, binaries: &Binaries) -> Result<()> {
+    let project = Project::make(binaries, language, "echo", "dev", &[])?;
+    let words = [
+        binaries.halfopen.display().to_string(),
+        "dev".to_owned(),
+        ".".to_owned(),
+        "--listen".to_owned(),
+        "127.0.0.1:0".to_owned(),
+    ];
+    let server = Server::start(project.command(&words, binaries), 1)?;
+    let prints = |line: &str| -> Result<bool> {
+        let mut client = Client::connect(server.address())?;
+        client.fin()?;
+        ensure!(client.end()?.1 == End::Fin, "the service has failed");
+        Ok(server.printed(0).iter().any(|printed| printed == line))
+    };
+    eventually("the service prints `EOF.`", || prints("EOF."))?;
+    let path = project.folder.join(source(language));
+    let text = fs::read_to_string(&path)?;
+    let changed = text.replace("EOF.", "The end.");
+    ensure!(changed != text, "nothing to change");
+    let begun = Instant::now();
+    fs::write(&path, changed)?;
+    let back = eventually("the change is served", || prints("The end."));
+    let took = begun.elapsed();
+    // A mistake leaves the version before in place.
+    let errors = server.errors().len();
+    fs::write(&path, "this is no {program")?;
+    let wrong = eventually("the build fails", || {
+        Ok(server.errors()[errors..]
+            .iter()
+            .any(|line| line.contains("not built")))
+    });
+    let served = prints("The end.");
+    fs::write(&path, text)?;
+    back?;
+    println!("{}: a save was back after {took:.1?}", language.name());
+    wrong?;
+    ensure!(served?, "after a mistake nobody is served any more");
+    let stopped = server.stop(Signal::INT)?;
+    ensure!(stopped.status.success(), "{:?}", stopped.stderr);
+    Ok(())
+}
