@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "tables go to standard output")]
 
 mod goals;
+mod languages;
 mod load;
 mod native;
 mod plot;
@@ -50,6 +51,12 @@ enum Command {
         first: PathBuf,
         /// Another such file.
         second: PathBuf,
+    },
+    /// Measure the echo in each language, as `cargo test --test languages` has built it.
+    Languages {
+        /// Write the table to guest/LANGUAGES.md.
+        #[arg(long)]
+        write: bool,
     },
     /// Serve an echo without WebAssembly, to compare with.
     #[command(hide = true)]
@@ -102,6 +109,7 @@ fn main() -> Result<()> {
             print!("{}", Run::read(&first)?.compare(&Run::read(&second)?));
             Ok(())
         }
+        Command::Languages { write } => languages::measure(write),
         Command::Serve { kind } => match kind.as_str() {
             "tokio" => native::tokio_echo(),
             "epoll" => native::epoll_echo(),
