@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use halfopen_tests::chat;
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::each::trial;
-use halfopen_tests::languages::{Language, Project};
+use halfopen_tests::languages::{self, Language, Project};
 use halfopen_tests::patience::eventually;
 use halfopen_tests::runner::{Binaries, Runner, root};
 use halfopen_tests::scenario::{Play, Scenario};
@@ -178,7 +178,7 @@ fn develops(language: Language, binaries: &Binaries) -> Result<()> {
         "--listen".to_owned(),
         "127.0.0.1:0".to_owned(),
     ];
-    let server = Server::start(project.command(&words, binaries), 1)?;
+    let server = languages::start(project.command(&words, binaries))?;
     let prints = |line: &str| -> Result<bool> {
         let mut client = Client::connect(server.address())?;
         client.fin()?;

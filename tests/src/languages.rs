@@ -8,14 +8,20 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::patience::PATIENCE;
 use crate::runner::{Binaries, root};
+use crate::server::{Server, command};
 
 /// Where the components are, and what they are built from, from the top folder of the project.
 pub const FOLDER: &str = "target/languages";
+
+/// The longest wait for a component to be built and compiled, on a machine with other work.
+const COMPILING: Duration = Duration::from_secs(3600);
 
 /// The most bytes that a failed command's output is shown of.
 const SHOWN: usize = 4000;
@@ -194,7 +200,11 @@ impl Project {
         run(&mut self.command(&build, binaries))?;
         fs::copy(self.folder.join(self.language.output()), self.component())
             .context("the tool has built nothing")?;
-        Ok(())
+        // Once without a bound on time: a debug build compiles an interpreter for long, and later
+        // starts take the code from the cache.
+        let mut serve = command(&binaries.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
+        serve.arg(self.component());
+        start(serve).map(drop)
     }
 
     /// Runs the test of the service itself.
@@ -242,6 +252,22 @@ impl Project {
         }
         Ok(())
     }
+}
+
+/// Starts a server that may compile for long before it prints its address.
+///
+/// # Errors
+///
+/// If it does not start.
+pub fn start(command: Command) -> Result<Server> {
+    let mut server = Server::start(command, 0)?;
+    server.patience = COMPILING;
+    let first = server.printed(1);
+    let address = first.first().and_then(|line| line.parse().ok());
+    let address = address.with_context(|| format!("{first:?} {:?}", server.errors()))?;
+    server.addresses.push(address);
+    server.patience = PATIENCE;
+    Ok(server)
 }
 
 /// Runs a command to its end.

@@ -135,5 +135,5 @@ fn variables_come_from_a_file_and_a_flag_overrides_it() {
     let output = halfopen(folder.path(), &["check", "halfopen.toml"]);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("halfopen.toml:3: "), "{stderr}");
-    assert!(stderr.contains("/other`: No such file"), "{stderr}");
+    assert!(stderr.contains("`other`: No such file"), "{stderr}");
 }

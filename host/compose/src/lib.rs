@@ -20,7 +20,7 @@
 //! With the feature `encode`, the crate also makes components of core modules, and has the WIT
 //! of this project as text.
 //!
-//! Without the feature `compose` (enabled by default), the crate only reads the kind of a
+//! Without the features `compose` and `encode` (enabled by default), the crate only reads the kind of a
 //! component.
 
 #[cfg(feature = "encode")]

@@ -45,30 +45,36 @@ class Sources(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         return compile(source, path, "exec")
 
 
-service = None
+exports = {}
 
 
-def loaded():
-    global service
-    if service is None:
+def loaded(name):
+    """The object that an export calls."""
+    if not exports:
         text = dict(environment.get_environment())["HALFOPEN_DEV"]
         sys.meta_path.insert(0, Sources(json.loads(text)))
         try:
-            service = importlib.import_module("service").Events()
+            exports["service"] = importlib.import_module("service")
         except Exception:
             traceback.print_exc()
             raise
-    return service
+    if name not in exports:
+        exports[name] = getattr(exports["service"], name)()
+    return exports[name]
 
 
 class Events:
-    def connection(self, socket): loaded().connection(socket)
-    def data(self, socket, data): loaded().data(socket, data)
-    def end(self, socket): loaded().end(socket)
-    def drain(self, socket): loaded().drain(socket)
-    def timeout(self, socket): loaded().timeout(socket)
-    def error(self, socket, code): loaded().error(socket, code)
-    def close(self, socket, had_error): loaded().close(socket, had_error)
+    def connection(self, socket): loaded("Events").connection(socket)
+    def data(self, socket, data): loaded("Events").data(socket, data)
+    def end(self, socket): loaded("Events").end(socket)
+    def drain(self, socket): loaded("Events").drain(socket)
+    def timeout(self, socket): loaded("Events").timeout(socket)
+    def error(self, socket, code): loaded("Events").error(socket, code)
+    def close(self, socket, had_error): loaded("Events").close(socket, had_error)
+
+
+class TimerEvents:
+    def fired(self, timer): loaded("TimerEvents").fired(timer)
 '''
 
 
