@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a test prints what it did")]
 
 use std::fs;
+use std::net::TcpStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -208,7 +209,16 @@ fn develops(language: Language, binaries: &Binaries) -> Result<()> {
     println!("{}: a save was back after {took:.1?}", language.name());
     wrong?;
     ensure!(served?, "after a mistake nobody is served any more");
-    let stopped = server.stop(Signal::INT)?;
-    ensure!(stopped.status.success(), "{:?}", stopped.stderr);
-    Ok(())
+    let address = server.address();
+    match language {
+        // The kernel stops its server, which nobody else knows of.
+        Language::C => server.stop(Signal::KILL).map(drop)?,
+        _ => {
+            let stopped = server.stop(Signal::INT)?;
+            ensure!(stopped.status.success(), "{:?}", stopped.stderr);
+        }
+    }
+    eventually("the port is free", || {
+        Ok(TcpStream::connect(address).is_err())
+    })
 }

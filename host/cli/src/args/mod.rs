@@ -29,7 +29,7 @@ use clap_complete::Shell;
 use crate::args::grants::{DirArgs, GuestArgs};
 use crate::args::making::{ComponentArgs, DevArgs, NewArgs};
 use crate::args::process::ProcessArgs;
-use crate::args::service::ServiceArgs;
+use crate::args::service::{COMPONENT, ServiceArgs};
 use crate::args::values::{negative_numbers, seconds};
 
 /// Runs TCP servers written as WebAssembly components, sandboxed, on real sockets
@@ -41,8 +41,8 @@ use crate::args::values::{negative_numbers, seconds};
     name = "halfopen",
     version,
     args_conflicts_with_subcommands = true,
-    // Short help of the whole program lists the commands; `halfopen serve -h` lists flags.
-    mut_args(|arg| match arg.is_positional() {
+    // Short help of the whole program lists the commands; `halfopen serve -h` lists the rest.
+    mut_args(|arg| match arg.get_id() == COMPONENT {
         true => arg,
         false => arg.hide_short_help(true),
     })
@@ -71,7 +71,7 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Makes the folder of a new service, in one of six languages
     New(NewArgs),
-    /// Builds a service and serves it, again after each change of its sources
+    /// Builds a service, and serves it again after each change
     Dev(DevArgs),
     /// Makes a component of a core module
     ///

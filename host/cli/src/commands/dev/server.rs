@@ -39,6 +39,8 @@ impl Server {
         if let Some(variables) = variables {
             command.arg("--env-file").arg(variables);
         }
+        #[cfg(target_os = "linux")]
+        end_with_this_process(&mut command);
         let mut process = command
             .args(["--listen", &args.listen.to_string()])
             .args(&args.flags)
@@ -111,6 +113,23 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Lets the kernel stop the server if this process is killed (PR_SET_PDEATHSIG in prctl(2)): it would
+/// keep the port, and nobody would know of it.
+#[cfg(target_os = "linux")]
+#[allow(
+    unsafe_code,
+    reason = "the closure makes one system call, as is allowed after fork(2)"
+)]
+fn end_with_this_process(command: &mut Command) {
+    let set = || {
+        Ok(rustix::process::set_parent_process_death_signal(Some(
+            Signal::TERM,
+        ))?)
+    };
+    // SAFETY: the closure neither allocates nor takes a lock.
+    unsafe { command.pre_exec(set) };
 }
 
 fn code(status: ExitStatus) -> ExitCode {
