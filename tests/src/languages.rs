@@ -2,12 +2,14 @@
 //!
 //! `tests/languages/install` installs the tools below `target/languages/tools`.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -193,18 +195,22 @@ impl Project {
     ///
     /// If the tool fails.
     pub fn build(&self, binaries: &Binaries) -> Result<()> {
-        if self.component().exists() {
-            return Ok(());
+        static COMPILED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        if !self.component().exists() {
+            let [build, _] = self.language.commands(&binaries.halfopen);
+            run(&mut self.command(&build, binaries))?;
+            fs::copy(self.folder.join(self.language.output()), self.component())
+                .context("the tool has built nothing")?;
         }
-        let [build, _] = self.language.commands(&binaries.halfopen);
-        run(&mut self.command(&build, binaries))?;
-        fs::copy(self.folder.join(self.language.output()), self.component())
-            .context("the tool has built nothing")?;
         // Once without a bound on time: a debug build compiles an interpreter for long, and later
         // starts take the code from the cache.
-        let mut serve = command(&binaries.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
-        serve.arg(self.component());
-        start(serve).map(drop)
+        let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+        if compiled.insert(self.name.clone()) {
+            let mut serve = command(&binaries.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
+            serve.arg(self.component());
+            start(serve)?;
+        }
+        Ok(())
     }
 
     /// Runs the test of the service itself.
