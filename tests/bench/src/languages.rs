@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::server::{KINDS, Kind, Places, Server};
+use crate::server::{Kind, LANGUAGE, Places, Server};
 
 /// The languages, and the names of their components in `target/languages`.
 const LANGUAGES: [(&str, &str); 6] = [
@@ -87,11 +87,7 @@ fn row(language: &'static str, component: &PathBuf) -> Result<Row> {
     let places = Places::find(None, Some(component))?
         .on(None, 1)
         .with_cache(cache.path());
-    let kind = |name: &str| -> Result<&Kind> {
-        let found = KINDS.iter().find(|kind| kind.name == name);
-        found.with_context(|| format!("no server `{name}`"))
-    };
-    let (shared, own) = (kind("shared-copy")?, kind("connection-copy")?);
+    let [shared, own] = &LANGUAGE;
     let started = |kind: &Kind| -> Result<(Server, f64)> {
         let begun = Instant::now();
         let server = kind.start(&places)?;
