@@ -7,7 +7,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::chat;
@@ -58,6 +58,10 @@ fn main() -> ExitCode {
         add("chat".to_owned(), chats);
         add("an-error-in-an-event".to_owned(), fails);
         add("dev".to_owned(), develops);
+        // In Rust the SDK has them, and tests of its own.
+        if language != Language::Rust {
+            add("timers".to_owned(), pings);
+        }
         trials.extend(conformance(language, &binaries));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -68,7 +72,10 @@ fn rust_has_the_examples() -> Result<()> {
     for name in ["chat", "lines"] {
         let read = |folder: &str| fs::read(root().join(folder).join(name).join("src/lib.rs"));
         let same = read("guest/templates/rust")? == read("guest/examples")?;
-        ensure!(same, "copy guest/examples/{name}/src/lib.rs to the template");
+        ensure!(
+            same,
+            "copy guest/examples/{name}/src/lib.rs to the template"
+        );
     }
     Ok(())
 }
@@ -145,11 +152,7 @@ fn source(language: Language) -> &'static str {
 /// An exception, a panic or a trap in an event of one connection: that connection is reset, and
 /// where connections share an instance the others go on, if the language allows it.
 fn fails(language: Language, binaries: &Binaries) -> Result<()> {
-    let path = source(language);
-    let file = path.rsplit('/').next().context("a path has a name")?;
-    let faulty = fs::read_to_string(root().join("tests/languages/faulty").join(file))?;
-    let faulty = faulty.replace("{{name}}", &format!("{}-faulty", language.name()));
-    let project = Project::make(binaries, language, "echo", "faulty", &[(path, faulty)])?;
+    let project = replaced(language, binaries, "faulty", &|wit| wit)?;
     project.build(binaries)?;
     for runner in RUNNERS {
         let server = runner.start(binaries, &project.name, &[])?;
@@ -176,6 +179,54 @@ fn fails(language: Language, binaries: &Binaries) -> Result<()> {
         } else {
             server.logged("trap")?;
         }
+    }
+    Ok(())
+}
+
+/// A project whose service is that of `tests/languages/NAME`. `world` changes the file that says
+/// what it uses.
+fn replaced(
+    language: Language,
+    binaries: &Binaries,
+    name: &str,
+    world: &dyn Fn(String) -> String,
+) -> Result<Project> {
+    let path = source(language);
+    let file = path.rsplit('/').next().context("a path has a name")?;
+    let own = fs::read_to_string(root().join("tests/languages").join(name).join(file))?;
+    let own = own.replace("{{name}}", &format!("{}-{name}", language.name()));
+    let service = |_| own.clone();
+    let mut changes: Vec<(&str, &dyn Fn(String) -> String)> = vec![(path, &service)];
+    match language {
+        Language::C => changes.push(("Makefile", world)),
+        _ if language.has_wit() => changes.push(("wit/service.wit", world)),
+        _ => {}
+    }
+    Project::make(binaries, language, "echo", name, &changes)
+}
+
+/// A timer that writes three times, and is cleared.
+fn pings(language: Language, binaries: &Binaries) -> Result<()> {
+    let with_timers = |world: String| {
+        let wit = world.replace("FEATURES =", "FEATURES = -DHALFOPEN_TIMERS");
+        let wit = wit.replace(
+            "// import halfopen:tcp/timers",
+            "import halfopen:tcp/timers",
+        );
+        wit.replace("// export halfopen:tcp/timer", "export halfopen:tcp/timer")
+    };
+    let project = replaced(language, binaries, "pinger", &with_timers)?;
+    project.build(binaries)?;
+    for runner in RUNNERS {
+        let server = runner.start(binaries, &project.name, &[])?;
+        let begun = Instant::now();
+        let mut client = Client::connect(server.address())?;
+        ensure!(client.receive(15)? == b"ping\nping\nping\n", "no pings");
+        let took = begun.elapsed();
+        ensure!(took >= Duration::from_millis(300), "three in {took:?}");
+        client.silence(Duration::from_millis(300))?;
+        client.fin()?;
+        ensure!(client.end()? == (Vec::new(), End::Fin), "more came");
     }
     Ok(())
 }

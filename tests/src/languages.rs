@@ -87,6 +87,15 @@ impl Language {
         !matches!(self, Language::C | Language::Rust)
     }
 
+    /// Whether a service has a world of its own, which its tool reads.
+    #[must_use]
+    pub fn has_wit(self) -> bool {
+        matches!(
+            self,
+            Language::Javascript | Language::Python | Language::Typescript
+        )
+    }
+
     /// Returns what is missing to build in this language.
     #[must_use]
     pub fn missing(self) -> Option<&'static str> {
@@ -140,7 +149,7 @@ impl Language {
 
 impl Project {
     /// Makes a service by `halfopen new`, as `target/languages/LANGUAGE-NAME`. Each of `changes` is
-    /// a file and what replaces it.
+    /// a file, and what becomes of its text.
     ///
     /// # Errors
     ///
@@ -150,7 +159,7 @@ impl Project {
         language: Language,
         template: &str,
         name: &str,
-        changes: &[(&str, String)],
+        changes: &[(&str, &dyn Fn(String) -> String)],
     ) -> Result<Self> {
         let parent = root().join(FOLDER);
         fs::create_dir_all(&parent)?;
@@ -162,8 +171,10 @@ impl Project {
         command.args(["--template", template]).current_dir(&new);
         run(&mut command)?;
         let new = new.path().join(&name);
-        for (file, text) in changes {
-            fs::write(new.join(file), text)?;
+        for (file, change) in changes {
+            let path = new.join(file);
+            let text = fs::read_to_string(&path)?;
+            fs::write(path, change(text))?;
         }
         let project = Project {
             language,

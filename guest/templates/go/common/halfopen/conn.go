@@ -109,6 +109,19 @@ func handle(socket uint32, function func(conn *Conn)) {
 	function(conn)
 }
 
+// Handle calls a function for an event that is about no connection, such as a timer. A panic is
+// printed.
+func Handle(function func()) {
+	inEvent = true
+	defer collect()
+	defer func() {
+		if why := recover(); why != nil {
+			fmt.Fprintf(os.Stderr, "panic in an event: %v\n%s", why, debug.Stack())
+		}
+	}()
+	function()
+}
+
 func opened(socket uint32) {
 	conns[socket] = &Conn{socket: socket}
 	handle(socket, func(conn *Conn) {
