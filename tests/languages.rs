@@ -58,6 +58,10 @@ fn main() -> ExitCode {
         add("chat".to_owned(), chats);
         add("an-error-in-an-event".to_owned(), fails);
         add("dev".to_owned(), develops);
+        // Python's interpreter would have to be compiled a second time, which says nothing more.
+        if language != Language::Python {
+            add("composed".to_owned(), composes);
+        }
         // In Rust the SDK has them, and tests of its own.
         if language != Language::Rust {
             add("timers".to_owned(), pings);
@@ -123,6 +127,30 @@ fn conformance(language: Language, binaries: &Arc<Binaries>) -> Vec<Trial> {
     let is_script = |scenario: &&Scenario| matches!(scenario.play, Play::Script(..));
     assert!(scenarios::all().any(|scenario| is_script(&scenario)));
     trials
+}
+
+/// A component composes into a command for any host of WASI 0.3, and does the same there.
+fn composes(language: Language, binaries: &Binaries) -> Result<()> {
+    const PLAYED: [&str; 3] = [
+        "echo",
+        "half-close-by-the-peer-first",
+        "a-q-in-much-and-fin",
+    ];
+    let project = built(language, binaries, "echo")?;
+    let standalone = root()
+        .join(languages::FOLDER)
+        .join(format!("{}-standalone.wasm", project.name));
+    let mut compose = command(&binaries.halfopen, ["compose", "--output"]);
+    languages::run(compose.arg(standalone).arg(project.component()))?;
+    let guest: &'static str = project.name.leak();
+    let played = scenarios::all().filter(|scenario| PLAYED.contains(&scenario.name));
+    let mut count = 0;
+    for scenario in played {
+        count += 1;
+        Scenario { guest, ..*scenario }.run(Runner::Composed, binaries)?;
+    }
+    ensure!(count == PLAYED.len(), "the scenarios are gone");
+    Ok(())
 }
 
 fn chats(language: Language, binaries: &Binaries) -> Result<()> {
