@@ -2,10 +2,12 @@
 //! which are the ways to run that server.
 
 pub mod case;
+pub mod chat;
 pub mod client;
 pub mod databases;
 pub mod each;
 pub mod kit;
+pub mod languages;
 pub mod memory;
 pub mod patience;
 pub mod redis;

@@ -8,6 +8,7 @@ use anyhow::Result;
 use halfopen_compose::{Interfaces, Style};
 
 use crate::kit::{Foreign, Template};
+use crate::languages;
 use crate::server::{Server, command};
 
 /// The binaries that the suite runs.
@@ -568,16 +569,15 @@ impl Runner {
     }
 }
 
-/// Returns the path of a component: a shipped one, or one of `tests/guests`.
+/// Returns the path of a component: a shipped one, one of `tests/guests`, or one that was built
+/// of a template.
 #[must_use]
 pub fn guest_path(name: &str) -> PathBuf {
     let file = format!("{name}.wasm");
-    let shipped = root().join("guest/dist").join(&file);
-    if shipped.exists() {
-        shipped
-    } else {
-        root().join("tests/guests/dist").join(file)
-    }
+    let folders = ["guest/dist", languages::FOLDER, "tests/guests/dist"];
+    let mut paths = folders.map(|folder| root().join(folder).join(&file));
+    let found = paths.iter().position(|path| path.exists());
+    std::mem::take(&mut paths[found.unwrap_or(2)])
 }
 
 /// Returns the style of a service, by the name of its component.

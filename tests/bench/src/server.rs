@@ -29,6 +29,21 @@ pub(crate) const WORKERD_PIPE: &str = "workerd-pipe";
 
 /// A server in Python that the Python host is compared with.
 pub(crate) const ASYNCIO: &str = "asyncio";
+/// An echo in any language, with an instance for all connections, and one for each. The number of
+/// connections is the default, for which there is a pool of instances also if each has several
+/// memories.
+pub(crate) const LANGUAGE: [Kind; 2] = [
+    Kind {
+        name: "shared",
+        what: "an instance for all connections",
+        command: |places| places.language("shared"),
+    },
+    Kind {
+        name: "connection",
+        what: "an instance for each connection",
+        command: |places| places.language("connection"),
+    },
+];
 
 /// All kinds of servers.
 pub(crate) const KINDS: &[Kind] = &[
@@ -311,6 +326,13 @@ impl Places {
         let mut command = self.command(self.binaries.join("halfopen"));
         command.args(["serve", "--isolation", isolation, "--listen", "127.0.0.1:0"]);
         command.args(["--max-connections", "16000"]).args(arguments);
+        command
+    }
+
+    fn language(&self, isolation: &str) -> Command {
+        let mut command = self.command(self.binaries.join("halfopen"));
+        command.args(["serve", "--isolation", isolation, "--listen", "127.0.0.1:0"]);
+        command.arg(&self.echo).args(["--", "--quiet"]);
         command
     }
 
