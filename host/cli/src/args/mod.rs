@@ -45,6 +45,8 @@ use crate::args::values::{negative_numbers, seconds};
     name = "halfopen",
     version,
     args_conflicts_with_subcommands = true,
+    // `--help` does the same, and the list of commands has to fit on one screen.
+    disable_help_subcommand = true,
     // Short help of the whole program lists the commands; `halfopen serve -h` lists the rest.
     mut_args(|arg| match arg.get_id() == COMPONENT {
         true => arg,

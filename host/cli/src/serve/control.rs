@@ -44,6 +44,15 @@ pub(crate) struct Order {
     pub(crate) answer: Answer,
 }
 
+/// What an order makes of the loop that has received it.
+#[derive(Debug)]
+pub(crate) enum Followed {
+    /// It goes on.
+    On,
+    /// The process stops.
+    Stop,
+}
+
 /// Where the answer to an order goes.
 #[derive(Debug)]
 pub(crate) struct Answer(oneshot::Sender<Response<Full<Bytes>>>);

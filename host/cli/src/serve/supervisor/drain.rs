@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::orders::Followed;
 use super::{EXTEND, Supervisor, ticks};
+use crate::serve::control::Followed;
 use crate::serve::systemd;
 use crate::signals::Request;
 

@@ -2,15 +2,7 @@
 
 use super::Supervisor;
 use crate::control::{Service, Status};
-use crate::serve::control::{Asked, Order};
-
-/// What an order makes of the loop that has received it.
-pub(super) enum Followed {
-    /// It goes on.
-    On,
-    /// The process stops.
-    Stop,
-}
+use crate::serve::control::{Answer, Asked, Followed, Order};
 
 impl Supervisor {
     /// Follows an order, while the process accepts.
@@ -42,7 +34,7 @@ impl Supervisor {
         Followed::On
     }
 
-    fn tell(&mut self, answer: crate::serve::control::Answer, state: &str) {
+    fn tell(&mut self, answer: Answer, state: &str) {
         let services = self.current.iter().map(|current| Service {
             name: current.sockets.name().to_owned(),
             // An address that cannot be read is left out.

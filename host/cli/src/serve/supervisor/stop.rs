@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use futures::future::join_all;
 
-use super::orders::Followed;
 use super::{EXTEND, Supervisor, ticks};
+use crate::serve::control::Followed;
 use crate::serve::systemd;
 
 impl Supervisor {
