@@ -14,7 +14,7 @@
 //! lock.
 
 mod ended;
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod moved;
 mod sending;
 mod splicing;
