@@ -14,7 +14,7 @@
 //! lock.
 
 mod ended;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod moved;
 mod sending;
 mod splicing;
