@@ -15,4 +15,5 @@ pub(super) const MOVED: usize = 256 * 1024;
 /// The size of the pipe through which they move. A part of a page takes as much of it as a
 /// page, so it is larger than what moves: as large as any user may have it (pipe-max-size,
 /// pipe(7)).
+#[cfg(target_os = "linux")]
 pub(super) const PIPE: usize = 1024 * 1024;
