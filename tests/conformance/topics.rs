@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::redis::Redis;
-use halfopen_tests::runner::{Binaries, Instances, Primitives, Runner};
+use halfopen_tests::runner::{Binaries, Instances, Runner};
 use halfopen_tests::server::Server;
 
 use super::further::Peer;
@@ -17,7 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "topics-denied",
         rules: &["T1"],
-        runners: |runner| runner.properties().primitives != Primitives::Node,
+        runners: |runner| runner != Runner::NodeHost,
         elsewhere: "the host, which is a test's own, does not have the interfaces",
         run: denied,
     },
@@ -77,7 +77,8 @@ fn subscribe(client: &mut Peer, topic: &str) -> Result<()> {
 
 /// Without a grant every call is an error value, and everything else goes on.
 fn denied(runner: Runner, binaries: &Binaries) -> Result<()> {
-    for guest in GUESTS {
+    // Some hosts have callback style alone.
+    for guest in GUESTS.iter().filter(|guest| runner.guest(guest) == Some(**guest)) {
         let server = start(runner, binaries, guest, &[])?;
         let mut client = Peer::connect(server.address())?;
         client.send("publish t hello\nsubscribe t\nunsubscribe t\nhello\n")?;

@@ -6,6 +6,7 @@ use winnow::token::take_while;
 use winnow::{Parser, Result};
 
 /// One message.
+#[derive(Clone)]
 pub(crate) enum Request<'a> {
     /// `hello NAME TOKEN`
     Hello { name: &'a str, token: &'a str },
@@ -19,14 +20,8 @@ pub(crate) enum Request<'a> {
 
 /// Reads a message; `None` if it is none.
 pub(crate) fn parse(text: &str) -> Option<Request<'_>> {
-    alt((
-        hello,
-        reading,
-        "last".map(|_| Request::Last),
-        "watch".map(|_| Request::Watch),
-    ))
-    .parse(text)
-    .ok()
+    let word = alt(("last".value(Request::Last), "watch".value(Request::Watch)));
+    alt((hello, reading, word)).parse(text).ok()
 }
 
 fn hello<'a>(input: &mut &'a str) -> Result<Request<'a>> {

@@ -1,5 +1,6 @@
 // The interfaces that this host provides, by name and the version that they are compatible with.
 import { connecting, piping, socketPeer, sockets, timers } from './tcp.js';
+import { subscribing, topics } from './topics.js';
 import { environment, exit, noTerminal, stderr, stdin, stdout } from './wasi-cli.js';
 import { error, poll, streams } from './wasi-io.js';
 import {
@@ -26,6 +27,8 @@ const INTERFACES = {
   'halfopen:tcp/piping@0.1': piping,
   'halfopen:tcp/timers@0.1': timers,
   'halfopen:tcp/socket-peer@0.1': socketPeer,
+  'halfopen:tcp/topics@0.1': topics,
+  'halfopen:tcp/subscribing@0.1': subscribing,
   'wasi:cli/environment@0.2': environment,
   'wasi:cli/exit@0.2': exit,
   'wasi:cli/stdin@0.2': stdin,

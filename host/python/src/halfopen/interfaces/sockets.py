@@ -1,4 +1,4 @@
-"""`halfopen:tcp`: `sockets`, `connecting`, `piping`, `timers` and `socket-peer`."""
+"""`halfopen:tcp`: `sockets`, `connecting`, `piping`, `timers`, `socket-peer` and denied topics."""
 
 from __future__ import annotations
 
@@ -62,6 +62,11 @@ def _tls(_instance: Instance, _number: int) -> None:
     """No peer has a TLS session here (rule P1)."""
 
 
+def _no_topics(_instance: Instance, *_: Any) -> Any:
+    """This host has no topics (rule T1)."""
+    return "err", "access-denied"
+
+
 INTERFACES: dict[str, dict[str, Callable[..., Any]]] = {
     "halfopen:tcp/sockets": {
         "write": _write,
@@ -84,4 +89,9 @@ INTERFACES: dict[str, dict[str, Callable[..., Any]]] = {
         "clear": lambda instance, timer: instance.timers.clear(timer),
     },
     "halfopen:tcp/socket-peer": {"tls": _tls},
+    "halfopen:tcp/topics": {"publish": _no_topics},
+    "halfopen:tcp/subscribing": {
+        "subscribe": _no_topics,
+        "unsubscribe": lambda _instance, _topic: None,
+    },
 }
