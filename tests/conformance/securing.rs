@@ -303,6 +303,14 @@ fn fails(runner: Runner, binaries: &Binaries) -> Result<()> {
     );
     host.server.logged("error: timeout")?;
     host.server.logged("ending=limit-handshake")?;
+    // Of handshakes that are given up nothing stays behind.
+    let before = host.server.descriptors()?;
+    for _ in 0..50 {
+        drop(begin(&host)?);
+    }
+    eventually("the connections have closed", || {
+        Ok(host.server.descriptors()? <= before)
+    })?;
     // It sends rubbish that looks like TLS, and gets an alert.
     let mut client = begin(&host)?;
     client.0.write_all(&[22, 3, 1, 0, 4, 9, 0, 0, 0])?;
@@ -339,7 +347,19 @@ fn in_a_wrong_state(runner: Runner, binaries: &Binaries) -> Result<()> {
     let (_upstream, _) = listener.accept()?;
     client.expect(&[&format!("done connect {port}"), "up connection"])?;
     client.send("up client a.example\nup pipe\nup client a.example\n")?;
-    client.expect(&["done up client a.example", refused, refused])
+    client.expect(&["done up client a.example", refused, refused])?;
+    // A number that stands for nothing any more.
+    let client = host.client()?;
+    client.send(&format!("connect {port}\n"))?;
+    drop(listener.accept()?);
+    client.expect(&[
+        &format!("done connect {port}"),
+        "up connection",
+        "up end",
+        "up close false",
+    ])?;
+    client.send("up client a.example\n")?;
+    client.expect(&[refused])
 }
 
 fn without_a_certificate(runner: Runner, binaries: &Binaries) -> Result<()> {

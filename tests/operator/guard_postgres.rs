@@ -302,6 +302,10 @@ fn a_refusal_is_an_answer_like_others() -> Result<()> {
         ensure!(other.0.read(&mut [0]).is_err(), "{why}");
         guard.logged(why)?;
     }
+    let mut old = Session::connect(guard.address())?;
+    old.0.write_all(b"\0\0\x01\x28\0\x02\0\0")?;
+    ensure!(old.0.read(&mut [0]).is_err());
+    guard.logged("another version of the protocol")?;
     let mut client = Client::connect(guard.address())?;
     client.send(&startup())?;
     let peer = client.address()?;

@@ -8,6 +8,11 @@ pub(crate) const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 /// A request for encryption by Kerberos.
 const GSS_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30];
 
+/// How the first message says the version of the protocol, and what it says instead to cancel a
+/// query of another connection.
+const VERSION: [u8; 2] = [0, 3];
+const CANCEL: [u8; 4] = [0x04, 0xd2, 0x16, 0x2e];
+
 /// The most bytes of the first message, as PostgreSQL has it, and of a statement.
 const FIRST: usize = 10_000;
 const STATEMENT: usize = 1 << 20;
@@ -40,6 +45,10 @@ impl Messages {
         let length = length(&head)?;
         if !(8..=FIRST).contains(&length) {
             return Err(format!("a first message of {length} bytes"));
+        }
+        if head[4..6] != VERSION && head[4..] != CANCEL {
+            // Its messages are others.
+            return Err("another version of the protocol than 3".to_owned());
         }
         if input.len() < length {
             return Ok(Step::Wait);
