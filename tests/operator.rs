@@ -11,6 +11,7 @@ mod operator {
     mod balancer;
     mod configuration;
     mod cookbook;
+    mod durable;
     mod ended;
     mod files;
     mod greedy;
@@ -25,6 +26,7 @@ mod operator {
     mod programs;
     mod redis;
     mod reload;
+    mod resp;
     mod secure;
     mod state;
     mod stopping;
