@@ -12,7 +12,12 @@ mod operator {
     mod configuration;
     mod control;
     mod cookbook;
+<<<<<<< HEAD
     mod draining;
+||||||| 44460aa
+=======
+    mod durable;
+>>>>>>> state
     mod ended;
     mod files;
     mod gateway;
@@ -31,6 +36,7 @@ mod operator {
     mod programs;
     mod redis;
     mod reload;
+    mod resp;
     mod secure;
     mod starttls;
     mod state;
