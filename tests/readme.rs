@@ -53,11 +53,6 @@ const TOOLS: [&str; 8] = [
     "jq",
     "redis-cli",
     "redis-server",
-        .play()
-        .map(drop)
-}
-
-#[test]
 ];
 
 /// The sessions of different documents may use the same ports.
