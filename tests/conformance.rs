@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
+pub(crate) use halfopen_tests::case::{Case, Run};
 use halfopen_tests::each::trial;
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::scenarios;
@@ -50,22 +51,6 @@ const CASES: [(&str, &[Case]); 12] = [
     ("hostile services in callback style", rogue::CASES),
     ("Node as a host", node_host::CASES),
 ];
-
-/// Runs a case on a runner.
-type Run = fn(Runner, &Binaries) -> anyhow::Result<()>;
-
-/// A test on some of the runners that needs more than one client's script.
-#[derive(Clone, Copy)]
-pub(crate) struct Case {
-    name: &'static str,
-    /// The rules of `wit/SEMANTICS.md` that the case proves.
-    rules: &'static [&'static str],
-    /// The runners that take part.
-    runners: fn(Runner) -> bool,
-    /// The reason why the other runners do not take part.
-    elsewhere: &'static str,
-    run: Run,
-}
 
 /// Trials at once for each processor, unless `--test-threads` says otherwise: most of the time a
 /// trial waits.

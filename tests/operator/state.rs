@@ -168,6 +168,57 @@ fn a_composed_service_has_state() -> Result<()> {
     Ok(())
 }
 
+/// A disk that is full makes changes fail, and nothing else. Once it has room again, the file is
+/// used again.
+#[test]
+fn a_full_disk_is_an_error_value_until_it_has_room() -> Result<()> {
+    let folder = folder()?;
+    // A file system of 3 MiB, in a mount namespace of the server's own.
+    let namespace = |script: &str| {
+        let mut unshare = command("unshare", ["--map-root-user", "--mount", "sh", "-ec"]);
+        let script = format!("mount -t tmpfs -o size=3m none \"$0\"; {script}");
+        unshare.arg(script).arg(folder.path());
+        unshare
+    };
+    if !namespace("")
+        .output()
+        .is_ok_and(|made| made.status.success())
+    {
+        let line = "!!! SKIPPED: a full disk: `unshare` may make no file system here";
+        writeln!(std::io::stderr(), "{line}")?;
+        return Ok(());
+    }
+    let mut serve = namespace("head -c 1000000 /dev/zero >\"$0/filler\"; exec \"$@\"");
+    serve
+        .arg(&BINARIES.halfopen)
+        .args(["serve", "--listen", "127.0.0.1:0", "--state"]);
+    serve
+        .arg(folder.path().join("state"))
+        .arg(guest_path("ledger"));
+    let server = Server::start(serve, 1)?;
+    let mut ledger = Ledger::connect(server.address())?;
+    ledger.expect("set before v", "ok")?;
+    let failed = "error: the store has failed";
+    let mut filled = 0;
+    eventually("the disk is full", || {
+        filled += 1;
+        Ok(ledger.ask(&format!("large k{filled} 500000"))? == failed)
+    })?;
+    server.logged("No space left on device")?;
+    let mut other = Ledger::connect(server.address())?;
+    other.expect("open other", "error: no such store")?;
+    let root = format!("/proc/{}/root", server.id());
+    let within = Path::new(&root).join(folder.path().strip_prefix("/")?);
+    fs::remove_file(within.join("filler"))?;
+    eventually("there is room again", || {
+        Ok(other.ask("set after v")? == "ok")
+    })?;
+    for number in 1..filled {
+        ledger.expect(&format!("exists k{number}"), "yes")?;
+    }
+    ledger.expect("get before", "v")
+}
+
 /// A file that was closed needs no repair.
 #[test]
 fn a_stop_closes_the_file_and_a_kill_is_repaired() -> Result<()> {

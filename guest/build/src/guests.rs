@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 46] = [
+pub const GUESTS: [Guest; 47] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -69,6 +69,7 @@ pub const GUESTS: [Guest; 46] = [
     test("keeper"),
     uncomposed("ledger"),
     uncomposed("lift"),
+    uncomposed("mirror"),
     uncomposed("orders"),
     test("parrot"),
     uncomposed("passbook"),

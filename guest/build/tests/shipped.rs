@@ -214,6 +214,12 @@ fn no_component_imports_more_than_it_needs() {
                 ],
             ]
             .concat(),
+            "mirror.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &["halfopen:tcp/piping@0.1.0"],
+            ]
+            .concat(),
             "relay.wasm" => [
                 &CALLBACKS[..],
                 &PRINTING_0_2,

@@ -32,7 +32,7 @@ use std::time::Duration;
 use args::Command;
 use args::process::LogArgs;
 use args::usage::{self, Usage};
-use commands::{check, compile, compose, ctl, generate, inspect, run};
+use commands::{check, compile, component, compose, ctl, dev, generate, inspect, new, run};
 use observe::log;
 use observe::status::StatusLine;
 
@@ -65,6 +65,9 @@ pub fn main() -> ExitCode {
         // `serve` starts the log itself, because its configuration file sets the format.
         Command::Serve(args) => serve::serve(*args),
         Command::Run(args) => run::run(*args),
+        Command::New(args) => new::new(&args),
+        Command::Dev(args) => dev::dev(&args),
+        Command::Component(args) => component::component(&args),
         Command::Compose(args) => compose::compose(&args),
         Command::Compile(args) => compile::compile(&args),
         Command::Inspect(args) => inspect::inspect(&args),

@@ -40,7 +40,8 @@
 //! - `socket` is one connection. It combines the `state` of its directions, what it holds
 //!   until its end (`live`: its `transport`, plain or TLS, and its guard), the tasks that
 //!   wait for it (`waiters`), and its `closing`; the guest's streams are `receive` and
-//!   `send`, and `pump` joins the two of different connections without the guest.
+//!   `send`, and `pump` joins the two of different connections without the guest, by
+//!   `moving`.
 //! - `secure` is the TLS that guests begin themselves; `socket` does its handshake.
 //! - `meter` measures a connection for its host, and `registry` is a set of connections.
 //!
@@ -57,6 +58,7 @@ mod ctx;
 mod denied;
 mod ending;
 mod error;
+mod flow;
 pub(crate) mod hidden;
 mod host;
 mod least_active;
@@ -66,6 +68,7 @@ mod listener;
 mod live;
 mod membership;
 mod meter;
+mod moving;
 mod name_rule;
 mod names;
 mod policy;
@@ -77,6 +80,7 @@ mod resolve;
 mod rule;
 mod secure;
 mod send;
+mod sizes;
 mod socket;
 mod state;
 mod sync;

@@ -18,6 +18,7 @@ use crate::args::listen::Listen;
 use crate::args::state::{StateArgs, state_problem};
 use crate::args::topics::Buses;
 use crate::args::values::{Misfit, positive, seconds};
+use crate::args::variables;
 use crate::errors::explain_about;
 
 /// The name of the argument that is the component.
@@ -87,6 +88,17 @@ pub(crate) struct ServiceArgs {
     workers: Option<NonZeroUsize>,
     #[command(flatten)]
     keep: KeepArgs,
+    /// Sets environment variables of the component from a file
+    ///
+    /// A line is NAME=VALUE; empty lines and those that begin with # are skipped. --env
+    /// overrides it. A reload reads it again. May be given several times. [default: none]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Policy",
+        hide_short_help = true
+    )]
+    env_file: Vec<PathBuf>,
     /// Arguments of the service
     #[arg(last = true, value_name = "ARGS", help_heading = None)]
     args: Vec<String>,
@@ -181,6 +193,7 @@ impl ServiceArgs {
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let files = self.component.iter().chain(self.tls.files());
         let files = files.chain(&self.guest.tls_ca);
+        let files = files.chain(&self.env_file);
         let files = files.chain(self.guest.topics.files());
         files.chain(self.guest.state.files())
     }
@@ -233,9 +246,11 @@ impl ServiceArgs {
         topics: Option<Topics>,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
+        let grants = self.guest.grants()?;
+        let grants = variables::add_from(&self.env_file, &self.guest.env, grants)?;
         let mut grants = self
             .limits
-            .limit(self.guest.state.grant(self.guest.grants()?, store))
+            .limit(self.guest.state.grant(grants, store))
             .name(self.name())
             .args(self.args.clone())
             .stdout(stdout)

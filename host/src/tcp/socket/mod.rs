@@ -14,8 +14,11 @@
 //! lock.
 
 mod ended;
+#[cfg(test)]
+mod moved;
 pub(in crate::tcp) mod securing;
 mod sending;
+mod splicing;
 #[cfg(test)]
 mod tests;
 

@@ -3,6 +3,11 @@
 mod handshake;
 mod kernel;
 mod plain;
+#[cfg(target_os = "linux")]
+mod splice;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_splice.rs"]
+mod splice;
 mod tls;
 
 use std::io;
@@ -18,6 +23,7 @@ use super::sync::Arc;
 pub(super) use handshake::Shaken;
 use kernel::{outstanding, reset, shut_down};
 pub(super) use plain::Halves;
+pub(super) use splice::KernelPipe;
 pub(super) use tls::Secure;
 
 /// A connected stream that no [`Socket`](super::Socket) has taken over yet.
@@ -107,10 +113,6 @@ impl Transport {
         }
     }
 
-    pub(super) fn is_plain(&self) -> bool {
-        matches!(self, Transport::Plain(_))
-    }
-
     pub(super) fn stream(&self) -> &TcpStream {
         match self {
             Transport::Plain(halves) => halves.stream(),
@@ -148,6 +150,39 @@ impl Transport {
         match self {
             Transport::Plain(halves) => halves.poll_receive(cx, buffer, state),
             Transport::Tls(secure) => secure.poll_receive(cx, buffer, state),
+        }
+    }
+
+    /// Whether the bytes of the connection are those of its socket.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Transport::Plain(_))
+    }
+
+    /// Moves up to `most` bytes that were received into a pipe. Returns how many; 0 says
+    /// nothing about the connection, which has to be received from. An error is recorded in
+    /// `state`.
+    pub(super) fn poll_fill(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: &mut KernelPipe,
+        most: usize,
+        state: &State,
+    ) -> Poll<usize> {
+        match self {
+            Transport::Plain(halves) => halves.poll_fill(cx, pipe, most, state),
+            Transport::Tls(_) => Poll::Ready(0),
+        }
+    }
+
+    /// Sends what is in a pipe, as far as the kernel has room and the connection
+    /// [is plain](Self::is_plain).
+    ///
+    /// # Errors
+    /// If the connection has failed.
+    pub(super) fn drain(&self, pipe: &mut KernelPipe, state: &State) -> Result<(), ErrorCode> {
+        match self {
+            Transport::Plain(halves) => halves.drain(pipe, state),
+            Transport::Tls(_) => Ok(()),
         }
     }
 
