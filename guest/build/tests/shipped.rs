@@ -184,11 +184,8 @@ fn no_component_imports_more_than_it_needs() {
                 &PRINTING_0_2,
                 &FILES_0_2,
                 &SUBSCRIBING,
-                &[
-                    ENVIRONMENT_0_2,
-                    "wasi:keyvalue/batch@0.2.0-draft2",
-                    "wasi:keyvalue/store@0.2.0-draft2",
-                ],
+                &STATE,
+                &[ENVIRONMENT_0_2],
             ]
             .concat(),
             "herald.wasm" => [&CALLBACKS[..], &PRINTING_0_2, &SUBSCRIBING].concat(),
