@@ -12,12 +12,8 @@ mod operator {
     mod configuration;
     mod control;
     mod cookbook;
-<<<<<<< HEAD
     mod draining;
-||||||| 44460aa
-=======
     mod durable;
->>>>>>> state
     mod ended;
     mod files;
     mod gateway;

@@ -129,7 +129,9 @@ fn meet() {
     };
     subscription.forget();
     ROOM.with_borrow_mut(|room| room.connected = true);
-    set_interval(BEAT, beat).map(Timer::forget);
+    if let Some(timer) = set_interval(BEAT, beat) {
+        timer.forget();
+    }
 }
 
 /// Tells the other instances something. What cannot be told is lost, as it is without them.
