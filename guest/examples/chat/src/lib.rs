@@ -1,7 +1,7 @@
 //! A chat: each line that a client sends goes to all others, those of other instances included,
 //! as far as the host grants topics.
 
-use halfopen_guest::callbacks::{Timer, set_interval};
+use halfopen_guest::callbacks::set_interval;
 use halfopen_guest::topics::{Delivery, publish, subscribe};
 use halfopen_guest::{Events, LineBuffer, Socket, callbacks};
 use std::cell::RefCell;
