@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
+pub(crate) use halfopen_tests::case::{Case, Run};
 use halfopen_tests::each::trial;
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::scenarios;
@@ -25,17 +26,18 @@ mod conformance {
     pub(crate) mod programs;
     pub(crate) mod proxy;
     pub(crate) mod rogue;
+    pub(crate) mod securing;
     pub(crate) mod server;
     pub(crate) mod state;
     pub(crate) mod topics;
 }
 use conformance::{
-    errors, further, grants, hostile, matrix, node_host, programs, proxy, rogue, server, state,
-    topics,
+    errors, further, grants, hostile, matrix, node_host, programs, proxy, rogue, securing, server,
+    state, topics,
 };
 
 /// The cases, by what they are about.
-const CASES: [(&str, &[Case]); 11] = [
+const CASES: [(&str, &[Case]); 12] = [
     ("programs", programs::CASES),
     ("errors, from the bare primitives", errors::CASES),
     ("proxies", proxy::CASES),
@@ -44,26 +46,11 @@ const CASES: [(&str, &[Case]); 11] = [
     ("topics", topics::CASES),
     ("what is granted and denied", grants::CASES),
     ("state", state::CASES),
+    ("TLS that a service begins", securing::CASES),
     ("hostile services", hostile::CASES),
     ("hostile services in callback style", rogue::CASES),
     ("Node as a host", node_host::CASES),
 ];
-
-/// Runs a case on a runner.
-type Run = fn(Runner, &Binaries) -> anyhow::Result<()>;
-
-/// A test on some of the runners that needs more than one client's script.
-#[derive(Clone, Copy)]
-pub(crate) struct Case {
-    name: &'static str,
-    /// The rules of `wit/SEMANTICS.md` that the case proves.
-    rules: &'static [&'static str],
-    /// The runners that take part.
-    runners: fn(Runner) -> bool,
-    /// The reason why the other runners do not take part.
-    elsewhere: &'static str,
-    run: Run,
-}
 
 /// Trials at once for each processor, unless `--test-threads` says otherwise: most of the time a
 /// trial waits.

@@ -15,10 +15,14 @@ mod operator {
     mod draining;
     mod ended;
     mod files;
+    mod gateway;
     mod grants;
     mod greedy;
+    mod guard_postgres;
+    mod guard_redis;
     mod host;
     mod isolation;
+    mod kv;
     mod limits;
     mod logging;
     mod metrics;
@@ -28,6 +32,7 @@ mod operator {
     mod redis;
     mod reload;
     mod secure;
+    mod starttls;
     mod state;
     mod stopping;
     mod terminal;

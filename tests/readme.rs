@@ -44,7 +44,7 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 const SHORT: usize = 24;
 
 /// Programs that sessions use and that may not be installed.
-const TOOLS: [&str; 7] = [
+const TOOLS: [&str; 8] = [
     "nc",
     "socat",
     "curl",
@@ -52,6 +52,7 @@ const TOOLS: [&str; 7] = [
     "haproxy",
     "jq",
     "redis-cli",
+    "redis-server",
 ];
 
 /// The sessions of different documents may use the same ports.
@@ -87,6 +88,20 @@ fn the_sessions_of_the_manual_go_as_shown() -> Result<()> {
 #[test]
 fn the_sessions_of_the_server_for_redis_clients_go_as_shown() -> Result<()> {
     Document::read("guest/examples/kv/README.md")?
+        .play()
+        .map(drop)
+}
+
+#[test]
+fn the_sessions_of_the_guard_go_as_shown() -> Result<()> {
+    Document::read("guest/examples/guard/README.md")?
+        .play()
+        .map(drop)
+}
+
+#[test]
+fn the_sessions_of_the_gateway_go_as_shown() -> Result<()> {
+    Document::read("guest/examples/gateway/README.md")?
         .play()
         .map(drop)
 }

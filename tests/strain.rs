@@ -4,23 +4,26 @@
 //!
 //! A trial for each runner, by its name: up to 256 MiB each way on 1 connection and on each
 //! of 16, and up to 16 MiB on each of 256. `HALFOPEN_STRAIN_MIB` sets another amount for
-//! each connection.
+//! each connection. Another trial for some of them, with `behind-` before its name: the same
+//! bytes go through a proxy whose host moves them, up to 64 MiB on each of 16 connections.
 
 #![allow(clippy::print_stdout, reason = "a test prints what it did")]
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
-use halfopen_tests::each::on_each_runner;
+use halfopen_tests::each::trials;
 use halfopen_tests::memory;
 use halfopen_tests::patience::{PATIENCE, eventually};
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::server::Server;
+use libtest_mimic::Arguments;
 use xxhash_rust::xxh3::Xxh3;
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -30,59 +33,79 @@ const STALLS: u64 = 20;
 
 fn main() -> ExitCode {
     // The embedding example is the same library as `halfopen serve`.
-    on_each_runner(env!("CARGO_BIN_EXE_wasmtime"), Runner::is_command, strain)
+    let binaries = Arc::new(Binaries::find(env!("CARGO_BIN_EXE_wasmtime")));
+    let direct = trials(&binaries, "", Runner::is_command, strain);
+    let behind = trials(&binaries, "behind-", Runner::is_serve, strain_behind);
+    libtest_mimic::run(&Arguments::from_args(), direct.chain(behind).collect()).exit_code()
 }
 
 fn strain(runner: Runner, binaries: &Binaries) -> Result<()> {
-    let each = match std::env::var("HALFOPEN_STRAIN_MIB") {
-        Ok(text) => Some(text.parse::<u64>().context("HALFOPEN_STRAIN_MIB")? * MEBIBYTE),
-        Err(_) => None,
-    };
     for (connections, usual) in [(1, EACH), (16, EACH), (256, EACH / 16)] {
         let server = runner.start(binaries, "strain", &[])?;
-        exchange(&server, 0, 1000)?;
-        let before = server.resident()?;
-        let bytes = each.unwrap_or(usual);
-        let start = Instant::now();
-        let (peak, gaps) = memory::peak(&server, || {
-            thread::scope(|scope| {
-                let clients: Vec<_> = (1..=connections)
-                    .map(|number| {
-                        let server = &server;
-                        scope.spawn(move || exchange(server, number * 10, bytes))
-                    })
-                    .collect();
-                clients
-                    .into_iter()
-                    .map(|client| client.join().expect("a client does not panic"))
-                    .collect::<Result<Vec<Duration>>>()
-            })
-        })?;
-        let took = start.elapsed().as_secs_f64();
-        let grown = peak.saturating_sub(before);
-        let gap = gaps.iter().max().context("no connection")?;
-        let bound = memory::bound(connections as usize);
-        println!(
-            "{}, {connections} connections: {} MiB each way on each, {took:.1} s; longest wait of a client {} ms; memory {before} KiB before, at most {grown} KiB more (bound {bound})",
-            runner.name(),
-            bytes / MEBIBYTE,
-            gap.as_millis(),
-        );
-        ensure!(
-            grown <= bound,
-            "memory grew by {grown} KiB, and the bound is {bound}"
-        );
+        load(runner.name(), &server, &server, connections, usual)?;
     }
     Ok(())
 }
 
-/// Sends and receives on one connection. Returns the longest time in which nothing came.
-fn exchange(server: &Server, seed: u64, about: u64) -> Result<Duration> {
+/// Strains a proxy, in callback style, in front of the service.
+fn strain_behind(runner: Runner, binaries: &Binaries) -> Result<()> {
+    let server = Runner::NativeWorkers.start(binaries, "strain", &[])?;
+    let (flags, to) = (
+        ["--allow-connect", "127.0.0.1:*"],
+        server.address().to_string(),
+    );
+    let relay = runner.service_with(binaries, "relay", &["127.0.0.1:0"], &flags, &[&to]);
+    let relay = Server::start(relay, 1)?;
+    let name = format!("behind {}", runner.name());
+    load(&name, &server, &relay, 16, EACH / 4)
+}
+
+/// Exchanges bytes with a server on several connections, through `front`, whose memory is
+/// measured.
+fn load(name: &str, server: &Server, front: &Server, connections: u64, usual: u64) -> Result<()> {
+    let bytes = match std::env::var("HALFOPEN_STRAIN_MIB") {
+        Ok(text) => text.parse::<u64>().context("HALFOPEN_STRAIN_MIB")? * MEBIBYTE,
+        Err(_) => usual,
+    };
+    let address = front.address();
+    exchange(server, address, 0, 1000)?;
+    let before = front.resident()?;
+    let start = Instant::now();
+    let (peak, gaps) = memory::peak(front, || {
+        thread::scope(|scope| {
+            let clients: Vec<_> = (1..=connections)
+                .map(|number| scope.spawn(move || exchange(server, address, number * 10, bytes)))
+                .collect();
+            clients
+                .into_iter()
+                .map(|client| client.join().expect("a client does not panic"))
+                .collect::<Result<Vec<Duration>>>()
+        })
+    })?;
+    let took = start.elapsed().as_secs_f64();
+    let grown = peak.saturating_sub(before);
+    let gap = gaps.iter().max().context("no connection")?;
+    let bound = memory::bound(usize::try_from(connections)?);
+    println!(
+        "{name}, {connections} connections: {} MiB each way on each, {took:.1} s; longest wait of a client {} ms; memory {before} KiB before, at most {grown} KiB more (bound {bound})",
+        bytes / MEBIBYTE,
+        gap.as_millis(),
+    );
+    ensure!(
+        grown <= bound,
+        "memory grew by {grown} KiB, and the bound is {bound}"
+    );
+    Ok(())
+}
+
+/// Sends and receives on one connection to the server, at this address. Returns the longest
+/// time in which nothing came.
+fn exchange(server: &Server, address: SocketAddr, seed: u64, about: u64) -> Result<Duration> {
     let mut random = Rng::with_seed(seed + 2);
     // The two directions end after different amounts.
     let ours = random.u64(about / 2..=about);
     let theirs = random.u64(about / 2..=about);
-    let mut stream = TcpStream::connect(server.address())?;
+    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{seed} {theirs} {STALLS}\n").as_bytes())?;

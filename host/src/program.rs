@@ -31,6 +31,8 @@ const DEFAULTS: Defaults = Defaults {
     max_sockets_total: None,
     connect_timeout: Duration::ZERO,
     shared: false,
+    secures: false,
+    handshake_timeout: Duration::from_secs(10),
 };
 
 /// How long the state may take to reach the disk, at the end.
@@ -121,8 +123,12 @@ impl ProgramBuilder {
     /// If the component cannot be loaded, is not a program, or needs what this host does
     /// not provide; or if a granted directory cannot be read.
     pub fn build(self, program: impl Into<Source>) -> Result<Program, LoadError> {
-        let grants = self.grants.resolve(DEFAULTS)?;
-        let loaded = self.loading.open(&program.into())?.link(Kind::Program)?;
+        let opened = self.loading.open(&program.into())?;
+        let grants = self.grants.resolve(Defaults {
+            secures: opened.secures(),
+            ..DEFAULTS
+        })?;
+        let loaded = opened.link(Kind::Program)?;
         Ok(Program {
             version: Version::of(&loaded.interfaces),
             engine: loaded.engine,

@@ -4,13 +4,13 @@
 //! The service `tests/guests/wheel` makes the calls that a client names, and reports the
 //! events. `host/tests/callbacks.rs` has more of this for native alone.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use halfopen_tests::patience::PATIENCE;
+use halfopen_tests::patience::{eventually, patience};
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::server::Server;
 
@@ -36,13 +36,13 @@ const fn case(name: &'static str, rules: &'static [&'static str], run: Run) -> C
 
 const fn connecting_case(name: &'static str, rules: &'static [&'static str], run: Run) -> Case {
     Case {
-        runners: |runner| runner.guest(GUEST).is_some() && runner != Runner::Embedded,
+        runners: |runner| runner.guest(GUEST).is_some() && runner.grants_connections(),
         elsewhere: "the host has the await style alone, or grants no connections",
         ..case(name, rules, run)
     }
 }
 
-const GUEST: &str = "wheel";
+pub(crate) const GUEST: &str = "wheel";
 
 fn start(runner: Runner, binaries: &Binaries) -> Result<Server> {
     let flags = ["--allow-connect", "127.0.0.1:*"];
@@ -55,16 +55,27 @@ pub(super) struct Peer(BufReader<TcpStream>);
 
 impl Peer {
     pub(super) fn connect(address: SocketAddr) -> Result<Self> {
-        Peer::new(TcpStream::connect_timeout(&address, PATIENCE)?)
+        Peer::new(TcpStream::connect_timeout(&address, patience())?)
     }
 
     fn accept(listener: &TcpListener) -> Result<Self> {
-        Peer::new(listener.accept()?.0)
+        let mut accepted = None;
+        listener.set_nonblocking(true)?;
+        eventually("the service connects", || {
+            accepted = match listener.accept() {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+                accepted => Some(accepted?.0),
+            };
+            Ok(accepted.is_some())
+        })?;
+        let stream = accepted.context("no connection")?;
+        stream.set_nonblocking(false)?;
+        Peer::new(stream)
     }
 
     fn new(stream: TcpStream) -> Result<Self> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience()))?;
+        stream.set_write_timeout(Some(patience()))?;
         stream.set_nodelay(true)?;
         Ok(Peer(BufReader::new(stream)))
     }

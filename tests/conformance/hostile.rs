@@ -16,16 +16,16 @@ pub(crate) const CASES: &[Case] = &[
     case("hostile-error", &["C4", "E3"], |runner, binaries| {
         survives(runner, binaries, error)
     }),
-    case("bare-error", &["C4"], |runner, binaries| {
+    bare("bare-error", &["C4"], |runner, binaries| {
         ends_at_once(runner, binaries, "error", End::Rst)
     }),
-    case("bare-trap", &["C4"], |runner, binaries| {
+    bare("bare-trap", &["C4"], |runner, binaries| {
         ends_at_once(runner, binaries, "trap", End::Rst)
     }),
-    case("bare-drop", &["C2"], |runner, binaries| {
+    bare("bare-drop", &["C2"], |runner, binaries| {
         ends_at_once(runner, binaries, "drop", End::Fin)
     }),
-    case("bare-drop-then-error", &["C2"], |runner, binaries| {
+    bare("bare-drop-then-error", &["C2"], |runner, binaries| {
         ends_at_once(runner, binaries, "late", End::Fin)
     }),
     case("hostile-memory", &["C4"], |runner, binaries| {
@@ -121,6 +121,17 @@ const fn on(
     }
 }
 
+/// A case of [`BARE`].
+const fn bare(name: &'static str, rules: &'static [&'static str], run: Run) -> Case {
+    Case {
+        runners: Runner::is_like_serve,
+        ..case(name, rules, run)
+    }
+}
+
+/// A service without the SDK, whose end is the first thing that its client sees.
+pub(crate) const BARE: &str = "bare";
+
 /// Runs a scenario, after which the server must still serve.
 fn survives(
     runner: Runner,
@@ -178,7 +189,7 @@ fn error(_: Runner, server: &Server) -> Result<()> {
 
 /// A service that uses the bare interface, and drops its connection at once.
 fn ends_at_once(runner: Runner, binaries: &Binaries, how: &str, end: End) -> Result<()> {
-    let server = runner.start(binaries, "bare", &[how])?;
+    let server = runner.start(binaries, BARE, &[how])?;
     for _ in 0..20 {
         let ended = Client::until_end(server.address())?;
         ensure!(ended == (Vec::new(), end), "{ended:?}");

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use halfopen_tests::runner::{Runner, root};
 use halfopen_tests::scenario::{Node, Play};
 use halfopen_tests::scenarios;
+use halfopen_tests::semantics::{Rule, rules};
 
 use crate::{CASES, Case};
 
@@ -103,7 +104,7 @@ fn texts() -> Result<(String, String)> {
         "\nGenerated, like `tests/MATRIX.md`, which says on which runners each scenario runs.\n\n\
          | rule | scenarios |\n|---|---|\n",
     );
-    for rule in rules()? {
+    for Rule { name: rule, .. } in rules()? {
         let names = proofs
             .get(&key(&rule)?)
             .with_context(|| format!("no scenario proves {rule}"))?;
@@ -117,13 +118,4 @@ fn key(rule: &str) -> Result<(char, u32)> {
     let mut letters = rule.chars();
     let letter = letters.next().context("a rule has no name")?;
     Ok((letter, letters.as_str().parse()?))
-}
-
-/// Returns the names of the rules in the order of the text: `- **R1** ...`.
-fn rules() -> Result<Vec<String>> {
-    let text = fs::read_to_string(root().join("wit/SEMANTICS.md"))?;
-    Ok(text
-        .lines()
-        .filter_map(|line| Some(line.strip_prefix("- **")?.split_once("**")?.0.to_owned()))
-        .collect())
 }

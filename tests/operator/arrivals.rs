@@ -13,9 +13,9 @@ use halfopen_tests::client::{Client, End};
 use halfopen_tests::patience::eventually;
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::Server;
+use halfopen_tests::tls::Authority;
 
 use super::host::{BINARIES, connect_from, is_refused, metric, serve, served, with_admin};
-use super::secure::Authority;
 
 /// So long that no limit on time ends what a test leaves silent.
 const FOREVER: &str = "3600";
@@ -53,7 +53,7 @@ fn silent(address: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
 fn silent_handshakes_take_no_place() -> Result<()> {
     let authority = authority()?;
     let flags = ["--max-connections", "20", "--tls-timeout", FOREVER];
-    let server = authority.serve("echo", &["a"], &flags)?;
+    let server = authority.serve(&BINARIES.halfopen, "echo", &["a"], &flags)?;
     let _silent = silent(server.address(), 20)?;
     for _ in 0..3 {
         greets(&authority, &server)?;
@@ -92,7 +92,7 @@ fn the_oldest_that_is_silent_gives_way() -> Result<()> {
         FOREVER,
         "--access-log",
     ];
-    let server = authority.serve("echo", &["a"], &flags)?;
+    let server = authority.serve(&BINARIES.halfopen, "echo", &["a"], &flags)?;
     let connect = || Client::connect(server.address());
     let mut oldest = connect()?;
     // In the middle of a message, which is no better than silence.
@@ -115,6 +115,7 @@ fn a_flood_of_silent_connections_holds_up_nobody() -> Result<()> {
     const FLOOD: usize = 1500;
     let authority = authority()?;
     let tls = authority.serve(
+        &BINARIES.halfopen,
         "echo",
         &["a"],
         &["--max-connections", "8", "--tls-timeout", FOREVER],
@@ -203,7 +204,7 @@ fn silent_connections_leave_descriptors_for_others() -> Result<()> {
 fn arriving_connections_count_for_their_peer() -> Result<()> {
     let authority = authority()?;
     let flags = ["--max-connections-per-peer", "2", "--tls-timeout", FOREVER];
-    let server = authority.serve("echo", &["a"], &flags)?;
+    let server = authority.serve(&BINARIES.halfopen, "echo", &["a"], &flags)?;
     let from = |last: u8| connect_from([127, 0, 0, last], server.address());
     let silent = [from(1)?, from(1)?];
     // The third of one peer gives way, and displaces none of the others.
@@ -252,7 +253,7 @@ fn arriving_connections_count_for_their_peer() -> Result<()> {
 fn a_finished_handshake_without_a_place_waits_or_is_refused() -> Result<()> {
     let authority = authority()?;
     let flags = ["--max-connections", "1", "--tls-timeout", FOREVER];
-    let server = authority.serve("echo", &["a"], &flags)?;
+    let server = authority.serve(&BINARIES.halfopen, "echo", &["a"], &flags)?;
     // Both are accepted while the place is free, and only one gets it.
     let (one, two) = thread::scope(|scope| {
         let connect = || {
@@ -267,7 +268,7 @@ fn a_finished_handshake_without_a_place_waits_or_is_refused() -> Result<()> {
     one.and(two)?;
 
     let flags = [&flags[..], &["--at-limit", "refuse", "--access-log"]].concat();
-    let server = authority.serve("echo", &["a"], &flags)?;
+    let server = authority.serve(&BINARIES.halfopen, "echo", &["a"], &flags)?;
     let mut one = authority.connect(server.address(), "a.example", None)?;
     one.0.write_all(b"x")?;
     ensure!(one.receive(1)? == b"x");
@@ -283,7 +284,7 @@ fn a_finished_handshake_without_a_place_waits_or_is_refused() -> Result<()> {
 fn a_stop_resets_what_is_still_arriving() -> Result<()> {
     let authority = authority()?;
     let flags = ["--grace", "1", "--tls-timeout", FOREVER, "--access-log"];
-    let server = authority.serve("echo", &["a"], &flags)?;
+    let server = authority.serve(&BINARIES.halfopen, "echo", &["a"], &flags)?;
     let mut silent = Client::connect(server.address())?;
     let peer = silent.address()?;
     // It is accepted: the connection behind it is served.
@@ -313,7 +314,7 @@ fn a_denied_peer_displaces_nobody() -> Result<()> {
         "--tls-timeout",
         FOREVER,
     ];
-    let server = authority.serve("echo", &["a"], &flags)?;
+    let server = authority.serve(&BINARIES.halfopen, "echo", &["a"], &flags)?;
     let mut arriving = Client::connect(server.address())?;
     for _ in 0..5 {
         ensure!(is_refused(connect_from([127, 0, 0, 2], server.address())?)?);

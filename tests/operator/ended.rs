@@ -10,10 +10,10 @@ use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::patience::PATIENCE;
 use halfopen_tests::server::Server;
+use halfopen_tests::tls::Authority;
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::host::serve;
-use super::secure::Authority;
+use super::host::{BINARIES, serve};
 
 /// As many connections as the server allows, and as one peer may have.
 const PLACES: usize = 4;
@@ -172,7 +172,7 @@ fn only_a_peer_that_takes_nothing_reaches_the_write_limit_within_tls() -> Result
     let authority = Authority::new()?;
     authority.sign("a", "a.example")?;
     let flags = ["--write-timeout", WRITE_LIMIT, "--access-log"];
-    let server = authority.serve("cases", &["a"], &flags)?;
+    let server = authority.serve(&BINARIES.halfopen, "cases", &["a"], &flags)?;
     let stream = narrow(&server)?;
     let secure = authority.secure(stream.try_clone()?, "a.example", None)?;
     reads_slowly_and_then_stops(&server, secure.0, &stream)

@@ -14,11 +14,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::host::{folder, serve};
-use super::secure::Authority;
 use super::state::{Ledger, failure, text};
+use halfopen_tests::tls::Authority;
 
 /// A Redis server, which ends on drop, and its files.
-struct Redis {
+pub(super) struct Redis {
     folder: TempDir,
     flags: Vec<String>,
     child: Child,
@@ -27,14 +27,13 @@ struct Redis {
 }
 
 /// Whether the tests are skipped, because there is no Redis here.
-fn skipped() -> Result<bool> {
-    Ok(is_missing("redis-server", "state on a Redis server")?
-        || is_missing("redis-cli", "state on a Redis server")?)
+pub(super) fn skipped(what: &str) -> Result<bool> {
+    Ok(is_missing("redis-server", what)? || is_missing("redis-cli", what)?)
 }
 
 impl Redis {
     /// Starts a server on a socket of its folder.
-    fn start(flags: &[&str]) -> Result<Self> {
+    pub(super) fn start(flags: &[&str]) -> Result<Self> {
         let folder = folder()?;
         let socket = folder.path().join("socket");
         let at = ["--port", "0", "--unixsocket", text(&socket)?];
@@ -101,7 +100,7 @@ impl Redis {
         )
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }
@@ -143,7 +142,7 @@ fn start(redis: &Redis, flags: &[&str]) -> Result<Server> {
 /// The same answers as from a file (`tests/conformance/state.rs`).
 #[test]
 fn a_redis_server_keeps_state_as_a_file_does() -> Result<()> {
-    if skipped()? {
+    if skipped("state on a Redis server")? {
         return Ok(());
     }
     let redis = Redis::start(&[])?;
@@ -217,7 +216,7 @@ fn a_redis_server_keeps_state_as_a_file_does() -> Result<()> {
 
 #[test]
 fn a_restart_of_the_redis_server_is_an_error_value_and_no_more() -> Result<()> {
-    if skipped()? {
+    if skipped("state on a Redis server")? {
         return Ok(());
     }
     let mut redis = Redis::start(&[])?;
@@ -255,7 +254,7 @@ fn a_restart_of_the_redis_server_is_an_error_value_and_no_more() -> Result<()> {
 
 #[test]
 fn a_wrong_password_is_one_line_and_none_is_in_the_log() -> Result<()> {
-    if skipped()? {
+    if skipped("state on a Redis server")? {
         return Ok(());
     }
     let redis = Redis::start(&["--requirepass", "confidential"])?;
@@ -304,7 +303,7 @@ fn a_redis_server_that_is_not_there_is_one_line() -> Result<()> {
 
 #[test]
 fn a_redis_server_with_tls_shows_a_certificate() -> Result<()> {
-    if skipped()? {
+    if skipped("state on a Redis server")? {
         return Ok(());
     }
     let authority = Authority::new()?;

@@ -13,12 +13,12 @@ use halfopen_tests::client::{Client, End};
 use halfopen_tests::patience::eventually;
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command};
+use halfopen_tests::tls::Authority;
 use rustix::process::Signal;
 
 use super::host::{
     BINARIES, LONG_GRACE, connect_from, copy_of, echo, folder, is_refused, is_served, served,
 };
-use super::secure::Authority;
 
 fn start(component: &Path, flags: &[&str]) -> Result<Server> {
     let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);

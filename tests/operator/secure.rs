@@ -2,151 +2,28 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::Client;
-use halfopen_tests::patience::{PATIENCE, eventually};
-use halfopen_tests::runner::guest_path;
-use halfopen_tests::server::{Server, command, run};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
-};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use tempfile::TempDir;
+use halfopen_tests::patience::eventually;
+use halfopen_tests::server::{command, run};
+use halfopen_tests::tls::Authority;
 
-use super::host::{BINARIES, folder};
-
-/// A certificate authority, and the certificates that it signs, as files.
-pub(super) struct Authority {
-    folder: TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    pub(super) fn new() -> Result<Self> {
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-        let authority = Authority {
-            folder: folder()?,
-            issuer,
-        };
-        fs::write(authority.path("ca.pem"), authority.issuer.pem())?;
-        Ok(authority)
-    }
-
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Signs a certificate for a name, and writes it with its key.
-    pub(super) fn sign(&self, file: &str, name: &str) -> Result<()> {
-        let mut params = CertificateParams::new(vec![name.to_owned()])?;
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
-        fs::write(self.path(&format!("{file}.pem")), certificate.pem())?;
-        fs::write(self.path(&format!("{file}.key")), key.serialize_pem())?;
-        Ok(())
-    }
-
-    /// Returns the flags that serve these certificates.
-    pub(super) fn flags(&self, files: &[&str]) -> Vec<String> {
-        let mut flags = Vec::new();
-        for file in files {
-            for (flag, kind) in [("--tls-cert", "pem"), ("--tls-key", "key")] {
-                let path = self.path(&format!("{file}.{kind}"));
-                flags.extend([flag.to_owned(), path.display().to_string()]);
-            }
-        }
-        flags
-    }
-
-    pub(super) fn serve(&self, guest: &str, files: &[&str], more: &[&str]) -> Result<Server> {
-        let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
-        serve.args(self.flags(files)).args(more);
-        serve.arg(guest_path(guest));
-        Server::start(serve, 1)
-    }
-
-    /// Connects as a client that trusts the authority, and may show a certificate of it.
-    pub(super) fn connect(&self, to: SocketAddr, name: &str, own: Option<&str>) -> Result<Secure> {
-        self.secure(TcpStream::connect(to)?, name, own)
-    }
-
-    /// Does the handshake on a stream.
-    pub(super) fn secure(
-        &self,
-        stream: TcpStream,
-        name: &str,
-        own: Option<&str>,
-    ) -> Result<Secure> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone())?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
-        let mut config = match own {
-            None => config.with_no_client_auth(),
-            Some(own) => {
-                let chain = CertificateDer::pem_file_iter(self.path(&format!("{own}.pem")))?
-                    .collect::<Result<_, _>>()?;
-                let key = PrivateKeyDer::from_pem_file(self.path(&format!("{own}.key")))?;
-                config.with_client_auth_cert(chain, key)?
-            }
-        };
-        config.alpn_protocols = vec![b"other".to_vec(), b"echo".to_vec()];
-        let name = ServerName::try_from(name.to_owned())?;
-        let session = ClientConnection::new(Arc::new(config), name)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut secure = Secure(StreamOwned::new(session, stream));
-        // Completes the handshake, so that its errors are returned here.
-        secure.0.conn.complete_io(&mut secure.0.sock)?;
-        Ok(secure)
-    }
-}
-
-/// The client's end of a TLS connection.
-pub(super) struct Secure(pub(super) StreamOwned<ClientConnection, TcpStream>);
-
-impl Secure {
-    /// Sends `close_notify`, which ends this direction of the session, and no FIN.
-    fn close_notify(&mut self) -> Result<()> {
-        self.0.conn.send_close_notify();
-        while self.0.conn.wants_write() {
-            self.0.conn.write_tls(&mut self.0.sock)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn receive(&mut self, length: usize) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; length];
-        self.0.read_exact(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// Receives until the server's `close_notify`. An end without it is an error.
-    fn rest(&mut self) -> Result<String> {
-        let mut text = String::new();
-        self.0.read_to_string(&mut text)?;
-        Ok(text)
-    }
-}
+use super::host::BINARIES;
 
 #[test]
 fn the_requested_name_chooses_the_certificate_and_the_service_sees_it() -> Result<()> {
     let authority = Authority::new()?;
     authority.sign("a", "a.example")?;
     authority.sign("b", "b.example")?;
-    let server = authority.serve("whoami", &["a", "b"], &["--tls-alpn", "echo"])?;
+    let server = authority.serve(
+        &BINARIES.halfopen,
+        "whoami",
+        &["a", "b"],
+        &["--tls-alpn", "echo"],
+    )?;
     for name in ["a.example", "b.example"] {
         let mut client = authority.connect(server.address(), name, None)?;
         let peer = client.0.sock.local_addr()?;
@@ -174,6 +51,7 @@ fn clients_need_certificates_of_the_authority() -> Result<()> {
     fs::copy(stranger.path("client.key"), authority.path("stranger.key"))?;
     let ca = authority.path("ca.pem").display().to_string();
     let server = authority.serve(
+        &BINARIES.halfopen,
         "whoami",
         &["server"],
         &["--tls-client-ca", &ca, "--access-log"],
@@ -200,7 +78,7 @@ fn close_notify_ends_one_direction() -> Result<()> {
     let authority = Authority::new()?;
     authority.sign("a", "a.example")?;
     // The client's direction ends first; the answer comes on the other one.
-    let server = authority.serve("digest", &["a"], &[])?;
+    let server = authority.serve(&BINARIES.halfopen, "digest", &["a"], &[])?;
     let mut client = authority.connect(server.address(), "a.example", None)?;
     client.0.write_all(b"one two")?;
     client.close_notify()?;
@@ -208,7 +86,7 @@ fn close_notify_ends_one_direction() -> Result<()> {
     ensure!(answer.starts_with("7 bytes, SHA-256 "), "{answer}");
 
     // The server's direction ends first; data that the client sends then still arrives.
-    let server = authority.serve("echo", &["a"], &[])?;
+    let server = authority.serve(&BINARIES.halfopen, "echo", &["a"], &[])?;
     let mut client = authority.connect(server.address(), "a.example", None)?;
     client.0.write_all(b"q")?;
     ensure!(client.rest()? == "q");
@@ -234,7 +112,7 @@ fn close_notify_ends_one_direction() -> Result<()> {
 fn a_fin_alone_is_a_truncation() -> Result<()> {
     let authority = Authority::new()?;
     authority.sign("a", "a.example")?;
-    let server = authority.serve("digest", &["a"], &["--access-log"])?;
+    let server = authority.serve(&BINARIES.halfopen, "digest", &["a"], &["--access-log"])?;
     let mut client = authority.connect(server.address(), "a.example", None)?;
     client.0.write_all(b"one two")?;
     client.0.flush()?;
@@ -244,7 +122,7 @@ fn a_fin_alone_is_a_truncation() -> Result<()> {
     ensure!(answer.is_err(), "the service answered: {answer:?}");
     server.logged("ending=error")?;
     // The other way round, a service that fails leaves no clean end.
-    let server = authority.serve("hostile", &["a"], &[])?;
+    let server = authority.serve(&BINARIES.halfopen, "hostile", &["a"], &[])?;
     let mut client = authority.connect(server.address(), "a.example", None)?;
     client.0.write_all(b"e")?;
     let answer = client.rest();
@@ -258,7 +136,7 @@ fn much_data_goes_either_way_on_many_connections() -> Result<()> {
     authority.sign("a", "a.example")?;
     for isolation in ["connection", "shared"] {
         let more = ["--isolation", isolation];
-        let server = authority.serve("pass", &["a"], &more)?;
+        let server = authority.serve(&BINARIES.halfopen, "pass", &["a"], &more)?;
         std::thread::scope(|scope| {
             let clients: Vec<_> = (0..8_u8)
                 .map(|number| {
@@ -288,7 +166,7 @@ fn much_data_goes_either_way_on_many_connections() -> Result<()> {
 fn a_new_certificate_is_served_without_a_restart() -> Result<()> {
     let authority = Authority::new()?;
     authority.sign("a", "old.example")?;
-    let server = authority.serve("whoami", &["a"], &["--watch"])?;
+    let server = authority.serve(&BINARIES.halfopen, "whoami", &["a"], &["--watch"])?;
     authority.connect(server.address(), "old.example", None)?;
     authority.sign("a", "new.example")?;
     server.logged("reloaded;")?;
@@ -312,7 +190,7 @@ fn a_handshake_has_to_come_in_time() -> Result<()> {
         "4",
         "--access-log",
     ];
-    let server = authority.serve("whoami", &["a"], &more)?;
+    let server = authority.serve(&BINARIES.halfopen, "whoami", &["a"], &more)?;
     // Silence, and a handshake that never ends.
     for first in [&b""[..], b"\x16\x03\x01\x40\x00\x01"] {
         let start = Instant::now();
@@ -374,7 +252,7 @@ fn mistakes_in_the_files_are_reported() -> Result<()> {
 fn a_limit_leaves_no_clean_end() -> Result<()> {
     let authority = Authority::new()?;
     authority.sign("a", "a.example")?;
-    let server = authority.serve("echo", &["a"], &["--idle-timeout", "3"])?;
+    let server = authority.serve(&BINARIES.halfopen, "echo", &["a"], &["--idle-timeout", "3"])?;
     let mut client = authority.connect(server.address(), "a.example", None)?;
     let error = client.0.read(&mut [0]).err().context("the end is clean")?;
     ensure!(error.kind() == ErrorKind::ConnectionReset, "{error}");

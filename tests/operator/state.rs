@@ -14,7 +14,7 @@ use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command, run};
 use rustix::process::Signal;
 
-use super::host::{BINARIES, folder, serve};
+use super::host::{BINARIES, folder, make, serve};
 
 /// A client of the service `ledger`, which obeys lines.
 pub(super) struct Ledger(BufReader<TcpStream>);
@@ -142,6 +142,107 @@ fn a_stop_loses_nothing_that_waits_for_the_disk() -> Result<()> {
     })
 }
 
+/// A composed service asks for state as before, and `halfopen run` grants it.
+#[test]
+fn a_composed_service_has_state() -> Result<()> {
+    for guest in ["ledger", "passbook"] {
+        let folder = folder()?;
+        let composed = folder.path().join("composed.wasm");
+        make("compose", &guest_path(guest), &composed)?;
+        let state = folder.path().join("state");
+        for count in ["1", "2"] {
+            let mut run = command(&BINARIES.halfopen, ["run", "--allow-listen", "127.0.0.1:0"]);
+            run.args(["--state", text(&state)?]).arg(&composed);
+            run.args(["--listen", "127.0.0.1:0"]);
+            let server = Server::start(run, 1)?;
+            Ledger::connect(server.address())?.expect("add n 1", count)?;
+            ensure!(server.stop(Signal::TERM)?.status.success());
+        }
+        let mut run = command(&BINARIES.halfopen, ["run", "--allow-listen", "127.0.0.1:0"]);
+        run.arg(&composed).args(["--listen", "127.0.0.1:0"]);
+        let server = Server::start(run, 1)?;
+        let denied = "error: access denied: the host grants no state";
+        Ledger::connect(server.address())?.expect("get n", denied)?;
+        server.logged("grant it with `--state FILE`")?;
+    }
+    Ok(())
+}
+
+/// A disk that is full makes changes fail, and nothing else. Once it has room again, the file is
+/// used again.
+#[test]
+fn a_full_disk_is_an_error_value_until_it_has_room() -> Result<()> {
+    let folder = folder()?;
+    // A file system of 3 MiB, in a mount namespace of the server's own.
+    let namespace = |script: &str| {
+        let mut unshare = command("unshare", ["--map-root-user", "--mount", "sh", "-ec"]);
+        let script = format!("mount -t tmpfs -o size=3m none \"$0\"; {script}");
+        unshare.arg(script).arg(folder.path());
+        unshare
+    };
+    if !namespace("")
+        .output()
+        .is_ok_and(|made| made.status.success())
+    {
+        let line = "!!! SKIPPED: a full disk: `unshare` may make no file system here";
+        writeln!(std::io::stderr(), "{line}")?;
+        return Ok(());
+    }
+    let mut serve = namespace("head -c 1000000 /dev/zero >\"$0/filler\"; exec \"$@\"");
+    serve
+        .arg(&BINARIES.halfopen)
+        .args(["serve", "--listen", "127.0.0.1:0", "--state"]);
+    serve
+        .arg(folder.path().join("state"))
+        .arg(guest_path("ledger"));
+    let server = Server::start(serve, 1)?;
+    let mut ledger = Ledger::connect(server.address())?;
+    ledger.expect("set before v", "ok")?;
+    let failed = "error: the store has failed";
+    let mut filled = 0;
+    eventually("the disk is full", || {
+        filled += 1;
+        Ok(ledger.ask(&format!("large k{filled} 500000"))? == failed)
+    })?;
+    server.logged("No space left on device")?;
+    let mut other = Ledger::connect(server.address())?;
+    other.expect("open other", "error: no such store")?;
+    let root = format!("/proc/{}/root", server.id());
+    let within = Path::new(&root).join(folder.path().strip_prefix("/")?);
+    fs::remove_file(within.join("filler"))?;
+    eventually("there is room again", || {
+        Ok(other.ask("set after v")? == "ok")
+    })?;
+    for number in 1..filled {
+        ledger.expect(&format!("exists k{number}"), "yes")?;
+    }
+    ledger.expect("get before", "v")
+}
+
+/// A file that was closed needs no repair.
+#[test]
+fn a_stop_closes_the_file_and_a_kill_is_repaired() -> Result<()> {
+    let folder = folder()?;
+    let state = folder.path().join("state");
+    let repaired = |end: Signal| -> Result<bool> {
+        let flags = ["serve", "--listen", "127.0.0.1:0", "--state", text(&state)?];
+        let mut serve = command(&BINARIES.halfopen, flags);
+        serve.arg(guest_path("ledger")).env("HALFOPEN_LOG", "info");
+        let server = Server::start(serve, 1)?;
+        Ledger::connect(server.address())?.expect("fill k 100", "ok")?;
+        let stopped = server.stop(end)?;
+        Ok(stopped
+            .stderr
+            .iter()
+            .any(|line| line.contains("is repaired")))
+    };
+    ensure!(!repaired(Signal::TERM)?, "a new file was repaired");
+    ensure!(!repaired(Signal::INT)?, "the stop did not close it");
+    ensure!(!repaired(Signal::KILL)?, "the stop did not close it");
+    ensure!(repaired(Signal::TERM)?, "the kill was not noticed");
+    Ok(())
+}
+
 #[test]
 fn a_file_that_another_process_has_open_is_refused() -> Result<()> {
     let folder = folder()?;
@@ -168,7 +269,7 @@ fn what_is_no_state_is_refused_and_left_as_it_is() -> Result<()> {
         path("damaged"),
         b"redb\x1A\x0A\xA9\x0D\x0A and nothing else".repeat(500),
     )?;
-    rustix::fs::mkfifoat(rustix::fs::CWD, &path("pipe"), 0o600.into())?;
+    rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), 0o600.into())?;
     for (name, part) in [
         (
             "text",

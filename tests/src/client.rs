@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use socket2::SockRef;
 
-use crate::patience::PATIENCE;
+use crate::patience::patience;
 
 /// The client's end of a connection.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ pub enum End {
 impl From<TcpStream> for Client {
     fn from(stream: TcpStream) -> Self {
         // Fails only for a time of zero.
-        let _ = stream.set_read_timeout(Some(PATIENCE));
-        let _ = stream.set_write_timeout(Some(PATIENCE));
+        let _ = stream.set_read_timeout(Some(patience()));
+        let _ = stream.set_write_timeout(Some(patience()));
         Client { stream }
     }
 }
@@ -42,10 +42,10 @@ impl Client {
     ///
     /// If the connection is refused, or not made in time.
     pub fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)
+        let stream = TcpStream::connect_timeout(&address, patience())
             .with_context(|| format!("cannot connect to {address}"))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience()))?;
+        stream.set_write_timeout(Some(patience()))?;
         stream.set_nodelay(true)?;
         Ok(Client { stream })
     }
@@ -57,7 +57,7 @@ impl Client {
     ///
     /// If the connection is refused, or does not end in time.
     pub fn until_end(address: SocketAddr) -> Result<(Vec<u8>, End)> {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+        match TcpStream::connect_timeout(&address, patience()) {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok((Vec::new(), End::Rst)),
             connected => Client::from(connected?).end(),
         }
@@ -180,7 +180,7 @@ impl Client {
     pub fn silence(&mut self, time: Duration) -> Result<()> {
         self.stream.set_read_timeout(Some(time))?;
         let read = self.stream.peek(&mut [0]);
-        self.stream.set_read_timeout(Some(PATIENCE))?;
+        self.stream.set_read_timeout(Some(patience()))?;
         match read {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 Ok(())

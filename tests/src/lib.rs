@@ -1,8 +1,13 @@
 //! The conformance suite: scenarios that a client plays against a server, and the runners,
 //! which are the ways to run that server.
 
+pub mod case;
+pub mod chat;
 pub mod client;
+pub mod databases;
 pub mod each;
+pub mod kit;
+pub mod languages;
 pub mod memory;
 pub mod patience;
 pub mod redis;
@@ -10,7 +15,9 @@ pub mod runner;
 pub mod scenario;
 pub mod scenarios;
 pub mod script;
+pub mod semantics;
 pub mod server;
 pub mod soak;
+pub mod tls;
 pub mod tools;
 pub mod wire;

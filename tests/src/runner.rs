@@ -7,6 +7,8 @@ use std::process::Command;
 use anyhow::Result;
 use halfopen_compose::{Interfaces, Style};
 
+use crate::kit::{Foreign, Template};
+use crate::languages;
 use crate::server::{Server, command};
 
 /// The binaries that the suite runs.
@@ -24,6 +26,8 @@ pub struct Binaries {
     pub plain_node: Option<PathBuf>,
     /// Python in `target/python`, with what `host/python` depends on, if it is there.
     pub python: Option<PathBuf>,
+    /// The command of [`Runner::Foreign`], if there is one.
+    pub foreign: Option<Template>,
 }
 
 impl Binaries {
@@ -48,6 +52,7 @@ impl Binaries {
                 .filter(|node| node.exists()),
             plain_node: Some(PathBuf::from("node")).filter(|node| node_version(node) >= Some(20)),
             python: Some(root().join("target/python/bin/python")).filter(|python| python.exists()),
+            foreign: None,
         };
         for binary in [&binaries.halfopen, &binaries.wasmtime, &binaries.embed] {
             assert!(
@@ -57,6 +62,25 @@ impl Binaries {
             );
         }
         binaries
+    }
+
+    /// Finds the binaries, as far as they are built, to start a command that the project does
+    /// not have.
+    ///
+    /// # Errors
+    ///
+    /// If this process has no executable.
+    pub fn foreign(template: Template) -> Result<Self> {
+        let beside = |name| std::env::current_exe().map(|this| this.with_file_name(name));
+        Ok(Binaries {
+            halfopen: beside("halfopen")?,
+            wasmtime: beside("wasmtime")?,
+            embed: beside("embed")?,
+            node: None,
+            plain_node: None,
+            python: None,
+            foreign: Some(template),
+        })
     }
 }
 
@@ -81,10 +105,13 @@ macro_rules! runners {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Runner {
             $($(#[doc = $doc])+ $runner,)+
+            /// A command that the project does not have.
+            Foreign(Foreign),
         }
 
         impl Runner {
-            /// Every runner, in the order of the matrix. Each of them runs services.
+            /// Every runner of the project, in the order of the matrix. Each of them runs
+            /// services.
             pub const ALL: &[Runner] = &[$(Runner::$runner),+];
         }
     };
@@ -149,6 +176,8 @@ pub enum Host {
     Node,
     /// `host/python`.
     Python,
+    /// A command that the project does not have.
+    Foreign,
 }
 
 /// An implementation of the primitives.
@@ -239,6 +268,14 @@ impl Runner {
             Runner::NodeConnection => {
                 node("node-connection", Instances::PerConnection, Style::Callback)
             }
+            Runner::Foreign(foreign) => Properties {
+                name: "command",
+                host: Host::Foreign,
+                primitives: foreign.promises,
+                instances: foreign.instances,
+                programs: false,
+                style: foreign.style,
+            },
         }
     }
 
@@ -269,13 +306,31 @@ impl Runner {
     /// Whether the primitives are those of the `halfopen` library.
     #[must_use]
     pub fn is_native(self) -> bool {
-        self.properties().primitives == Primitives::Native
+        let properties = self.properties();
+        properties.primitives == Primitives::Native && properties.host != Host::Foreign
     }
 
     /// Whether the service is composed into a program that runs on `wasi:sockets`.
     #[must_use]
     pub fn is_composed(self) -> bool {
-        self.properties().primitives == Primitives::Wasi
+        let properties = self.properties();
+        properties.primitives == Primitives::Wasi && properties.host != Host::Foreign
+    }
+
+    /// Whether the host can be told to let a service connect, or does so.
+    #[must_use]
+    pub fn grants_connections(self) -> bool {
+        match self {
+            Runner::Embedded => false,
+            Runner::Foreign(foreign) => foreign.connects,
+            _ => true,
+        }
+    }
+
+    /// Whether lines that the server prints can be seen.
+    #[must_use]
+    pub fn prints(self) -> bool {
+        !matches!(self, Runner::Foreign(foreign) if foreign.silent)
     }
 
     /// Whether this is `halfopen serve`, with its flags for limits and policy.
@@ -294,6 +349,13 @@ impl Runner {
             Host::Node => self.properties().style == Some(Style::Callback),
             _ => self.is_serve(),
         }
+    }
+
+    /// Whether this is `halfopen serve`, or makes the same promises.
+    #[must_use]
+    pub fn is_like_serve(self) -> bool {
+        let foreign = |foreign: Foreign| foreign.promises == Primitives::Native;
+        self.is_serve() || matches!(self, Runner::Foreign(this) if foreign(this))
     }
 
     /// Whether the host is the `halfopen` command.
@@ -438,6 +500,10 @@ impl Runner {
                 command.args(flags).arg(own).args(listens()).arg("--");
                 command
             }
+            (Host::Foreign, _) => {
+                let template = binaries.foreign.as_ref().expect("the kit has a command");
+                return template.command(&own, &standalone, listen, arguments);
+            }
             (Host::Node, _) => {
                 let mut command = Command::new(binaries.node.as_deref().unwrap_or(unfound));
                 command.arg(root().join("tests/node/host.mjs"));
@@ -503,16 +569,15 @@ impl Runner {
     }
 }
 
-/// Returns the path of a component: a shipped one, or one of `tests/guests`.
+/// Returns the path of a component: a shipped one, one of `tests/guests`, or one that was built
+/// of a template.
 #[must_use]
 pub fn guest_path(name: &str) -> PathBuf {
     let file = format!("{name}.wasm");
-    let shipped = root().join("guest/dist").join(&file);
-    if shipped.exists() {
-        shipped
-    } else {
-        root().join("tests/guests/dist").join(file)
-    }
+    let folders = ["guest/dist", languages::FOLDER, "tests/guests/dist"];
+    let mut paths = folders.map(|folder| root().join(folder).join(&file));
+    let found = paths.iter().position(|path| path.exists());
+    std::mem::take(&mut paths[found.unwrap_or(2)])
 }
 
 /// Returns the style of a service, by the name of its component.

@@ -36,6 +36,8 @@ pub struct Scenario {
     pub node_host: Option<Other>,
     /// The difference where Node is the host in await style, if there is one.
     pub node_await: Option<Other>,
+    /// Whether it chooses the addresses to listen on.
+    pub listens: bool,
 }
 
 /// A difference: the reason for it, and what is played instead.
@@ -297,7 +299,11 @@ impl Scenario {
     ///
     /// If anything comes of it that must not.
     pub fn run(&self, runner: Runner, binaries: &Binaries) -> Result<()> {
-        let server = runner.start(binaries, self.guest, self.arguments)?;
+        let mut server = runner.start(binaries, self.guest, self.arguments)?;
+        if !runner.prints() {
+            // In place of a line that the server prints.
+            server.patience = MOMENT;
+        }
         let play_here = self.other(runner).map_or(self.play, |(_, play)| play);
         match play_here {
             Play::Code(code) => code(&Stage {
@@ -314,7 +320,7 @@ impl Scenario {
                 let seen = &played.seen;
                 ensure!(*seen == wanted, "expected {wanted:#?}\nseen {seen:#?}");
                 let may_be_silent = matches!(play_here, Play::ScriptOrSilence(..));
-                if !(may_be_silent && server.printed(0).is_empty()) {
+                if runner.prints() && !(may_be_silent && server.printed(0).is_empty()) {
                     server.printed(lines.len());
                     // A line that must not come has a moment to come.
                     thread::sleep(Duration::from_millis(50));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use crate::patience::{PATIENCE, POLL, eventually};
+use crate::patience::{POLL, eventually, patience};
 
 /// A server process. It is killed on drop.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Server {
     stderr: Lines,
     /// The addresses that the server listens on, from its first lines.
     pub addresses: Vec<SocketAddr>,
-    /// The longest wait for a printed line. (default: [`PATIENCE`])
+    /// The longest wait for a printed line. (default: [`patience`])
     pub patience: Duration,
 }
 
@@ -60,9 +60,9 @@ impl Server {
             stdout,
             stderr,
             addresses: Vec::new(),
-            patience: PATIENCE,
+            patience: patience(),
         };
-        server.stdout.wait_for(addresses, PATIENCE);
+        server.stdout.wait_for(addresses, patience());
         let first = server.stdout.get();
         for line in first.iter().take(addresses) {
             server.addresses.push(
@@ -193,7 +193,7 @@ impl Server {
     ///
     /// If no such line comes.
     pub fn logged_line(&self, text: &str) -> Result<String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         while Instant::now() < deadline {
             let lines = self.stderr.get();
             if let Some(line) = lines.into_iter().find(|line| line.contains(text)) {
@@ -241,7 +241,7 @@ impl Server {
     ///
     /// If the process does not end.
     pub fn ends(&mut self) -> Result<ExitStatus> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);

@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 43] = [
+pub const GUESTS: [Guest; 47] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -45,6 +45,7 @@ pub const GUESTS: [Guest; 43] = [
     example("echo"),
     example("finger"),
     granted("gateway"),
+    granted("guard"),
     granted("kv"),
     example("lines"),
     example("monitor"),
@@ -67,6 +68,8 @@ pub const GUESTS: [Guest; 43] = [
     test("inquirer"),
     test("keeper"),
     uncomposed("ledger"),
+    uncomposed("lift"),
+    uncomposed("mirror"),
     uncomposed("orders"),
     test("parrot"),
     uncomposed("passbook"),
@@ -77,6 +80,7 @@ pub const GUESTS: [Guest; 43] = [
     test("solo"),
     test("strain"),
     test("tap"),
+    uncomposed("upgrade"),
     test("wheel"),
 ];
 

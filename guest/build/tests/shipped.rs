@@ -206,6 +206,23 @@ fn no_component_imports_more_than_it_needs() {
                 &["halfopen:tcp/timers@0.1.0"],
             ]
             .concat(),
+            "guard.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &[
+                    ENVIRONMENT_0_2,
+                    "halfopen:tcp/connecting@0.1.0",
+                    "halfopen:tcp/piping@0.1.0",
+                    "halfopen:tcp/socket-secure@0.1.0",
+                ],
+            ]
+            .concat(),
+            "mirror.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &["halfopen:tcp/piping@0.1.0"],
+            ]
+            .concat(),
             "relay.wasm" => [
                 &CALLBACKS[..],
                 &PRINTING_0_2,
@@ -214,6 +231,25 @@ fn no_component_imports_more_than_it_needs() {
                     "halfopen:tcp/connecting@0.1.0",
                     "halfopen:tcp/piping@0.1.0",
                 ],
+            ]
+            .concat(),
+            "lift.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &[
+                    PEER,
+                    "halfopen:tcp/connecting@0.1.0",
+                    "halfopen:tcp/connections@0.1.0",
+                    "halfopen:tcp/piping@0.1.0",
+                    "halfopen:tcp/socket-peer@0.1.0",
+                    "halfopen:tcp/socket-secure@0.1.0",
+                ],
+            ]
+            .concat(),
+            "upgrade.wasm" => [
+                &CONNECTIONS[..],
+                &PRINTING,
+                &[OUTBOUND, PEER, "halfopen:tcp/secure@0.1.0"],
             ]
             .concat(),
             "orders.wasm" => vec![

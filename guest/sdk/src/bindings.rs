@@ -22,6 +22,7 @@ pub mod imports {
                 import halfopen:tcp/connections@0.1.0;
                 import halfopen:tcp/options@0.1.0;
                 import halfopen:tcp/peer@0.1.0;
+                import halfopen:tcp/secure@0.1.0;
                 import halfopen:tcp/listeners@0.1.0;
                 import halfopen:tcp/outbound@0.1.0;
                 import halfopen:tcp/topics@0.1.0;
@@ -68,6 +69,7 @@ pub mod sockets {
                 import halfopen:tcp/piping@0.1.0;
                 import halfopen:tcp/timers@0.1.0;
                 import halfopen:tcp/subscribing@0.1.0;
+                import halfopen:tcp/socket-secure@0.1.0;
             }
         ",
         world: "halfopen:sdk/sockets",
@@ -249,6 +251,28 @@ pub mod topics {
         pub_export_macro: true,
         default_bindings_module: "::halfopen_guest::bindings::topics",
         export_macro_name: "export_topics",
+    });
+}
+
+/// The export of a component that begins TLS in callback style.
+pub mod secure {
+    wit_bindgen::generate!({
+        path: "wit",
+        inline: "
+            package halfopen:sdk;
+            world secure {
+                export halfopen:tcp/secure-events@0.1.0;
+            }
+        ",
+        world: "halfopen:sdk/secure",
+        with: {
+            "halfopen:tcp/types@0.1.0": crate::bindings::imports::halfopen::tcp::types,
+            "halfopen:tcp/sockets@0.1.0": crate::bindings::sockets::halfopen::tcp::sockets,
+        },
+        runtime_path: "::halfopen_guest::wit_bindgen::rt",
+        pub_export_macro: true,
+        default_bindings_module: "::halfopen_guest::bindings::secure",
+        export_macro_name: "export_secure",
     });
 }
 

@@ -45,6 +45,14 @@ pub trait Events {
         _ = socket;
     }
 
+    /// Called when the TLS handshake that
+    /// [`callbacks::secure_as_server`](crate::callbacks::secure_as_server) or
+    /// [`secure_as_client`](crate::callbacks::secure_as_client) has begun is done: all data that
+    /// follows came within TLS.
+    fn secured(&mut self, socket: &Socket) {
+        _ = socket;
+    }
+
     /// Called when the time of [`Socket::set_timeout`] is over. The connection goes on.
     fn timeout(&mut self, socket: &Socket) {
         _ = socket;

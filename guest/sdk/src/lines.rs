@@ -199,6 +199,16 @@ impl LineBuffer {
         self.chunk.extend_from_slice(chunk);
     }
 
+    /// Returns what was pushed behind the lines so far.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        match self.partial.bytes.is_empty() {
+            true => &self.chunk[self.taken..],
+            // No line has ended in the chunk, so it has no other bytes.
+            false => &self.partial.bytes,
+        }
+    }
+
     /// Returns the next line; `None` if the chunks so far hold no further end of a line.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ pub(crate) fn explain(error: LoadError) -> anyhow::Error {
     let help = match &error {
         LoadError::NotWasm => "build one with `cargo build --target wasm32-wasip2`",
         LoadError::CoreModule => {
-            "build it for the target wasm32-wasip2, or make a component of it with `wasm-tools component new`"
+            "build it for the target wasm32-wasip2, or make a component of it with `halfopen component`"
         }
         LoadError::WrongKind {
             expected,
@@ -112,6 +112,7 @@ fn grant(what: &str) -> &'static str {
         "topics" => {
             "grant them with `--topics local`, or across machines with `--topics redis://HOST`"
         }
+        "secure" => "grant it with `--starttls`, `--tls-cert` and `--tls-key` of `halfopen serve`",
         _ => "",
     }
 }

@@ -32,13 +32,14 @@ use std::time::Duration;
 use args::Command;
 use args::process::LogArgs;
 use args::usage::{self, Usage};
-use commands::{check, compile, compose, ctl, generate, inspect, run};
+use commands::{check, compile, component, compose, ctl, dev, generate, inspect, new, run};
 use observe::log;
 use observe::status::StatusLine;
 
 /// The exit status for wrong usage, by convention.
 const USAGE: u8 = 2;
-/// How long to wait at the end for the log to be written: its reader may have stalled.
+/// How long to wait at the end for the log to be written, whose reader may have stalled, and for the
+/// state to be closed.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// Runs the command that the process's arguments describe, and prints an error as one line
@@ -64,6 +65,9 @@ pub fn main() -> ExitCode {
         // `serve` starts the log itself, because its configuration file sets the format.
         Command::Serve(args) => serve::serve(*args),
         Command::Run(args) => run::run(*args),
+        Command::New(args) => new::new(&args),
+        Command::Dev(args) => dev::dev(&args),
+        Command::Component(args) => component::component(&args),
         Command::Compose(args) => compose::compose(&args),
         Command::Compile(args) => compile::compile(&args),
         Command::Inspect(args) => inspect::inspect(&args),
@@ -75,6 +79,7 @@ pub fn main() -> ExitCode {
         log::fail(&error);
         ExitCode::FAILURE
     });
+    halfopen::state::wait_closed(FLUSH);
     log::flush(FLUSH);
     code
 }

@@ -182,9 +182,19 @@ impl Graph {
         match Interfaces::of(&bytes)?.primitive() {
             None => Ok(bytes),
             Some(import) => Err(Error::Mismatch(format!(
-                "it imports `{import}`, which none of the parts provides"
+                "it imports `{import}`, which none of the parts provides{}",
+                reason(import)
             ))),
         }
+    }
+}
+
+/// Why no part provides an interface, if that is known.
+fn reason(import: &str) -> &'static str {
+    let secure = ["halfopen:tcp/secure@", "halfopen:tcp/socket-secure@"];
+    match secure.iter().any(|name| import.starts_with(name)) {
+        true => ": plain WASI hosts have no TLS; serve it with `halfopen serve`",
+        false => "",
     }
 }
 

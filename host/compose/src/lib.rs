@@ -19,13 +19,23 @@
 //! Each provides what those before it import, and is one instance that all of them use.
 //! The result imports interfaces of WASI alone, so that any WASI 0.3 host can run it.
 //!
-//! Without the feature `compose` (enabled by default), the crate only reads the kind of a
+//! With the feature `encode`, the crate also makes components of core modules, and has the WIT
+//! of this project as text.
+//!
+//! Without the features `compose` and `encode` (enabled by default), the crate only reads the kind of a
 //! component.
 
+#[cfg(feature = "encode")]
+mod encode;
 #[cfg(feature = "compose")]
 mod graph;
 mod isolation;
 mod kind;
+#[cfg(feature = "encode")]
+pub mod wit;
+
+#[cfg(feature = "encode")]
+pub use encode::componentize;
 
 #[cfg(feature = "compose")]
 pub use graph::{Parts, RUN, compose, compose_program, compose_service};
@@ -50,6 +60,9 @@ pub enum Error {
     /// An import of one component does not match an export of another.
     #[error("the parts do not fit together: {0}")]
     Mismatch(String),
+    /// A core module cannot become a component.
+    #[error("no component can be made of it: {0}")]
+    Module(String),
 }
 
 /// The messages of wasmparser and wac may have several lines.

@@ -31,6 +31,8 @@ export class Connection {
   #paused = false;
   #awaitsDrain = false;
   #receivedEnd = false;
+  /** Whether the event `end` is to come once less is unsent. */
+  #endWaits = false;
   /** Whether the service has ended the sending direction. */
   #ended = false;
   /** Whether the service has destroyed or reset the connection: only `close` follows. */
@@ -220,15 +222,11 @@ export class Connection {
     this.#flow();
   }
 
-  /** The peer's FIN. */
+  /** The peer's FIN. Like data, it waits while more than 64 KiB are unsent (K6). */
   receivedEnd() {
-    if (this.#over) return;
     this.#receivedEnd = true;
-    const sink = this.#unpipe();
-    sink?.end();
-    this.#call('end');
-    // A pipe that has passed FIN on leaves the other direction to the service (K2, K15).
-    if (!this.#halfOpen && !sink) this.end();
+    this.#endWaits = !this.#piped && this.#socket.writableLength > HIGH_WATER;
+    if (!this.#endWaits) this.#reportEnd();
   }
 
   drained() {
@@ -236,6 +234,10 @@ export class Connection {
     const due = this.#awaitsDrain;
     this.#awaitsDrain = false;
     if (due) this.#call('drain');
+    if (this.#endWaits && this.#socket.writableLength <= HIGH_WATER) {
+      this.#endWaits = false;
+      this.#reportEnd();
+    }
     this.#flow();
     if (this.#source) this.#source.#flow();
   }
@@ -273,6 +275,15 @@ export class Connection {
   }
 
   // ------------------------------------------------------------------------------------------
+
+  #reportEnd() {
+    if (this.#over) return;
+    const sink = this.#unpipe();
+    sink?.end();
+    this.#call('end');
+    // A pipe that has passed FIN on leaves the other direction to the service (K2, K15).
+    if (!this.#halfOpen && !sink) this.end();
+  }
 
   /** @param {'connection' | 'end' | 'drain' | 'timeout'} event */
   #call(event) {

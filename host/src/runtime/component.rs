@@ -110,6 +110,7 @@ pub fn provides(import: &str) -> bool {
                     | "halfopen:tcp/connections"
                     | "halfopen:tcp/options"
                     | "halfopen:tcp/peer"
+                    | "halfopen:tcp/secure"
                     | "halfopen:tcp/listeners"
                     | "halfopen:tcp/outbound"
                     | "halfopen:tcp/sockets"
@@ -121,6 +122,7 @@ pub fn provides(import: &str) -> bool {
                     | "halfopen:tcp/topics"
                     | "halfopen:tcp/subscribing"
                     | "halfopen:tcp/topic-streams"
+                    | "halfopen:tcp/socket-secure"
             )
         }
         ("wasi:io", ["0", "2", _]) => true,

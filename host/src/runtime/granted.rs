@@ -38,6 +38,9 @@ pub(crate) struct Defaults {
     pub(crate) connect_timeout: Duration,
     /// Whether an instance serves several connections.
     pub(crate) shared: bool,
+    /// Whether the component imports what begins TLS, and how long a handshake may take.
+    pub(crate) secures: bool,
+    pub(crate) handshake_timeout: Duration,
 }
 
 /// How instances inherit the standard streams of this process.

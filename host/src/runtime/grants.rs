@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::{ClientConfig, ServerConfig};
+
 use crate::state::{Bucket, Quota, StateStore};
-use crate::tcp::{Denied, Policy, Resolve, Sockets, TcpCtx};
+use crate::tcp::{Denied, Policy, Resolve, Sockets, TcpCtx, system_client_config};
 use crate::topics::Topics;
 
 use super::advice::{Advice, OnDenied};
@@ -54,6 +56,8 @@ pub struct Grants {
     state: Option<StateStore>,
     state_bucket: Option<String>,
     state_quota: Quota,
+    tls_server: Option<Arc<ServerConfig>>,
+    tls_client: Option<Arc<ClientConfig>>,
     advice: Advice,
     /// The name of the service in the log.
     service: Option<String>,
@@ -249,6 +253,27 @@ impl Grants {
         self
     }
 
+    /// Lets the component begin TLS as the server, on connections in use (STARTTLS), with these
+    /// certificates (default: it may not). The component never sees a key.
+    ///
+    /// [`TlsFiles`](crate::tls::TlsFiles) makes a configuration from PEM files.
+    #[must_use]
+    pub fn tls_server(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls_server = Some(config);
+        self
+    }
+
+    /// Sets which authorities count for TLS that the component begins as the client (default:
+    /// those of this system). [`tls::trusting`](crate::tls::trusting) reads them from a file.
+    ///
+    /// The peer has to have a certificate for the name that the component gives. Where the
+    /// component may connect, the [policy](Self::policy) says.
+    #[must_use]
+    pub fn tls_client(mut self, config: Arc<ClientConfig>) -> Self {
+        self.tls_client = Some(config);
+        self
+    }
+
     /// Sets what the log says to do about a [`Problem`] (default: nothing). Empty text adds
     /// nothing.
     #[must_use]
@@ -306,6 +331,14 @@ impl Grants {
         }
         if let Some(most) = self.max_sockets_total.or(defaults.max_sockets_total) {
             tcp = tcp.all_sockets(Sockets::new(most));
+        }
+        if defaults.secures {
+            let client = self.tls_client.unwrap_or_else(system_client_config);
+            tcp = tcp.tls_client(client);
+            tcp = tcp.handshake_timeout(defaults.handshake_timeout);
+            if let Some(server) = self.tls_server {
+                tcp = tcp.tls_server(server);
+            }
         }
         let has_topics = self.topics.is_some();
         if let Some(topics) = self.topics {

@@ -228,6 +228,15 @@ impl Opened {
         })
     }
 
+    /// Whether the component imports what begins TLS on a connection in use.
+    pub(crate) fn secures(&self) -> bool {
+        let begins = |name: &String| {
+            let interface = name.strip_prefix("halfopen:tcp/").unwrap_or_default();
+            interface.starts_with("secure@") || interface.starts_with("socket-secure@")
+        };
+        self.interfaces.imports.iter().any(begins)
+    }
+
     /// Links a component of the kind `expected`.
     ///
     /// # Errors

@@ -34,6 +34,8 @@ const DEFAULTS: Defaults = Defaults {
     max_sockets_total: None,
     connect_timeout: Duration::from_secs(10),
     shared: false,
+    secures: false,
+    handshake_timeout: Duration::from_secs(10),
 };
 
 /// The sockets that an instance for one connection may have of its own.
@@ -256,7 +258,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how long a TLS handshake may take (default: 10 s).
+    /// Sets how long a TLS handshake may take (default: 10 s), also one that the service has
+    /// begun itself.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.gate.handshake_timeout = timeout;
@@ -338,8 +341,11 @@ impl ServerBuilder {
         let max_instances = max_instances.min(Semaphore::MAX_PERMITS);
         let defaults = Defaults {
             max_sockets_total: Some(connections),
+            secures: opened.secures(),
+            handshake_timeout: self.gate.handshake_timeout,
             ..DEFAULTS
         };
+        let begins_tls = defaults.secures;
         let (pooled, defaults) = match isolation {
             Isolation::Connection => {
                 let max_handles = OWN_HANDLES;
@@ -395,6 +401,7 @@ impl ServerBuilder {
             contradiction,
             not_kept,
             interfaces,
+            begins_tls,
             isolation,
             workers: self.workers,
             timeouts: self.timeouts,

@@ -73,6 +73,7 @@ pub struct Server {
     /// Whether the service would work without connections, and may not.
     not_kept: bool,
     interfaces: Interfaces,
+    begins_tls: bool,
     workers: Option<NonZeroUsize>,
     timeouts: Timeouts,
     tasks: Tasks,
@@ -105,6 +106,13 @@ impl Server {
     #[must_use]
     pub fn asks_for_state(&self) -> bool {
         asks_for_state(&self.interfaces)
+    }
+
+    /// Returns whether the service may begin TLS itself: it imports `halfopen:tcp/secure` or
+    /// `socket-secure`.
+    #[must_use]
+    pub fn begins_tls(&self) -> bool {
+        self.begins_tls
     }
 
     /// Serves the connections of `listeners` until `shutdown` resolves or all listeners

@@ -99,8 +99,15 @@ impl Outcome {
             Ending::Stopped,
             Ending::Displaced,
             Ending::Unsent,
+            Ending::ClearText,
         ];
-        let limits = [Limit::Age, Limit::Idle, Limit::HalfOpen, Limit::Write];
+        let limits = [
+            Limit::Age,
+            Limit::Idle,
+            Limit::HalfOpen,
+            Limit::Write,
+            Limit::Handshake,
+        ];
         let refusals = [
             Refusal::Denied,
             Refusal::Full,
@@ -185,7 +192,10 @@ mod tests {
             | Ending::Stopped
             | Ending::Displaced
             | Ending::Unsent
-            | Ending::Limit(Limit::Age | Limit::Idle | Limit::HalfOpen | Limit::Write) => {}
+            | Ending::ClearText
+            | Ending::Limit(
+                Limit::Age | Limit::Idle | Limit::HalfOpen | Limit::Write | Limit::Handshake,
+            ) => {}
         }
         match Refusal::Denied {
             Refusal::Denied
@@ -199,7 +209,7 @@ mod tests {
             | Refusal::Stopped => {}
         }
         // `Failed` has two texts.
-        9 + 4 + 9
+        10 + 5 + 9
     }
 
     #[test]

@@ -12,12 +12,14 @@ use super::{Bucket, StateError};
 /// The most bytes of values that the handles of `atomics.new` hold for one instance.
 const HELD: usize = 16 << 20;
 
+type OnFailed = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// What a store has of state: a bucket, or nothing.
 #[derive(Clone, Default)]
 pub struct StateCtx {
     pub(super) bucket: Option<Bucket>,
     pub(super) on_denied: Option<Arc<dyn Fn() + Send + Sync>>,
-    pub(super) on_failed: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    pub(super) on_failed: Option<OnFailed>,
     /// Bytes of values that handles hold.
     held: Held,
 }

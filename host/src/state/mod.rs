@@ -65,7 +65,7 @@ mod store;
 pub use bucket::Bucket;
 pub use ctx::{StateCtx, StateCtxView, StateView, add_to_linker};
 pub use error::{OpenError, StateError};
-pub use file::Durability;
+pub use file::{Durability, wait_closed};
 pub use quota::Quota;
 pub use redis::RedisOptions;
 pub use store::StateStore;

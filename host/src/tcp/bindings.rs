@@ -12,6 +12,7 @@ wasmtime::component::bindgen!({
             import halfopen:tcp/connections@0.1.0;
             import halfopen:tcp/options@0.1.0;
             import halfopen:tcp/peer@0.1.0;
+            import halfopen:tcp/secure@0.1.0;
             import halfopen:tcp/listeners@0.1.0;
             import halfopen:tcp/outbound@0.1.0;
             export halfopen:tcp/handler@0.1.0;
@@ -21,6 +22,8 @@ wasmtime::component::bindgen!({
     imports: {
         "halfopen:tcp/connections.[method]connection.read": store | trappable,
         "halfopen:tcp/connections.[method]connection.write": store | trappable,
+        "halfopen:tcp/secure.as-server": store | trappable,
+        "halfopen:tcp/secure.as-client": store | trappable,
         "halfopen:tcp/listeners.[method]listener.accept": async | store | trappable,
         "halfopen:tcp/outbound.connect": async | store | trappable,
         default: trappable,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasData, ResourceTable};
@@ -14,9 +15,11 @@ use super::callbacks::Sockets as Callbacks;
 use super::listener::no_delay;
 use super::membership::Membership;
 use super::resolve::Resolver;
+use super::secure::{Role, Settings as Tls};
+use super::socket::securing::Beginning;
 use super::{
-    Attachment, Connection, Denied, Ending, Meter, Names, Policy, Quota, Registry, Resolve, Socket,
-    SocketPlace, Sockets, Stream,
+    Attachment, Connection, Denied, Ending, ErrorCode, Meter, Names, Policy, Quota, Registry,
+    Resolve, Socket, SocketPlace, Sockets, Stream,
 };
 use crate::noise::{Noise, caught};
 use crate::topics::Topics;
@@ -35,6 +38,7 @@ pub struct TcpCtx {
     opener: Opener,
     quota: Quota,
     connect_timeout: Option<Duration>,
+    tls: Tls,
     /// Cancelled when the guest's listeners have to close.
     stopping: CancellationToken,
     /// The connections of a service in callback style.
@@ -137,7 +141,12 @@ impl TcpCtx {
     #[must_use]
     pub fn connection(&self, stream: TcpStream) -> Connection {
         no_delay(&stream);
-        self.open(Stream::Plain(stream), None, None)
+        let attachment = Attachment {
+            meter: Arc::new(Meter::of_guest()),
+            peer_session: None,
+            guard: Box::new(()),
+        };
+        self.open(Stream::Plain(stream), None, Some(attachment))
             .expect("a tokio stream is already registered")
     }
 
@@ -206,6 +215,17 @@ impl TcpCtx {
         self.connect_timeout
     }
 
+    /// Makes a TLS session for a connection in use.
+    ///
+    /// # Errors
+    /// Those of [`Role::begin`]. What is denied is reported.
+    pub(super) fn begin_tls(&self, role: Role) -> Result<Beginning, ErrorCode> {
+        if let Some(denied) = self.tls.denies(&role) {
+            self.denied(&denied);
+        }
+        role.begin(&self.tls)
+    }
+
     pub(super) fn policy(&self) -> &Policy {
         &self.policy
     }
@@ -270,6 +290,7 @@ pub struct TcpCtxBuilder {
     connect_timeout: Option<Duration>,
     max_unsent: Option<usize>,
     topics: Option<Topics>,
+    tls: Tls,
 }
 
 impl TcpCtxBuilder {
@@ -334,6 +355,30 @@ impl TcpCtxBuilder {
         self
     }
 
+    /// Lets the guest begin TLS as the server, on connections in use, with these certificates
+    /// (default: it may not).
+    #[must_use]
+    pub fn tls_server(mut self, config: Arc<ServerConfig>) -> Self {
+        self.tls.server = Some(config);
+        self
+    }
+
+    /// Lets the guest begin TLS as the client, on connections in use, with the authorities that
+    /// this configuration trusts (default: it may not).
+    #[must_use]
+    pub fn tls_client(mut self, config: Arc<ClientConfig>) -> Self {
+        self.tls.client = Some(config);
+        self
+    }
+
+    /// Limits a TLS handshake that the guest has begun (default: 10 s). The connection is reset
+    /// then, and the guest sees [`ErrorCode::Timeout`](super::ErrorCode::Timeout).
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.tls.limit = timeout;
+        self
+    }
+
     /// Limits the sockets of all stores that are built with the same `sockets`.
     pub(crate) fn all_sockets(mut self, sockets: Sockets) -> Self {
         self.all_sockets = Some(sockets);
@@ -364,6 +409,7 @@ impl TcpCtxBuilder {
                 all: self.all_sockets,
             },
             connect_timeout: self.connect_timeout,
+            tls: self.tls,
             stopping: CancellationToken::new(),
             sockets: Callbacks::new(self.max_unsent),
             membership: Membership::new(self.topics.map(|topics| topics.join())),

@@ -43,7 +43,7 @@ pub enum Denied {
 impl Denied {
     /// The kinds of grants that can be missing: what [`what`](Self::what) returns.
     pub const KINDS: &[&str] = &[
-        "connect", "listen", "lookup", "files", "running", "state", "topics",
+        "connect", "listen", "lookup", "files", "running", "secure", "state", "topics",
     ];
 
     /// A denied attempt to connect to `address`.

@@ -37,7 +37,12 @@ pub enum Ending {
     /// The connection was reset because what its service had written, and its peer did not
     /// take, had no more room in the service's memory.
     Unsent,
+    /// The connection was reset because data in the clear came behind the request for TLS.
+    ClearText,
 }
+
+/// The error of a connection on which data in the clear came behind the request for TLS.
+const CLEAR_TEXT: &str = "data in the clear came behind the request for TLS";
 
 impl Ending {
     /// The error that the service sees when its host ends the connection this way.
@@ -45,6 +50,7 @@ impl Ending {
         match self {
             Ending::Limit(_) => ErrorCode::Timeout,
             Ending::Unsent => ErrorCode::OutOfMemory,
+            Ending::ClearText => ErrorCode::Other(Some(CLEAR_TEXT.to_owned())),
             _ => ErrorCode::ConnectionAborted,
         }
     }
@@ -64,6 +70,7 @@ impl fmt::Display for Ending {
             Ending::Limit(limit) => write!(f, "limit-{limit}"),
             Ending::Displaced => f.write_str("displaced"),
             Ending::Unsent => f.write_str("limit-unsent"),
+            Ending::ClearText => f.write_str("clear-text"),
         }
     }
 }

@@ -11,10 +11,13 @@ use tokio::sync::oneshot;
 use wasmtime::component::{Access, Accessor, FutureReader, Resource, StreamReader};
 
 use super::address::check_local;
-use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
+use super::bindings::halfopen::tcp::{
+    connections, listeners, options, outbound, peer, secure, types,
+};
 use super::connect::connect;
 use super::pump::pump;
 use super::receive::Receiver;
+use super::secure::Role;
 use super::send::Sender;
 use super::waiters::Wait;
 use super::{
@@ -158,6 +161,64 @@ impl peer::Host for TcpCtxView<'_> {
     ) -> wasmtime::Result<Option<peer::TlsSession>> {
         Ok(self.table.get(&connection)?.socket.peer_session().cloned())
     }
+}
+
+/// The future of a handshake, or why there is none.
+type Handshake = Result<FutureReader<UnitResult>, ErrorCode>;
+
+impl secure::Host for TcpCtxView<'_> {}
+
+impl<T: Send + 'static> secure::HostWithStore<T> for Tcp {
+    fn as_server(
+        store: Access<T, Self>,
+        connection: Resource<Connection>,
+        processed: u64,
+    ) -> wasmtime::Result<Handshake> {
+        begin(store, &connection, Role::Server, processed)
+    }
+
+    fn as_client(
+        store: Access<T, Self>,
+        connection: Resource<Connection>,
+        server_name: String,
+        application_protocols: Vec<String>,
+        processed: u64,
+    ) -> wasmtime::Result<Handshake> {
+        let role = Role::Client {
+            server_name,
+            application_protocols,
+        };
+        begin(store, &connection, role, processed)
+    }
+}
+
+/// Begins TLS on a connection of which the guest has acted upon this many bytes.
+fn begin<T: Send + 'static>(
+    mut store: Access<T, Tcp>,
+    connection: &Resource<Connection>,
+    role: Role,
+    processed: u64,
+) -> wasmtime::Result<Handshake> {
+    let view = store.get();
+    let socket = view.table.get(connection)?.socket.clone();
+    let beginning = match view.ctx.begin_tls(role) {
+        Ok(beginning) => beginning,
+        Err(error) => return Ok(Err(error)),
+    };
+    if !socket.may_secure() {
+        return Ok(Err(ErrorCode::InvalidState));
+    }
+    if processed != socket.received() {
+        let error = socket.refuse_clear_text();
+        return failed(&mut store, error).map(Ok);
+    }
+    let (report, done) = oneshot::channel();
+    if let Err(error) = socket.secure(beginning, |shaken| drop(report.send(shaken))) {
+        return Ok(Err(error));
+    }
+    let done =
+        async { wasmtime::error::Ok(done.await.unwrap_or(Err(ErrorCode::ConnectionAborted))) };
+    FutureReader::new(&mut store, done).map(Ok)
 }
 
 /// Rounds nanoseconds up to whole seconds, the unit of TCP_KEEPIDLE and TCP_KEEPINTVL.

@@ -2,10 +2,12 @@
 
 use wasmtime::component::Linker;
 
-use super::bindings::halfopen::tcp::{connections, listeners, options, outbound, peer, types};
+use super::bindings::halfopen::tcp::{
+    connections, listeners, options, outbound, peer, secure, types,
+};
 use super::{Tcp, TcpView, topics};
 
-/// Adds the interfaces `types`, `connections`, `options`, `peer`, `listeners`, `outbound`,
+/// Adds the interfaces `types`, `connections`, `options`, `peer`, `secure`, `listeners`, `outbound`,
 /// `topics` and `topic-streams` of `halfopen:tcp@0.1.0` to a linker.
 ///
 /// The engine's configuration needs `wasm_component_model_async`, and the guests have to
@@ -106,6 +108,7 @@ pub fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> wasmtime::
     connections::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     options::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     peer::add_to_linker::<_, Tcp>(linker, T::tcp)?;
+    secure::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     listeners::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     outbound::add_to_linker::<_, Tcp>(linker, T::tcp)?;
     topics::add_to_linker(linker)?;

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
+use rustls::Connection;
 use tokio::io::Interest;
 
 use super::ErrorCode;
@@ -69,6 +70,33 @@ impl Slot {
         match std::mem::replace(&mut *content, Content::Ended(address)) {
             Content::Live(live) => Some(live),
             Content::Ended(_) => None,
+        }
+    }
+
+    /// Begins TLS on the transport, after `sent` bytes in the clear; returns whether that was
+    /// possible. Those who wait have to ask the transport again.
+    pub(super) fn secure(&self, session: Connection, sent: u64) -> bool {
+        let mut content = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::replace(&mut *content, Content::Ended(None)) {
+            Content::Live(Live {
+                transport,
+                membership,
+                watch,
+            }) => {
+                // It has a clone of the transport.
+                drop(watch);
+                let (transport, secured) = transport.secure(session, sent);
+                *content = Content::Live(Live {
+                    transport,
+                    membership,
+                    watch: Watch::default(),
+                });
+                secured
+            }
+            ended @ Content::Ended(_) => {
+                *content = ended;
+                false
+            }
         }
     }
 

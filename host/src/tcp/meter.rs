@@ -21,6 +21,8 @@ pub(crate) struct Meter {
     first_end: AtomicU8,
     /// Whether data waits to be sent and the kernel does not accept it.
     stalled: AtomicBool,
+    /// Whether a TLS handshake was done on the connection in use.
+    secured: AtomicBool,
     ending: OnceLock<Ending>,
     /// Whether the peer is one that the guest chose, and not a peer of the host.
     of_guest: bool,
@@ -47,6 +49,7 @@ struct Check {
     delivery: Delivery,
     half_open: bool,
     stalled: bool,
+    secured: bool,
     /// When the last byte was received, sent or acknowledged.
     idle_since: Instant,
     /// When the first of the two directions ended, if `half_open`.
@@ -66,6 +69,7 @@ impl Meter {
             last_byte: AtomicU64::new(0),
             first_end: AtomicU8::new(0),
             stalled: AtomicBool::new(false),
+            secured: AtomicBool::new(false),
             ending: OnceLock::new(),
             of_guest: false,
             last_check: Mutex::new(Check {
@@ -77,6 +81,7 @@ impl Meter {
                 },
                 half_open: false,
                 stalled: false,
+                secured: false,
                 idle_since: now,
                 half_open_since: now,
                 stalled_since: now,
@@ -166,6 +171,13 @@ impl Meter {
         }
     }
 
+    /// Records that a TLS handshake is done, which counts as activity. Its bytes do not count.
+    pub(super) fn secured(&self) {
+        self.secured.store(true, Ordering::Relaxed);
+        self.moved();
+        self.unstalled();
+    }
+
     /// Records the FIN of `side`.
     pub(super) fn ended(&self, side: Side) {
         let side = match side {
@@ -220,11 +232,15 @@ impl Meter {
             // A FIN counts as activity, too.
             last.idle_since = now;
         }
+        let secured = self.secured.load(Ordering::Relaxed);
+        if secured && !last.secured {
+            last.idle_since = now;
+        }
         if stalled && (!last.stalled || delivered) {
             last.stalled_since = now;
         }
         (last.received, last.sent) = (received, sent);
-        (last.half_open, last.stalled) = (half_open, stalled);
+        (last.half_open, last.stalled, last.secured) = (half_open, stalled, secured);
         let reached = |limit: Option<Duration>, since: Instant| {
             limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
         };
@@ -281,6 +297,23 @@ mod tests {
             meter.overdue(&limits, late, false, unknown),
             Some(Limit::Idle)
         );
+    }
+
+    #[test]
+    fn a_handshake_restarts_the_idle_limit_once() {
+        let limits = Timeouts {
+            idle: Some(10 * SECOND),
+            ..Timeouts::NONE
+        };
+        let meter = Meter::new();
+        let start = Instant::now();
+        let overdue =
+            |seconds: u32| meter.overdue(&limits, start + seconds * SECOND, false, unknown);
+        assert_eq!(overdue(9), None);
+        meter.secured();
+        assert_eq!(overdue(9), None);
+        assert_eq!(overdue(18), None);
+        assert_eq!(overdue(20), Some(Limit::Idle));
     }
 
     #[test]

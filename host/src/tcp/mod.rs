@@ -40,7 +40,9 @@
 //! - `socket` is one connection. It combines the `state` of its directions, what it holds
 //!   until its end (`live`: its `transport`, plain or TLS, and its guard), the tasks that
 //!   wait for it (`waiters`), and its `closing`; the guest's streams are `receive` and
-//!   `send`, and `pump` joins the two of different connections without the guest.
+//!   `send`, and `pump` joins the two of different connections without the guest, by
+//!   `moving`.
+//! - `secure` is the TLS that guests begin themselves; `socket` does its handshake.
 //! - `meter` measures a connection for its host, and `registry` is a set of connections.
 //!
 //! This module depends on `noise` and `topics` alone.
@@ -56,6 +58,7 @@ mod ctx;
 mod denied;
 mod ending;
 mod error;
+mod flow;
 pub(crate) mod hidden;
 mod host;
 mod least_active;
@@ -65,6 +68,7 @@ mod listener;
 mod live;
 mod membership;
 mod meter;
+mod moving;
 mod name_rule;
 mod names;
 mod policy;
@@ -74,7 +78,9 @@ mod receive;
 mod registry;
 mod resolve;
 mod rule;
+mod secure;
 mod send;
+mod sizes;
 mod socket;
 mod state;
 mod sync;
@@ -106,6 +112,7 @@ pub(crate) use quota::{Quota, SocketPlace, Sockets};
 pub(crate) use registry::{Registry, Traffic};
 pub use resolve::{Resolve, Resolving};
 pub use rule::{AddressRule, AddressRuleError};
+pub(crate) use secure::{client_config, describe, system_client_config};
 pub(crate) use socket::{Attachment, Socket};
 pub use timeouts::{Limit, Timeouts};
 pub(crate) use transport::Stream;

@@ -88,6 +88,9 @@ pub enum Limit {
     HalfOpen,
     /// [`Timeouts::write`].
     Write,
+    /// The time of a TLS handshake that the service has begun, which is none of the [`Timeouts`]:
+    /// see `TcpCtxBuilder::handshake_timeout`.
+    Handshake,
 }
 
 /// One word, for logs.
@@ -98,6 +101,7 @@ impl fmt::Display for Limit {
             Limit::Idle => "idle",
             Limit::HalfOpen => "half-open",
             Limit::Write => "write",
+            Limit::Handshake => "handshake",
         })
     }
 }

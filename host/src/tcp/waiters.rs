@@ -15,6 +15,8 @@ pub(super) enum Wait {
     Flush,
     /// Room for our end.
     Finish,
+    /// The next part of a TLS handshake.
+    Handshake,
     /// A failure, on behalf of the future of the receiving direction.
     Received,
     /// A failure, on behalf of the future of the sending direction.

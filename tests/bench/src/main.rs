@@ -6,6 +6,7 @@
 
 mod devices;
 mod goals;
+mod languages;
 mod load;
 mod native;
 mod plot;
@@ -58,6 +59,12 @@ enum Command {
     /// Simulate devices for the gateway of the examples, and fail if something that it has
     /// acknowledged is lost.
     Devices(devices::DevicesArgs),
+    /// Measure the echo in each language, as `cargo test --test languages` has built it.
+    Languages {
+        /// Write the table to guest/LANGUAGES.md.
+        #[arg(long)]
+        write: bool,
+    },
     /// Serve an echo without WebAssembly, to compare with.
     #[command(hide = true)]
     Serve {
@@ -111,6 +118,7 @@ fn main() -> Result<()> {
         }
         Command::State(args) => state::measure(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Languages { write } => languages::measure(write),
         Command::Serve { kind } => match kind.as_str() {
             "tokio" => native::tokio_echo(),
             "epoll" => native::epoll_echo(),

@@ -29,6 +29,21 @@ pub(crate) const WORKERD_PIPE: &str = "workerd-pipe";
 
 /// A server in Python that the Python host is compared with.
 pub(crate) const ASYNCIO: &str = "asyncio";
+/// An echo in any language, with an instance for all connections, and one for each. The number of
+/// connections is the default, for which there is a pool of instances also if each has several
+/// memories.
+pub(crate) const LANGUAGE: [Kind; 2] = [
+    Kind {
+        name: "shared",
+        what: "an instance for all connections",
+        command: |places| places.language("shared"),
+    },
+    Kind {
+        name: "connection",
+        what: "an instance for each connection",
+        command: |places| places.language("connection"),
+    },
+];
 
 /// All kinds of servers.
 pub(crate) const KINDS: &[Kind] = &[
@@ -96,6 +111,11 @@ pub(crate) const KINDS: &[Kind] = &[
         name: "shared-await",
         what: "halfopen serve, await style, an instance per processor, copied through guest memory",
         command: |places| places.copy("shared", &places.parrot()),
+    },
+    Kind {
+        name: "shared-pipe",
+        what: "halfopen serve, callback style, an instance per processor, each connection piped to itself",
+        command: |places| places.pipe(),
     },
     Kind {
         name: "connection-pass",
@@ -292,6 +312,11 @@ impl Places {
         command
     }
 
+    /// The service whose connections are piped to themselves.
+    fn mirror(&self) -> PathBuf {
+        self.root.join("tests/guests/dist/mirror.wasm")
+    }
+
     /// The echo in await style.
     fn parrot(&self) -> PathBuf {
         self.root.join("tests/guests/dist/parrot.wasm")
@@ -304,9 +329,23 @@ impl Places {
         command
     }
 
+    fn language(&self, isolation: &str) -> Command {
+        let mut command = self.command(self.binaries.join("halfopen"));
+        command.args(["serve", "--isolation", isolation, "--listen", "127.0.0.1:0"]);
+        command.arg(&self.echo).args(["--", "--quiet"]);
+        command
+    }
+
     fn pass(&self, isolation: &str) -> Command {
         let mut command = self.serve(isolation, &[]);
         command.arg(self.guest("pass"));
+        command
+    }
+
+    fn pipe(&self) -> Command {
+        let workers = self.workers.to_string();
+        let mut command = self.serve("shared", &["--workers", &workers]);
+        command.arg(self.mirror());
         command
     }
 
@@ -371,6 +410,7 @@ impl Kind {
             name if name == ASYNCIO || name.starts_with("python-") => {
                 missing(&places.python_binary(), ".ci/python")
             }
+            "shared-pipe" => missing(&places.mirror(), "cargo guests"),
             name if name.ends_with("-await") => missing(&places.parrot(), "cargo guests"),
             _ => None,
         }

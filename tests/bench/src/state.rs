@@ -2,7 +2,8 @@
 //!
 //! Every row is a number of clients that ask and wait for the answer, again and again. `halfopen` is
 //! the service `tests/guests/ledger`, with an instance for each connection. `redb` is the database
-//! in this process, a transaction for each request. Redis is asked in its own protocol.
+//! in this process, a transaction for each request. Redis is asked in its own protocol, and so is
+//! `kv`, the example in `guest/examples`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -40,16 +41,18 @@ struct Way {
     start: fn(&Path, &str) -> Result<Box<dyn Store>>,
 }
 
-const WAYS: [Way; 8] = [
+const WAYS: [Way; 10] = [
     way("halfopen, file", "always", |folder, sync| {
         halfopen(&folder.join("state"), sync)
     }),
+    way("kv, file", "always", kv),
     way("redb", "always", database),
     way("halfopen, Redis", "always", halfopen_redis),
     way("Redis", "always", redis),
     way("halfopen, file", "every-second", |folder, sync| {
         halfopen(&folder.join("state"), sync)
     }),
+    way("kv, file", "every-second", kv),
     way("redb", "every-second", database),
     way("halfopen, Redis", "every-second", halfopen_redis),
     way("Redis", "every-second", redis),
@@ -245,17 +248,35 @@ fn beside(name: &str) -> Result<PathBuf> {
 
 fn halfopen(state: &Path, sync: &str) -> Result<Box<dyn Store>> {
     let state = state.to_str().context("the path is no text")?;
-    Ok(Box::new(serve(state, sync, None)?))
+    Ok(Box::new(serve(LEDGER, state, sync, None)?))
 }
+
+/// The example that speaks the protocol of Redis.
+fn kv(folder: &Path, sync: &str) -> Result<Box<dyn Store>> {
+    let state = folder.join("state");
+    let state = state.to_str().context("the path is no text")?;
+    let mut process = serve("guest/dist/kv.wasm", state, sync, None)?;
+    process.speaks = Speaks::Redis;
+    Ok(Box::new(process))
+}
+
+const LEDGER: &str = "tests/guests/dist/ledger.wasm";
 
 fn halfopen_redis(folder: &Path, sync: &str) -> Result<Box<dyn Store>> {
     let redis = redis_server(folder, sync)?;
     let state = format!("redis://{}", redis.address);
-    Ok(Box::new(serve(&state, sync, Some(Box::new(redis)))?))
+    Ok(Box::new(serve(
+        LEDGER,
+        &state,
+        sync,
+        Some(Box::new(redis)),
+    )?))
 }
 
-fn serve(state: &str, sync: &str, behind: Option<Box<Process>>) -> Result<Process> {
-    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/dist/ledger.wasm");
+fn serve(guest: &str, state: &str, sync: &str, behind: Option<Box<Process>>) -> Result<Process> {
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(guest);
     let mut child = Command::new(beside("halfopen")?)
         .args([
             "serve",

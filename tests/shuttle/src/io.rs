@@ -1,9 +1,10 @@
 //! What tokio and rustix have in their modules `io`.
 
-use std::io::Result;
+use std::io::{Error, Result};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::fd::OwnedFd;
 use crate::net::TcpStream;
 
 /// What a task waits for.
@@ -64,4 +65,23 @@ pub trait AsyncRead {
 /// None.
 pub fn ioctl_fionread(stream: &TcpStream) -> Result<u64> {
     Ok(stream.kernel().unread())
+}
+
+/// Reads from a pipe.
+///
+/// # Errors
+///
+/// `WouldBlock` if it is empty.
+pub fn read(pipe: &OwnedFd, buffer: &mut [u8]) -> std::result::Result<usize, Errno> {
+    pipe.read(buffer).map_err(Errno)
+}
+
+/// An error of rustix.
+#[derive(Debug)]
+pub struct Errno(pub(crate) Error);
+
+impl From<Errno> for Error {
+    fn from(Errno(error): Errno) -> Self {
+        error
+    }
 }

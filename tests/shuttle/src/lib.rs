@@ -25,9 +25,11 @@ extern crate self as rustix;
 extern crate self as socket2;
 extern crate self as tokio;
 
+mod fd;
 mod io;
 mod ioctl;
 pub mod net;
+mod pipe;
 mod runtime;
 mod task;
 pub mod tcp;

@@ -33,8 +33,10 @@ struct Inner {
     /// Whether our FIN is sent.
     finished: bool,
     /// The bytes that are sent, and how many more there is room for.
-    sent: usize,
+    sent: Vec<u8>,
     room: usize,
+    /// How many bytes went to or came from a pipe.
+    spliced: usize,
     /// How often RST was sent.
     resets: usize,
     /// Whether the descriptor is closed.
@@ -77,19 +79,19 @@ impl Inner {
         Err(ErrorKind::WouldBlock.into())
     }
 
-    fn send(&mut self, length: usize) -> Result<usize> {
+    fn send(&mut self, data: &[u8]) -> Result<usize> {
         if let Some(error) = self.error.take() {
             return Err(error.into());
         }
         if self.dissolved || self.finished {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        let length = length.min(self.room);
+        let length = data.len().min(self.room);
         if length == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
         self.room -= length;
-        self.sent += length;
+        self.sent.extend(&data[..length]);
         Ok(length)
     }
 }
@@ -153,6 +155,20 @@ impl Kernel {
         Ok(())
     }
 
+    pub(crate) fn splice_out(&self, buffer: &mut [u8]) -> Result<usize> {
+        let mut inner = self.lock();
+        let length = inner.receive(buffer, false)?;
+        inner.spliced += length;
+        Ok(length)
+    }
+
+    pub(crate) fn splice_in(&self, data: &[u8]) -> Result<usize> {
+        let mut inner = self.lock();
+        let length = inner.send(data)?;
+        inner.spliced += length;
+        Ok(length)
+    }
+
     pub(crate) fn unread(&self) -> u64 {
         self.lock().inbox.len() as u64
     }
@@ -167,9 +183,14 @@ impl Kernel {
         self.lock().finished
     }
 
-    /// How many bytes were sent.
-    pub fn sent(&self) -> usize {
-        self.lock().sent
+    /// The bytes that were sent.
+    pub fn sent(&self) -> Vec<u8> {
+        self.lock().sent.clone()
+    }
+
+    /// How many bytes were moved to or from a pipe.
+    pub fn spliced(&self) -> usize {
+        self.lock().spliced
     }
 
     /// Whether the descriptor is closed.
@@ -224,8 +245,11 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// None.
+    /// `NotConnected` after a reset.
     pub fn peer_addr(&self) -> Result<SocketAddr> {
+        if self.kernel().lock().dissolved {
+            return Err(ErrorKind::NotConnected.into());
+        }
         Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, 2)))
     }
 
@@ -314,7 +338,7 @@ impl TcpStream {
     ///
     /// The error of the socket, and `WouldBlock`.
     pub fn try_write(&self, data: &[u8]) -> Result<usize> {
-        self.kernel().lock().send(data.len())
+        self.kernel().lock().send(data)
     }
 
     /// Writes without waiting.
@@ -323,8 +347,8 @@ impl TcpStream {
     ///
     /// The error of the socket, and `WouldBlock`.
     pub fn try_write_vectored(&self, data: &[IoSlice<'_>]) -> Result<usize> {
-        let length = data.iter().map(|part| part.len()).sum();
-        self.kernel().lock().send(length)
+        let data: Vec<u8> = data.iter().flat_map(|part| part.iter().copied()).collect();
+        self.kernel().lock().send(&data)
     }
 }
 

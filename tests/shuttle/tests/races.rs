@@ -4,14 +4,17 @@
 //! Each test tries 3,000 random orders, and as many with few switches at chosen places
 //! (probabilistic concurrency testing), or `HALFOPEN_SHUTTLE_ORDERS` of each.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use halfopen_shuttle::tcp::play::Connection;
 use halfopen_shuttle::tcp::{Ending, ErrorCode, Limit};
 use shuttle::thread;
 
-fn in_many_orders(play: fn()) {
+fn in_many_orders(play: impl Fn() + Clone + Send + Sync + 'static) {
     let orders = std::env::var("HALFOPEN_SHUTTLE_ORDERS");
     let orders = orders.map_or(3000, |orders| orders.parse().expect("a number"));
-    shuttle::check_random(play, orders);
+    shuttle::check_random(play.clone(), orders);
     shuttle::check_pct(play, orders, 3);
 }
 
@@ -97,7 +100,7 @@ fn both_ends_end_the_connection_though_its_handle_is_held() {
         connection.outside().has_ended();
         assert_eq!(connection.receive_again(), Ok(0));
         assert_eq!(connection.outside().ending(), None);
-        assert_eq!(connection.kernel.sent(), 8);
+        assert_eq!(connection.kernel.sent().len(), 8);
         assert!(connection.kernel.finished());
         assert_eq!(connection.kernel.resets(), 0);
     });
@@ -234,5 +237,115 @@ fn handles_that_are_dropped_while_the_connection_ends_end_it_once() {
             thread.join().unwrap();
         }
         outside.has_ended();
+    });
+}
+
+/// More than a read and a few moves inside the kernel take.
+const MUCH: [u8; 40] = {
+    let mut much = [0; 40];
+    let mut at = 0;
+    while at < much.len() {
+        much[at] = at as u8;
+        at += 1;
+    }
+    much
+};
+
+#[test]
+fn much_is_moved_inside_the_kernel_and_counted_and_nothing_is_lost() {
+    let spliced = Arc::new(AtomicUsize::new(0));
+    let seen = spliced.clone();
+    in_many_orders(move || {
+        let (source, sink) = (Connection::open(), Connection::open());
+        let onward = sink.clone();
+        let moving = source.start(move |source| source.move_to(&onward));
+        let back = source.clone();
+        let returning = sink.start(move |sink| sink.move_to(&back));
+        source.kernel.make_room(100);
+        source.kernel.arrive(&MUCH[..23]);
+        sink.kernel.make_room(17);
+        sink.kernel.arrive(&MUCH);
+        source.kernel.arrive(&MUCH[23..]);
+        sink.kernel.make_room(4);
+        source.kernel.end();
+        sink.kernel.make_room(100);
+        sink.kernel.end();
+        assert_eq!(moving.join().unwrap(), (None, None));
+        assert_eq!(returning.join().unwrap(), (None, None));
+        for connection in [&source, &sink] {
+            assert_eq!(connection.kernel.sent(), MUCH);
+            let length = MUCH.len() as u64;
+            assert_eq!(connection.counted(), (length, length));
+            assert_eq!(connection.finish(), Ok(()));
+            seen.fetch_add(connection.kernel.spliced(), Ordering::Relaxed);
+        }
+        source.outside().has_ended();
+        sink.outside().has_ended();
+    });
+    assert!(spliced.load(Ordering::Relaxed) > 0, "nothing was spliced");
+}
+
+#[test]
+fn a_reset_of_a_source_comes_behind_what_arrived_and_is_no_end() {
+    in_many_orders(|| {
+        let (source, sink) = (Connection::open(), Connection::open());
+        let onward = sink.clone();
+        let moving = source.start(move |source| source.move_to(&onward));
+        sink.kernel.make_room(100);
+        source.kernel.arrive(&MUCH);
+        source.kernel.reset();
+        let (error, of_sink) = moving.join().unwrap();
+        assert_eq!(error, Some(ErrorCode::ConnectionReset));
+        assert_eq!(of_sink, None);
+        assert_eq!(sink.kernel.sent(), MUCH);
+        assert_eq!(source.receive_again(), Err(ErrorCode::ConnectionReset));
+        assert_eq!(source.counted().0, MUCH.len() as u64);
+        source.outside().has_ended();
+    });
+}
+
+/// A sink that is reset between two steps of splice(2) has taken the error out of the kernel
+/// and returned none; reading from it must not see an end.
+#[test]
+fn a_reset_of_a_sink_is_one_error_also_if_splice_hides_it() {
+    in_many_orders(|| {
+        let (source, sink) = (Connection::open(), Connection::open());
+        let onward = sink.clone();
+        let moving = source.start(move |source| source.move_to(&onward));
+        let reader = sink.start(|sink| sink.receive_all().1);
+        let failing = sink.start(|sink| sink.sending_failed());
+        source.kernel.arrive(&MUCH);
+        sink.kernel.make_room(9);
+        sink.kernel.make_room(9);
+        sink.kernel.reset();
+        let (of_source, error) = moving.join().unwrap();
+        assert_eq!(of_source, None);
+        let error = one_error(&[
+            error.expect("there was no room"),
+            reader
+                .join()
+                .unwrap()
+                .expect_err("EOF, and the peer sent no FIN"),
+            failing.join().unwrap(),
+        ]);
+        assert_eq!(error, ErrorCode::ConnectionReset);
+        assert_eq!(sink.counted().1, sink.kernel.sent().len() as u64);
+        sink.outside().has_ended();
+    });
+}
+
+#[test]
+fn a_connection_that_moves_to_itself_ends_as_one() {
+    in_many_orders(|| {
+        let connection = Connection::open();
+        let moving = connection.start(|connection| connection.move_to(&connection));
+        connection.kernel.make_room(13);
+        connection.kernel.arrive(&MUCH);
+        connection.kernel.make_room(100);
+        connection.kernel.end();
+        assert_eq!(moving.join().unwrap(), (None, None));
+        assert_eq!(connection.kernel.sent(), MUCH);
+        assert_eq!(connection.finish(), Ok(()));
+        connection.outside().has_ended();
     });
 }

@@ -27,10 +27,7 @@ impl Kind {
     pub(crate) fn frame(self, text: &str) -> Vec<u8> {
         match self {
             Kind::Lines => format!("{text}\n").into_bytes(),
-            Kind::Lengths => {
-                let text = &text.as_bytes()[..text.len().min(usize::from(u16::MAX))];
-                [&(text.len() as u16).to_be_bytes()[..], text].concat()
-            }
+            Kind::Lengths => [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat(),
         }
     }
 }
@@ -61,21 +58,21 @@ impl Framing {
     }
 
     /// Returns the next message, if there is a whole one.
-    pub(crate) fn next(&mut self) -> Option<Result<String, &'static str>> {
+    pub(crate) fn next(&mut self) -> Option<Result<String, String>> {
         match self.kind? {
             Kind::Lines => {
                 let line = self.lines.next_line()?;
-                Some(line.map_err(|_| "the message is too long"))
+                Some(line.map_err(|_| "the message is too long".to_owned()))
             }
             Kind::Lengths => {
                 let (length, rest) = self.bytes.split_first_chunk::<2>()?;
                 let length = usize::from(u16::from_be_bytes(*length));
                 if length > MOST {
-                    return Some(Err("the message is too long"));
+                    return Some(Err("the message is too long".to_owned()));
                 }
                 let text = rest.get(..length)?.to_vec();
                 self.bytes.drain(..2 + length);
-                Some(String::from_utf8(text).map_err(|_| "the message is not UTF-8"))
+                Some(String::from_utf8(text).map_err(|_| "the message is not UTF-8".to_owned()))
             }
         }
     }

@@ -28,8 +28,8 @@ callbacks!(Device::new, topics, isolation = connection);
 
 /// The topic on which each reading is published.
 const TELEMETRY: &str = "telemetry";
-/// How many readings of a device are kept, beside the last one.
-const KEPT: u64 = 100;
+/// How many readings of a device are kept.
+const KEPT: usize = 20;
 /// How long a device may take to log in, and how long it may be silent unless `--idle` says
 /// otherwise.
 const LOGIN: Duration = Duration::from_secs(10);
@@ -47,13 +47,9 @@ struct Device {
 /// A device that has logged in.
 struct Session {
     name: String,
+    key: String,
     store: Bucket,
-    /// The last reading that is stored: its number and text.
-    last: Option<(u64, String)>,
 }
-
-/// Ends the connection, with this answer before.
-struct Refused(String);
 
 impl Device {
     fn new(socket: &Socket) -> Self {
@@ -65,10 +61,10 @@ impl Device {
         }
     }
 
-    /// Answers one message.
-    fn answer(&mut self, socket: &Socket, text: &str) -> Result<String, Refused> {
-        let request = message::parse(text).ok_or_else(|| refused("not understood"))?;
-        match (request, &mut self.session) {
+    /// Answers one message. An error is the last answer: the connection ends.
+    fn answer(&mut self, socket: &Socket, text: &str) -> Result<String, String> {
+        let request = message::parse(text).ok_or("not understood")?;
+        match (request, &self.session) {
             (Request::Hello { name, token }, None) => {
                 self.session = Some(Session::log_in(name, token)?);
                 socket.set_timeout(idle());
@@ -78,26 +74,21 @@ impl Device {
                 session.store(number, values)?;
                 Ok(format!("ack {number}"))
             }
-            (Request::Last, Some(session)) => Ok(match &session.last {
-                Some((number, values)) => format!("last {number} {values}"),
-                None => "last 0".to_owned(),
-            }),
+            (Request::Last, Some(session)) => Ok(format!("last {}", session.last()?)),
             (Request::Watch, Some(session)) if session.is_watcher() => {
                 self.watch(socket)?;
                 Ok("ok".to_owned())
             }
-            (_, None) => Err(refused("log in first")),
-            (_, Some(_)) => Err(refused("not for you")),
+            (_, None) => Err("log in first".to_owned()),
+            (_, Some(_)) => Err("not for you".to_owned()),
         }
     }
 
-    fn watch(&mut self, socket: &Socket) -> Result<(), Refused> {
+    fn watch(&mut self, socket: &Socket) -> Result<(), String> {
         let (watcher, framing) = (socket.clone(), self.framing.kind());
         let tell = move |delivery| {
             let text = match delivery {
-                Delivery::Message(message) => {
-                    String::from_utf8_lossy(&message.payload).into_owned()
-                }
+                Delivery::Message(message) => text(Some(message.payload)),
                 Delivery::Missed(count) => format!("missed {count}"),
                 Delivery::Subscribed => return,
             };
@@ -107,33 +98,22 @@ impl Device {
             }
         };
         let watching = topics::subscribe(TELEMETRY, tell);
-        self._watching = Some(watching.map_err(|error| refused(&error.to_string()))?);
+        self._watching = Some(watching.map_err(|error| error.to_string())?);
         Ok(())
     }
 }
 
 impl Session {
     /// Checks name and token against the file of the device in the folder `devices`.
-    fn log_in(name: &str, token: &str) -> Result<Self, Refused> {
+    fn log_in(name: &str, token: &str) -> Result<Self, String> {
         let known = files::read(&format!("devices/{name}"));
         if !known.is_ok_and(|known| equal(known.trim_ascii(), token.as_bytes())) {
-            return Err(refused("unknown device or wrong token"));
+            return Err("unknown device or wrong token".to_owned());
         }
-        let read = || -> Result<(Bucket, Option<Vec<u8>>), state::Error> {
-            let store = state::open()?;
-            let last = store.get(&format!("last/{name}"))?;
-            Ok((store, last))
-        };
-        let (store, last) = read().map_err(|error| not_stored(name, &error))?;
-        let last = last.and_then(|last| {
-            let last = String::from_utf8(last).ok()?;
-            let (number, values) = last.split_once(' ')?;
-            Some((number.parse().ok()?, values.to_owned()))
-        });
         Ok(Session {
             name: name.to_owned(),
-            store,
-            last,
+            key: format!("readings/{name}"),
+            store: state::open().map_err(|error| not_stored(name, &error))?,
         })
     }
 
@@ -141,44 +121,62 @@ impl Session {
         self.name.starts_with('@')
     }
 
-    /// Stores a reading, and publishes it. A device sends a reading again if it has missed the
-    /// acknowledgement: that is acknowledged again.
-    fn store(&mut self, number: u64, values: &str) -> Result<(), Refused> {
-        if self.last.as_ref().is_some_and(|(last, _)| number <= *last) {
-            return Ok(());
-        }
-        let Session { name, store, .. } = self;
+    /// Stores a reading behind those that are kept, and publishes it, unless it is stored already:
+    /// a device sends it again if it has missed the acknowledgement.
+    fn store(&self, number: u64, values: &str) -> Result<(), String> {
+        let Session { name, key, store } = self;
         let reading = format!("{number} {values}");
-        let keys = [
-            format!("last/{name}"),
-            format!("reading/{name}/{}", number % KEPT),
-        ];
-        store
-            .set_many(keys.map(|key| (key, reading.clone())))
-            .map_err(|error| not_stored(name, &error))?;
-        // Without the grant there are no watchers.
-        let _ = topics::publish(TELEMETRY, format!("{name} {reading}"));
-        self.last = Some((number, values.to_owned()));
+        // Another connection of the device may store at the same time; an old one, an old reading.
+        let is_new = store.update(key, |readings| {
+            let readings = text(readings);
+            if number_of(&readings).is_some_and(|last| number <= last) {
+                return None;
+            }
+            let count = readings.lines().count();
+            let kept = readings.lines().skip((count + 1).saturating_sub(KEPT));
+            Some(
+                kept.chain([&*reading])
+                    .collect::<Vec<_>>()
+                    .join("\n")
+                    .into_bytes(),
+            )
+        });
+        if is_new.map_err(|error| not_stored(name, &error))? {
+            // Without the grant there are no watchers.
+            let _ = topics::publish(TELEMETRY, format!("{name} {reading}"));
+        }
         Ok(())
     }
+
+    /// The last reading that is stored.
+    fn last(&self) -> Result<String, String> {
+        let readings = self.store.get(&self.key);
+        let readings = text(readings.map_err(|error| not_stored(&self.name, &error))?);
+        Ok(readings.lines().last().unwrap_or("0").to_owned())
+    }
+}
+
+/// What the gateway itself has written.
+fn text(bytes: Option<Vec<u8>>) -> String {
+    String::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
+}
+
+/// The number of the last reading.
+fn number_of(readings: &str) -> Option<u64> {
+    readings.lines().last()?.split(' ').next()?.parse().ok()
 }
 
 impl Events for Device {
     fn data(&mut self, socket: &Socket, chunk: Vec<u8>) {
         self.framing.push(&chunk);
-        while socket.is_writable() {
-            let Some(text) = self.framing.next() else {
-                return;
-            };
-            let answer = text
-                .map_err(refused)
-                .and_then(|text| self.answer(socket, &text));
-            match answer {
-                Ok(answer) => _ = socket.write(self.framing.kind().frame(&answer)),
-                Err(Refused(why)) => {
-                    socket.write(self.framing.kind().frame(&format!("error: {why}")));
-                    socket.end();
-                }
+        while socket.is_writable()
+            && let Some(text) = self.framing.next()
+        {
+            let answer = text.and_then(|text| self.answer(socket, &text));
+            let text = answer.clone().unwrap_or_else(|why| format!("error: {why}"));
+            socket.write(self.framing.kind().frame(&text));
+            if answer.is_err() {
+                socket.end();
             }
         }
     }
@@ -192,21 +190,15 @@ impl Events for Device {
 /// How long a device may be silent.
 fn idle() -> Duration {
     let arguments = env::args();
-    let mut after = arguments
-        .iter()
-        .skip_while(|argument| *argument != "--idle");
-    let seconds = after.nth(1).and_then(|seconds| seconds.parse().ok());
+    let place = arguments.iter().position(|argument| argument == "--idle");
+    let seconds = place.and_then(|place| arguments.get(place + 1)?.parse().ok());
     seconds.map_or(IDLE, Duration::from_secs)
 }
 
-fn refused(why: &str) -> Refused {
-    Refused(why.to_owned())
-}
-
 /// The device is to try again later; the operator learns why.
-fn not_stored(name: &str, error: &state::Error) -> Refused {
+fn not_stored(name: &str, error: &state::Error) -> String {
     log!("{name}: not stored: {error}");
-    refused("not stored; try again later")
+    "not stored; try again later".to_owned()
 }
 
 /// Compares in the same time whatever differs.

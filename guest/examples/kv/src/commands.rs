@@ -9,6 +9,8 @@ use crate::protocol::{Reply, number};
 /// The most commands that are carried out together, and the most bytes of their values.
 const TOGETHER: usize = 1000;
 const BYTES: usize = 4 << 20;
+/// The most values that are got together: each of them may be large.
+const GETS: usize = 8;
 
 /// All commands, for those with the wrong arguments.
 const COMMANDS: &str = " append client command config dbsize decr decrby del echo exists get \
@@ -79,14 +81,19 @@ impl Session {
                 .map(|pair| Ok((key(&pair[0])?, pair[1].clone())))
         };
         let waits = match (gets, sets) {
-            (true, _) => key(&arguments[0]).map(|key| self.get.push(key)),
+            (true, _) => key(&arguments[0]).map(|key| {
+                self.get.push(key);
+                if self.get.len() == GETS {
+                    self.finish();
+                }
+            }),
             (_, true) => pairs().collect::<Result<Vec<_>, Reply>>().map(|pairs| {
                 self.bytes += pairs.iter().map(|(_, value)| value.len()).sum::<usize>();
                 self.set.extend(pairs);
                 self.setting += 1;
             }),
             _ => {
-                let answer = self.carry_out(&command, arguments);
+                let answer = self.carry_out(name, &command, arguments);
                 self.reply(answer);
                 return command == "quit";
             }
@@ -125,7 +132,7 @@ impl Session {
     }
 
     /// Carries out a command that does not wait.
-    fn carry_out(&mut self, command: &str, arguments: &[Vec<u8>]) -> Answer {
+    fn carry_out(&mut self, name: &[u8], command: &str, arguments: &[Vec<u8>]) -> Answer {
         let ok = Reply::Simple("OK");
         Ok(match (command, arguments) {
             ("ping", []) => Reply::Simple("PONG"),
@@ -158,6 +165,7 @@ impl Session {
                     false => Reply::Null,
                 }
             }
+            ("set", [_, _, _, ..]) => return refused("ERR syntax error"),
             ("setnx", [name, value]) => {
                 Reply::Number(open()?.update_if(&key(name)?, None, value)?.into())
             }
@@ -218,13 +226,7 @@ impl Session {
                     "ERR wrong number of arguments for '{known}' command"
                 ));
             }
-            _ => {
-                let shown = arguments.iter().map(|text| String::from_utf8_lossy(text));
-                let shown: String = shown.map(|text| format!("'{text}' ")).collect();
-                return refused(format!(
-                    "ERR unknown command '{command}', with args beginning with: {shown}"
-                ));
-            }
+            _ => return unknown(name, arguments),
         })
     }
 
@@ -243,6 +245,22 @@ impl Session {
             version,
         ]))
     }
+}
+
+/// The words of Redis, of which no more than 128 bytes are the client's.
+fn unknown(name: &[u8], arguments: &[Vec<u8>]) -> Answer {
+    let begin = |text: &[u8], most: usize| text[..text.len().min(most)].escape_ascii().to_string();
+    let mut shown = String::new();
+    for argument in arguments {
+        if shown.len() >= 128 {
+            break;
+        }
+        shown += &format!("'{}' ", begin(argument, 128 - shown.len()));
+    }
+    let name = begin(name, 128);
+    refused(format!(
+        "ERR unknown command '{name}', with args beginning with: {shown}"
+    ))
 }
 
 fn add(name: &[u8], delta: Option<i64>) -> Answer {

@@ -144,7 +144,10 @@ impl Reply {
     pub(crate) fn encode(&self, three: bool, out: &mut Vec<u8>) {
         match self {
             Reply::Simple(text) => out.extend(format!("+{text}\r\n").bytes()),
-            Reply::Error(text) => out.extend(format!("-{text}\r\n").bytes()),
+            Reply::Error(text) => {
+                let line = text.replace(['\r', '\n'], " ");
+                out.extend(format!("-{line}\r\n").bytes());
+            }
             Reply::Number(number) => out.extend(format!(":{number}\r\n").bytes()),
             Reply::Bulk(bytes) => {
                 out.extend(format!("${}\r\n", bytes.len()).bytes());

@@ -1,11 +1,12 @@
-//! Services in callback style: outgoing connections, pipes and timers.
+//! Services in callback style: outgoing connections, pipes, timers and TLS.
 //!
 //! The macro [`callbacks!`](macro@crate::callbacks) makes a component of this style. The
 //! functions of this module work in such a component only, and it imports the interfaces of
-//! those that it calls: `halfopen:tcp/connecting`, `naming`, `piping` and `timers`. The native host has
-//! them, and `halfopen compose` brings them along.
+//! those that it calls: `halfopen:tcp/connecting`, `naming`, `piping`, `timers` and
+//! `socket-secure`. The native host has them, and `halfopen compose` brings along all but the last.
 
 mod outgoing;
+mod secure;
 mod socket;
 mod timers;
 mod wasi;
@@ -21,6 +22,9 @@ use crate::bindings::imports::halfopen::tcp::types::ErrorCode;
 use crate::{Error, Events, Socket};
 
 pub use outgoing::{connect, connect_to_name, pipe};
+#[doc(hidden)]
+pub use secure::secured;
+pub use secure::{secure_as_client, secure_as_server};
 pub(crate) use socket::Number;
 #[doc(hidden)]
 pub use timers::fired;
@@ -162,8 +166,8 @@ fn prepare() {
 ///
 /// `isolation` means what it means for [`service!`](crate::service). A service that sets
 /// timers says so, behind the function: `callbacks!(Pinger::new, timers)`; one that subscribes
-/// to [topics](crate::topics) says `topics`. The isolation comes last:
-/// `callbacks!(Chat::new, timers, topics, isolation = shared)`.
+/// to [topics](crate::topics) says `topics`, and one that begins TLS `secure`. The isolation comes
+/// last: `callbacks!(Chat::new, timers, topics, isolation = shared)`.
 ///
 /// ```no_run
 /// use halfopen_guest::{Events, Socket, callbacks};
@@ -180,10 +184,6 @@ fn prepare() {
 /// ```
 #[macro_export]
 macro_rules! callbacks {
-    ($new:expr, $($further:tt)+) => {
-        $crate::callbacks!($new);
-        $crate::further_exports!($($further)+);
-    };
     ($new:expr $(,)?) => {
         const _: () = {
             struct Service;
@@ -229,6 +229,10 @@ macro_rules! callbacks {
             };
         };
     };
+    ($new:expr, $($further:tt)+) => {
+        $crate::callbacks!($new);
+        $crate::further_exports!($($further)+);
+    };
 }
 
 /// What follows the function in [`callbacks!`](macro@callbacks).
@@ -250,6 +254,25 @@ macro_rules! further_exports {
             const _: () = {
                 $crate::bindings::timers::export_timers!(
                     Timers with_types_in $crate::bindings::timers
+                );
+            };
+        };
+        $crate::further_exports!($($($rest)*)?);
+    };
+    (secure $(, $($rest:tt)*)?) => {
+        const _: () = {
+            struct Secure;
+
+            impl $crate::bindings::secure::exports::halfopen::tcp::secure_events::Guest for Secure {
+                fn secured(socket: u32) {
+                    $crate::callbacks::secured(socket);
+                }
+            }
+
+            #[allow(unsafe_code)]
+            const _: () = {
+                $crate::bindings::secure::export_secure!(
+                    Secure with_types_in $crate::bindings::secure
                 );
             };
         };
@@ -291,7 +314,7 @@ macro_rules! further_exports {
     };
     ($other:tt $($rest:tt)*) => {
         ::core::compile_error!(
-            "behind the function may follow `timers`, `topics` and `isolation = …`, which comes last"
+            "behind the function may follow `timers`, `secure`, `topics` and `isolation = …`, which comes last"
         );
     };
 }

@@ -1,5 +1,6 @@
 //! The two directions of a connection.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,10 +15,11 @@ use crate::{Error, ErrorCode, task};
 
 /// Splits a connection, and starts the task that sends.
 pub(super) fn split(core: Rc<Core>) -> (ReadHalf, WriteHalf) {
+    let processed = core.processed().clone();
     let bytes = core.receive().map_err(io::Error::from);
     task::spawn(core.clone().send());
     let bytes = bytes.boxed_local().into_async_read();
-    (ReadHalf { bytes }, WriteHalf { core })
+    (ReadHalf { bytes, processed }, WriteHalf { core })
 }
 
 /// The receiving direction.
@@ -27,6 +29,14 @@ pub(super) fn split(core: Rc<Core>) -> (ReadHalf, WriteHalf) {
 /// peer still sends, and leaves the sending direction open.
 pub struct ReadHalf {
     bytes: IntoAsyncRead<LocalBoxStream<'static, io::Result<Vec<u8>>>>,
+    /// Counts what the program takes.
+    processed: Rc<Cell<u64>>,
+}
+
+impl ReadHalf {
+    fn count(&self, length: usize) {
+        self.processed.set(self.processed.get() + length as u64);
+    }
 }
 
 impl std::fmt::Debug for ReadHalf {
@@ -41,7 +51,11 @@ impl AsyncRead for ReadHalf {
         context: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.bytes).poll_read(context, buffer)
+        let read = Pin::new(&mut self.bytes).poll_read(context, buffer);
+        if let Poll::Ready(Ok(length)) = read {
+            self.count(length);
+        }
+        read
     }
 }
 
@@ -51,6 +65,7 @@ impl AsyncBufRead for ReadHalf {
     }
 
     fn consume(mut self: Pin<&mut Self>, amount: usize) {
+        self.count(amount);
         Pin::new(&mut self.bytes).consume(amount);
     }
 }
@@ -76,6 +91,11 @@ impl WriteHalf {
     /// gets RST where the host can send one.
     pub fn reset(self) {
         self.core.reset();
+    }
+
+    /// The connection of the half.
+    pub(super) fn core(&self) -> &Core {
+        &self.core
     }
 
     /// Waits until `look` returns a value for the connection's state.

@@ -3,6 +3,7 @@
 mod forward;
 mod halves;
 mod options;
+mod secure;
 mod tls;
 
 use std::net::SocketAddr;

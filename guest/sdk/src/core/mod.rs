@@ -28,6 +28,8 @@ pub(crate) struct Core {
     handle: RefCell<Option<connections::Connection>>,
     /// The peer's address, once it has been read.
     remote: Cell<Option<SocketAddr>>,
+    /// The number of bytes that the program has taken from the receiving half.
+    processed: Rc<Cell<u64>>,
     /// The task that sends.
     sender: AtomicWaker,
     /// The task that receives.
@@ -64,6 +66,7 @@ impl Core {
             queue: RefCell::default(),
             handle: RefCell::new(Some(handle)),
             remote: Cell::new(None),
+            processed: Rc::default(),
             sender: AtomicWaker::new(),
             receiver: AtomicWaker::new(),
             writer: AtomicWaker::new(),
@@ -91,6 +94,12 @@ impl Core {
     pub(crate) fn tls(&self) -> Option<Tls> {
         let known = self.with_handle(|handle| Ok(peer::tls(handle)));
         known.ok().flatten().map(Tls::from)
+    }
+
+    /// The number of bytes that the program has taken from the receiving half, which counts them
+    /// here.
+    pub(crate) fn processed(&self) -> &Rc<Cell<u64>> {
+        &self.processed
     }
 
     /// Calls `act` with the handle, unless this side has closed the connection.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use halfopen::tls::TlsFiles;
-use halfopen::{Peers, ProxyProtocol, ServerBuilder};
+use halfopen::{Grants, Peers, ProxyProtocol, ServerBuilder};
 use ipnet::IpNet;
 
 use crate::args::values::{Misfit, network, positive_seconds};
@@ -36,6 +36,12 @@ pub(crate) struct TlsArgs {
     /// May be given several times, the preferred protocol first. [default: none]
     #[arg(long, value_name = "NAME", hide_short_help = true)]
     tls_alpn: Vec<String>,
+    /// Lets the service begin TLS itself, on connections that begin in the clear (STARTTLS)
+    ///
+    /// With the certificates of --tls-cert, which are for that alone then. By default TLS begins
+    /// each connection, and the service may begin none as the server.
+    #[arg(long, hide_short_help = true)]
+    starttls: bool,
     /// Limits the TLS handshake, in seconds
     #[arg(
         long,
@@ -61,12 +67,23 @@ impl TlsArgs {
         let without = match () {
             () if certificates > 0 => None,
             () if self.tls_client_ca.is_some() => Some("tls-client-ca"),
+            () if self.starttls => Some("starttls"),
             () => (!self.tls_alpn.is_empty()).then_some("tls-alpn"),
         };
         without.map_or(Ok(()), |key| {
             let why = "without a certificate there is no TLS: add `--tls-cert` and `--tls-key`";
             Err(Misfit::new(key, why))
         })
+    }
+
+    /// Checks that a service to which TLS is left begins it.
+    pub(crate) fn check_starttls(&self, begins_tls: bool) -> Result<(), Misfit> {
+        if begins_tls || !self.starttls {
+            return Ok(());
+        }
+        let why = "`--starttls` leaves TLS to the service, and this one begins none: it imports \
+            neither `halfopen:tcp/secure` nor `socket-secure`; without the flag, TLS begins each connection";
+        Err(Misfit::new("starttls", why))
     }
 
     /// The flag that names a file, and its place among several such flags.
@@ -80,7 +97,7 @@ impl TlsArgs {
 
     /// Whether connections begin with a handshake.
     pub(crate) fn is_on(&self) -> bool {
-        !self.tls_cert.is_empty()
+        !self.tls_cert.is_empty() && !self.starttls
     }
 
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
@@ -88,11 +105,17 @@ impl TlsArgs {
         certificates.chain(&self.tls_client_ca)
     }
 
-    /// Reads the files, and sets up TLS if there is a certificate.
-    pub(crate) fn apply(&self, server: ServerBuilder) -> anyhow::Result<ServerBuilder> {
+    /// Reads the files, and sets up TLS if there is a certificate: at the begin of each
+    /// connection, or for the service to begin.
+    pub(crate) fn apply(
+        &self,
+        server: ServerBuilder,
+        grants: Grants,
+    ) -> anyhow::Result<(ServerBuilder, Grants)> {
+        let server = server.handshake_timeout(self.tls_timeout);
         let mut certificates = self.tls_cert.iter().zip(&self.tls_key);
         let Some((chain, key)) = certificates.next() else {
-            return Ok(server);
+            return Ok((server, grants));
         };
         let mut files = certificates
             .fold(TlsFiles::new(chain, key), |files, (chain, key)| {
@@ -103,7 +126,10 @@ impl TlsArgs {
             files = files.client_ca(authorities);
         }
         let config = files.load().context("cannot set up TLS")?;
-        Ok(server.tls(config).handshake_timeout(self.tls_timeout))
+        Ok(match self.starttls {
+            true => (server, grants.tls_server(config)),
+            false => (server.tls(config), grants),
+        })
     }
 }
 

@@ -1,6 +1,10 @@
 //! The flags of every command that runs a component: what the component may use.
 
+use std::path::PathBuf;
+
+use anyhow::Context;
 use clap::Args;
+use halfopen::tls::trusting;
 use halfopen::{AddressRule, Grants, HostRule, NameRule, Policy};
 
 use crate::args::folder::FolderArg;
@@ -16,6 +20,16 @@ pub(crate) struct GuestArgs {
     pub(crate) network: NetworkArgs,
     #[command(flatten)]
     pub(crate) topics: TopicsArgs,
+    /// Trusts the authorities in this file for TLS that the component begins as a client
+    ///
+    /// A file in PEM form. No others count then. [default: the authorities of this system]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "TLS",
+        hide_short_help = true
+    )]
+    pub(crate) tls_ca: Option<PathBuf>,
     /// Sets an environment variable of the component
     ///
     /// The component does not see the environment of this process. May be given several
@@ -68,18 +82,23 @@ pub(crate) struct GuestArgs {
 impl GuestArgs {
     /// The grants that these flags describe; a warning about a denial names the flag that
     /// lifts it.
-    pub(crate) fn grants(&self) -> Grants {
-        let grants = Grants::new()
+    ///
+    /// # Errors
+    /// If the file of `--tls-ca` has no authorities.
+    pub(crate) fn grants(&self) -> anyhow::Result<Grants> {
+        let mut grants = Grants::new()
             .policy(self.network.policy())
             .max_memory((self.max_memory as usize) << 20)
             .advice(advice);
-        let grants = self
-            .env
+        if let Some(authorities) = &self.tls_ca {
+            grants = grants.tls_client(trusting(authorities).context("cannot set up TLS")?);
+        }
+        let variables = self.env.iter();
+        let grants = variables.fold(grants, |grants, (name, value)| grants.env(name, value));
+        Ok(self
+            .dir
             .iter()
-            .fold(grants, |grants, (name, value)| grants.env(name, value));
-        self.dir
-            .iter()
-            .fold(grants, |grants, dir| dir.add_to(grants))
+            .fold(grants, |grants, dir| dir.add_to(grants)))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The command line: commands, flags and their values.
 //!
-//! `grants`, `folder`, `state`, `topics`, `gate`, `limits`, `listen` and `process` are groups of flags, and `values`
-//! parses their values; `service` puts the groups together. `usage` says what is wrong with a
+//! `grants`, `folder`, `state`, `topics`, `gate`, `limits`, `listen` and `process` are groups of
+//! flags, and `values` parses their values, `variables` files of them; `service` puts the groups
+//! together. `making` is for the commands that make services. `usage` says what is wrong with a
 //! command line.
 //!
 //! A doc comment is the help: its first paragraph for `-h`, all of it for `--help`. Help for
@@ -13,12 +14,14 @@ mod gate;
 pub(crate) mod grants;
 mod limits;
 pub(crate) mod listen;
+pub(crate) mod making;
 pub(crate) mod process;
 pub(crate) mod service;
 pub(crate) mod state;
 pub(crate) mod topics;
 pub(crate) mod usage;
 pub(crate) mod values;
+pub(crate) mod variables;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -28,8 +31,9 @@ use clap::{Arg, Args, Id, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::args::grants::GuestArgs;
+use crate::args::making::{ComponentArgs, DevArgs, NewArgs};
 use crate::args::process::ProcessArgs;
-use crate::args::service::{KeepArgs, ServiceArgs};
+use crate::args::service::{COMPONENT, KeepArgs, ServiceArgs};
 use crate::args::values::{negative_numbers, seconds};
 
 /// Runs TCP servers written as WebAssembly components, sandboxed, on real sockets
@@ -41,8 +45,8 @@ use crate::args::values::{negative_numbers, seconds};
     name = "halfopen",
     version,
     args_conflicts_with_subcommands = true,
-    // Short help of the whole program lists the commands; `halfopen serve -h` lists flags.
-    mut_args(|arg| match arg.is_positional() {
+    // Short help of the whole program lists the commands; `halfopen serve -h` lists the rest.
+    mut_args(|arg| match arg.get_id() == COMPONENT {
         true => arg,
         false => arg.hide_short_help(true),
     })
@@ -69,6 +73,14 @@ pub(crate) enum Command {
     ///
     /// A command of WASI 0.3 or 0.2, or a component that imports `halfopen:tcp`.
     Run(Box<RunArgs>),
+    /// Makes the folder of a new service, in one of six languages
+    New(NewArgs),
+    /// Builds a service, and serves it again after each change
+    Dev(DevArgs),
+    /// Makes a component of a core module
+    ///
+    /// For languages whose compilers make core modules, such as C and Go.
+    Component(ComponentArgs),
     /// Composes a service or program into a plain WASI 0.3 command
     ///
     /// Any host of WASI 0.3 can run the result, such as `wasmtime run -S inherit-network`.
@@ -79,7 +91,7 @@ pub(crate) enum Command {
     ///
     /// Takes the grants of `halfopen serve` and `halfopen run`, and shows what the component
     /// would get with them.
-    Inspect(InspectArgs),
+    Inspect(Box<InspectArgs>),
     /// Checks a configuration file and reports each mistake with its line
     Check(CheckArgs),
     /// Controls a running server over its socket, `--control`

@@ -18,6 +18,7 @@ use crate::args::listen::Listen;
 use crate::args::state::{StateArgs, state_problem};
 use crate::args::topics::Buses;
 use crate::args::values::{Misfit, positive, seconds};
+use crate::args::variables;
 use crate::errors::explain_about;
 
 /// The name of the argument that is the component.
@@ -87,6 +88,17 @@ pub(crate) struct ServiceArgs {
     workers: Option<NonZeroUsize>,
     #[command(flatten)]
     keep: KeepArgs,
+    /// Sets environment variables of the component from a file
+    ///
+    /// A line is NAME=VALUE; empty lines and those that begin with # are skipped. --env
+    /// overrides it. A reload reads it again. May be given several times. [default: none]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Policy",
+        hide_short_help = true
+    )]
+    env_file: Vec<PathBuf>,
     /// Arguments of the service
     #[arg(last = true, value_name = "ARGS", help_heading = None)]
     args: Vec<String>,
@@ -152,7 +164,11 @@ impl ServiceArgs {
             return Some((problem.key, 0));
         }
         match tls_error(error) {
-            Some(error) => self.tls.key_of(error.path()),
+            Some(error) => {
+                let own =
+                    (self.guest.tls_ca.as_deref() == Some(error.path())).then_some(("tls-ca", 0));
+                own.or_else(|| self.tls.key_of(error.path()))
+            }
             None => self.component.is_some().then_some((COMPONENT, 0)),
         }
     }
@@ -176,6 +192,8 @@ impl ServiceArgs {
     /// The files that the service is loaded from.
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let files = self.component.iter().chain(self.tls.files());
+        let files = files.chain(&self.guest.tls_ca);
+        let files = files.chain(&self.env_file);
         let files = files.chain(self.guest.topics.files());
         files.chain(self.guest.state.files())
     }
@@ -228,9 +246,11 @@ impl ServiceArgs {
         topics: Option<Topics>,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
+        let grants = self.guest.grants()?;
+        let grants = variables::add_from(&self.env_file, &self.guest.env, grants)?;
         let mut grants = self
             .limits
-            .limit(self.guest.state.grant(self.guest.grants(), store))
+            .limit(self.guest.state.grant(grants, store))
             .name(self.name())
             .args(self.args.clone())
             .stdout(stdout)
@@ -238,7 +258,8 @@ impl ServiceArgs {
         if let Some(topics) = topics {
             grants = grants.topics(topics);
         }
-        let mut builder = Server::builder()
+        let (builder, grants) = self.tls.apply(Server::builder(), grants)?;
+        let mut builder = builder
             .grants(grants)
             .grace(self.grace)
             .allow_precompiled(self.guest.allow_precompiled)
@@ -253,7 +274,6 @@ impl ServiceArgs {
         builder = self.limits.apply(builder);
         builder = self.peers.apply(builder);
         builder = self.balancers.apply(builder);
-        builder = self.tls.apply(builder)?;
         let source = match &self.component {
             Some(path) => Source::from(path.as_path()),
             None => Source::from(ECHO),
@@ -265,6 +285,7 @@ impl ServiceArgs {
             _ => explain_about(self.component.as_deref(), error),
         })?;
         self.check_workers(server.isolation())?;
+        self.tls.check_starttls(server.begins_tls())?;
         Ok(server)
     }
 }

@@ -117,7 +117,7 @@ mod tests {
                 "did you mean `halfopen serve`?",
             ),
             ("chek x.toml", "did you mean `halfopen check`?"),
-            ("frobnicate", "the commands are serve, run, compose"),
+            ("frobnicate", "the commands are serve, run, new"),
             ("generate", "incomplete; see `halfopen generate --help`"),
         ] {
             let mistake = mistake(arguments);

@@ -107,6 +107,17 @@ fn granted(import: &str, kind: Kind, args: &InspectArgs) -> String {
         "halfopen:tcp/peer" | "halfopen:tcp/socket-peer" => {
             "facts about its peers, from TLS or a load balancer".to_owned()
         }
+        "halfopen:tcp/secure" | "halfopen:tcp/socket-secure" => {
+            let authorities = match &args.guest.tls_ca {
+                Some(file) => format!("in `{}`", file.display()),
+                None => "of this system".to_owned(),
+            };
+            let server = match kind {
+                Kind::Service => "as a server with `--starttls`, ",
+                _ => "",
+            };
+            format!("TLS: {server}as a client with the authorities {authorities}")
+        }
         "halfopen:tcp/listeners"
         | "halfopen:tcp/outbound"
         | "halfopen:tcp/connecting"

@@ -36,7 +36,7 @@ async fn run_to_end(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut grants = args
         .guest
         .state
-        .grant(args.guest.grants(), store)
+        .grant(args.guest.grants()?, store)
         .name(name_of(path))
         .args(arguments)
         .inherit_stdio();

@@ -21,6 +21,7 @@ use crate::args::process::ProcessArgs;
 use crate::args::service::{COMPONENT, ServiceArgs};
 use crate::args::state::{STATE, is_address};
 use crate::args::values::negative_numbers;
+use crate::args::variables::ENV_FILE;
 
 /// The key of the folders that are granted.
 const DIR: &str = "dir";
@@ -29,9 +30,11 @@ const ARGS: &str = "args";
 /// Keys whose values are paths, relative to the configuration file's folder.
 const FILES: &[&str] = &[
     COMPONENT,
+    ENV_FILE,
+    "tls-ca",
     "tls-cert",
-    "tls-key",
     "tls-client-ca",
+    "tls-key",
     "topics-password-file",
     STATE,
     "state-password-file",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{Connection, ServerConfig};
 use tokio::net::TcpStream;
 
 use super::admission::Admission;
@@ -19,7 +19,7 @@ use crate::noise::quietly;
 use crate::server::report::Refusal;
 use crate::server::tasks::Tasks;
 use crate::server::visit::Visit;
-use crate::tcp::{Stream, close_with_fin, reset_on_close};
+use crate::tcp::{Stream, close_with_fin, describe, reset_on_close};
 
 /// What a server expects of its peers.
 pub(super) struct Introduction {
@@ -126,7 +126,7 @@ impl Introduction {
         stream: TcpStream,
         visit: &mut Visit,
         cut: impl Future<Output = Refusal>,
-    ) -> Result<(TcpStream, Option<Box<ServerConnection>>), Refusal> {
+    ) -> Result<(TcpStream, Option<Box<Connection>>), Refusal> {
         let Some(config) = &self.tls else {
             return Ok((stream, None));
         };
@@ -135,8 +135,9 @@ impl Introduction {
             quietly(|| tracing::debug!(peer = %visit.peer(), "TLS handshake: {}", failed.reason));
             failed.refusal
         })?;
+        let session = Connection::from(session);
         // A session that ends here replaces what the load balancer reported.
-        visit.set_peer_session(tls::peer_session(&session));
+        visit.set_peer_session(describe(&session));
         Ok((stream, Some(Box::new(session))))
     }
 }

@@ -1,4 +1,4 @@
-//! TLS for a server's connections, by rustls.
+//! TLS for a server's connections, by rustls, and for those that its service makes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,16 +12,13 @@ use rustls::server::{
     ClientHello, NoClientAuth, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{ProtocolVersion, RootCertStore, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
-use x509_cert::Certificate;
-use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
-use x509_cert::der::{Any, Decode, Tag, Tagged};
 
 use crate::server::report::Refusal;
-use crate::tcp::{PeerTls, TlsEnd, reset_on_close};
+use crate::tcp::{client_config, reset_on_close};
 
 /// Makes the TLS configuration of a server from files in PEM form: TLS 1.2 and 1.3 with the
 /// cipher suites that rustls considers safe.
@@ -109,13 +106,7 @@ impl TlsFiles {
         let verifier = match &self.client_ca {
             None => Arc::new(NoClientAuth),
             Some(path) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in chain(path)? {
-                    roots
-                        .add(certificate)
-                        .map_err(|error| failed(path, error))?;
-                }
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider)
                     .build()
                     .map_err(|error| failed(path, error))?
             }
@@ -130,6 +121,26 @@ impl TlsFiles {
             .collect();
         Ok(Arc::new(config))
     }
+}
+
+/// Makes the TLS configuration of a client that trusts the authorities in a file in PEM form,
+/// and no others, for [`Grants::tls_client`](crate::Grants::tls_client).
+///
+/// # Errors
+/// If the file cannot be read, is not in PEM form, or has no certificate.
+pub fn trusting(authorities: impl AsRef<Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    roots(authorities.as_ref()).map(client_config)
+}
+
+/// Reads the certificates of authorities.
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| failed(path, error))?;
+    }
+    Ok(roots)
 }
 
 fn certificate(
@@ -218,54 +229,6 @@ pub(super) async fn handshake(
     Err(Failed { refusal, reason })
 }
 
-/// Returns the peer's part in a session: name, protocol, certificates.
-pub(super) fn peer_session(session: &ServerConnection) -> PeerTls {
-    let certificates: Vec<_> = session.peer_certificates().unwrap_or_default().into();
-    PeerTls {
-        end: TlsEnd::Host,
-        version: session.protocol_version().and_then(version),
-        server_name: session.server_name().map(str::to_owned),
-        application_protocol: session.alpn_protocol().map(<[u8]>::to_vec),
-        common_name: certificates.first().and_then(|own| common_name(own)),
-        certificates: certificates
-            .iter()
-            .map(|certificate| certificate.to_vec())
-            .collect(),
-    }
-}
-
-/// Returns a version's name, as OpenSSL and the PROXY protocol write it.
-fn version(version: ProtocolVersion) -> Option<String> {
-    match version {
-        ProtocolVersion::TLSv1_2 => Some("TLSv1.2".to_owned()),
-        ProtocolVersion::TLSv1_3 => Some("TLSv1.3".to_owned()),
-        _ => None,
-    }
-}
-
-fn common_name(certificate: &[u8]) -> Option<String> {
-    let certificate = Certificate::from_der(certificate).ok()?;
-    let subject = certificate.tbs_certificate().subject();
-    let name = subject.iter().find(|part| part.oid == COMMON_NAME)?;
-    text(&name.value).map(str::to_owned)
-}
-
-/// The text of a part of a name; `None` unless its string type is UTF-8 or a part of it.
-fn text(value: &Any) -> Option<&str> {
-    let readable = matches!(
-        value.tag(),
-        Tag::Utf8String
-            | Tag::PrintableString
-            | Tag::Ia5String
-            | Tag::TeletexString
-            | Tag::NumericString
-            | Tag::VisibleString
-    );
-    readable
-        .then(|| str::from_utf8(value.value()).ok())
-        .flatten()
-}
-
 /// Chooses a certificate by the name that the client asks for.
 #[derive(Debug)]
 struct Certificates(Vec<Arc<CertifiedKey>>);
@@ -285,41 +248,4 @@ fn has(certificate: &CertifiedKey, name: &ServerName<'_>) -> bool {
         return false;
     };
     ParsedCertificate::try_from(leaf).is_ok_and(|leaf| verify_server_name(&leaf, name).is_ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use rcgen::string::{BmpString, PrintableString, TeletexString};
-    use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyPair};
-
-    use super::common_name;
-
-    fn named(names: &[DnValue]) -> Option<String> {
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, "an organisation");
-        for name in names {
-            params
-                .distinguished_name
-                .push(DnType::CommonName, name.clone());
-        }
-        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        common_name(certificate.der())
-    }
-
-    #[test]
-    fn the_common_name_is_read_in_each_usual_string_type() {
-        let utf8 = DnValue::Utf8String("Zoë".to_owned());
-        let printable = DnValue::PrintableString(PrintableString::try_from("somebody").unwrap());
-        let teletex = DnValue::TeletexString(TeletexString::try_from("somebody").unwrap());
-        let wide = DnValue::BmpString(BmpString::try_from("somebody").unwrap());
-        assert_eq!(named(&[utf8]).as_deref(), Some("Zoë"));
-        assert_eq!(named(&[printable]).as_deref(), Some("somebody"));
-        assert_eq!(named(&[teletex]).as_deref(), Some("somebody"));
-        assert_eq!(named(&[wide]), None, "two bytes for each character");
-        assert_eq!(named(&[]), None);
-        assert_eq!(common_name(b"no certificate"), None);
-    }
 }

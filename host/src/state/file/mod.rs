@@ -12,5 +12,6 @@ mod tables;
 mod writer;
 
 pub(super) use open::open;
+pub use open::wait_closed;
 pub use slot::Durability;
 pub(super) use store::FileStore;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::database::{database, failed, prepare_file};
 use super::slot::Durability;
@@ -63,6 +64,19 @@ pub(in crate::state) fn open(
     all.retain(|_, entry| !entry.writer.is_finished());
     all.insert(key, entry);
     Ok(store)
+}
+
+/// Waits, by blocking the thread, until every file whose stores are dropped is closed, for at most
+/// `limit`. A process that ends before leaves a file that is repaired when it is opened again.
+pub fn wait_closed(limit: Duration) {
+    let begun = Instant::now();
+    let closed = || {
+        let all = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().all(|entry| entry.writer.is_finished())
+    };
+    while !closed() && begun.elapsed() < limit {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// The path from the root, so that the file is found again after a failure.

@@ -202,6 +202,11 @@ impl Driver {
                 Due::HeldData(data) => events.call_data(&mut *store, socket, &data).await?,
                 Due::End => events.call_end(&mut *store, socket).await?,
                 Due::Drain => events.call_drain(&mut *store, socket).await?,
+                Due::Secured => {
+                    if let Some(secured) = self.exports.secured() {
+                        secured.call_async(&mut *store, (socket,)).await?;
+                    }
+                }
                 Due::Timeout => events.call_timeout(&mut *store, socket).await?,
                 Due::Error(error) => {
                     events.call_error(&mut *store, socket, &error).await?;

@@ -14,12 +14,20 @@ const TIMER_EVENTS: &str = "halfopen:tcp/timer-events@0.1.0";
 const FIRED: &str = "fired";
 const STARTING: &str = "halfopen:tcp/starting@0.1.0";
 const START: &str = "start";
+const SOCKET_SECURE: &str = "halfopen:tcp/socket-secure@0.1.0";
+const SECURE_EVENTS: &str = "halfopen:tcp/secure-events@0.1.0";
+const SECURED: &str = "secured";
+
+/// An event that a component has only if it uses the interface that it belongs to.
+type Event = TypedFunc<(u32,), ()>;
 
 /// The exports of an instance.
 pub(crate) struct Exports {
     events: Callbacks,
     /// `None` if the component has no timers.
-    fired: Option<TypedFunc<(u32,), ()>>,
+    fired: Option<Event>,
+    /// `None` if the component begins no TLS.
+    secured: Option<Event>,
     /// `None` if the component does not subscribe to topics.
     topics: Option<Subscribing>,
     /// `None` if the component does nothing without connections.
@@ -33,6 +41,7 @@ pub(crate) struct ExportsPre<T: 'static> {
     fired: Option<ComponentExportIndex>,
     topics: Option<SubscribingIndices>,
     start: Option<ComponentExportIndex>,
+    secured: Option<ComponentExportIndex>,
 }
 
 impl<T: Send + 'static> ExportsPre<T> {
@@ -43,14 +52,20 @@ impl<T: Send + 'static> ExportsPre<T> {
     pub(crate) fn new(pre: InstancePre<T>) -> wasmtime::Result<Self> {
         let events = CallbacksIndices::new(&pre)?;
         let fired = index(pre.component(), TIMER_EVENTS, FIRED);
+        let secured = index(pre.component(), SECURE_EVENTS, SECURED);
         let start = index(pre.component(), STARTING, START);
-        let imports_timers = || {
+        let imports = |interface: &str| {
             let ty = pre.component().component_type();
-            ty.imports(pre.engine()).any(|(name, _)| name == TIMERS)
+            ty.imports(pre.engine()).any(|(name, _)| name == interface)
         };
-        if fired.is_none() && imports_timers() {
+        if fired.is_none() && imports(TIMERS) {
             wasmtime::bail!(
                 "the component imports `{TIMERS}` and does not export `{TIMER_EVENTS}`, which timers call; export it as well"
+            );
+        }
+        if secured.is_none() && imports(SOCKET_SECURE) {
+            wasmtime::bail!(
+                "the component imports `{SOCKET_SECURE}` and does not export `{SECURE_EVENTS}`, which is called after the handshake; export it as well"
             );
         }
         let topics = topics::find(&pre)?;
@@ -58,6 +73,7 @@ impl<T: Send + 'static> ExportsPre<T> {
             pre,
             events,
             fired,
+            secured,
             topics,
             start,
         })
@@ -73,10 +89,6 @@ impl<T: Send + 'static> ExportsPre<T> {
     ) -> wasmtime::Result<Exports> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         let events = self.events.load(&mut *store, &instance)?;
-        let fired = match &self.fired {
-            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
-            None => None,
-        };
         let topics = match &self.topics {
             Some(indices) => Some(indices.load(&mut *store, &instance)?),
             None => None,
@@ -85,9 +97,16 @@ impl<T: Send + 'static> ExportsPre<T> {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
+        let mut event = |index: &Option<ComponentExportIndex>| -> wasmtime::Result<Option<Event>> {
+            let index = index.as_ref();
+            index
+                .map(|index| instance.get_typed_func(&mut *store, index))
+                .transpose()
+        };
         Ok(Exports {
             events,
-            fired,
+            fired: event(&self.fired)?,
+            secured: event(&self.secured)?,
             topics,
             start,
         })
@@ -115,7 +134,12 @@ impl Exports {
             instance.get_export_index(&mut *store, Some(&interface), function)
         };
         let (fired, start) = (index(TIMER_EVENTS, FIRED), index(STARTING, START));
+        let secured = index(SECURE_EVENTS, SECURED);
         let fired = match fired {
+            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
+            None => None,
+        };
+        let secured = match secured {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
@@ -127,6 +151,7 @@ impl Exports {
         Ok(Exports {
             events,
             fired,
+            secured,
             topics,
             start,
         })
@@ -136,7 +161,7 @@ impl Exports {
         self.events.halfopen_tcp_events()
     }
 
-    pub(super) fn fired(&self) -> Option<&TypedFunc<(u32,), ()>> {
+    pub(super) fn fired(&self) -> Option<&Event> {
         self.fired.as_ref()
     }
 
@@ -146,5 +171,9 @@ impl Exports {
 
     pub(super) fn start(&self) -> Option<&TypedFunc<(), ()>> {
         self.start.as_ref()
+    }
+
+    pub(super) fn secured(&self) -> Option<&Event> {
+        self.secured.as_ref()
     }
 }

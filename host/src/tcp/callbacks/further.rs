@@ -1,5 +1,5 @@
 //! The further interfaces that a service in callback style may import: `connecting`, `naming`,
-//! `piping`, `timers` and `socket-peer`.
+//! `piping`, `timers`, `socket-peer` and `socket-secure`.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,8 @@ use wasmtime::component::Linker;
 
 use crate::tcp::bindings::halfopen::tcp::types::IpSocketAddress;
 use crate::tcp::connect::{connect, connect_to_name};
-use crate::tcp::{TcpCtx, TcpView};
+use crate::tcp::secure::Role;
+use crate::tcp::{ErrorCode, TcpCtx, TcpView};
 
 pub(super) fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     let mut connecting = linker.instance("halfopen:tcp/connecting@0.1.0")?;
@@ -66,7 +67,36 @@ pub(super) fn add_to_linker<T: TcpView + 'static>(linker: &mut Linker<T>) -> was
             let session = sockets.look(socket, |entry| entry.session().cloned());
             Ok((session.flatten(),))
         },
+    )?;
+
+    let mut secure = linker.instance("halfopen:tcp/socket-secure@0.1.0")?;
+    secure.func_wrap(
+        "as-server",
+        |mut store: StoreContextMut<'_, T>, (socket, unprocessed): (u32, u32)| {
+            Ok((begin(ctx(&mut store), socket, Role::Server, unprocessed),))
+        },
+    )?;
+    type Client = (u32, String, Vec<String>, u32);
+    secure.func_wrap(
+        "as-client",
+        |mut store: StoreContextMut<'_, T>, client: Client| {
+            let (socket, server_name, application_protocols, unprocessed) = client;
+            let role = Role::Client {
+                server_name,
+                application_protocols,
+            };
+            Ok((begin(ctx(&mut store), socket, role, unprocessed),))
+        },
     )
+}
+
+/// Begins TLS on a socket.
+fn begin(ctx: &mut TcpCtx, socket: u32, role: Role, unprocessed: u32) -> Result<(), ErrorCode> {
+    let beginning = ctx.begin_tls(role)?;
+    let begun = ctx
+        .sockets()
+        .act(socket, |entry| entry.secure(beginning, unprocessed));
+    begun.unwrap_or(Err(ErrorCode::InvalidState))
 }
 
 fn ctx<'s, T: TcpView + 'static>(store: &'s mut StoreContextMut<'_, T>) -> &'s mut TcpCtx {

@@ -35,7 +35,8 @@ impl From<Taken> for Written {
 }
 
 /// Adds the interfaces `sockets`, `connecting`, `naming`, `piping`, `timers`, `socket-peer`,
-/// `topics` and `subscribing` of `halfopen:tcp@0.1.0` to a linker, for components in callback style. No engine needs a feature
+/// `socket-secure`, `topics` and `subscribing` of `halfopen:tcp@0.1.0` to a linker, for components in
+/// callback style. No engine needs a feature
 /// for them, and the guests have to run within a tokio runtime with time enabled.
 ///
 /// # Errors

@@ -94,6 +94,7 @@ mod host;
 mod pipe;
 mod queue;
 mod ready;
+mod securing;
 mod topics;
 
 use std::net::SocketAddr;

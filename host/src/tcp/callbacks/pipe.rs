@@ -1,10 +1,14 @@
 //! Pipes between the sockets of an instance (rule K15).
 
+use std::task::{Poll, ready};
+
 use halfopen_model::Sink;
 
 use super::entry::{Entry, Passed};
 use super::{Sockets, given};
 use crate::tcp::ErrorCode;
+use crate::tcp::sizes::LARGE;
+use crate::tcp::transport::KernelPipe;
 
 /// How many chunks a pipe moves while others wait.
 const TURN: usize = 8;
@@ -50,10 +54,17 @@ impl Sockets {
                 }
                 None => Sink::Gone,
             };
+            self.piped += 1;
+            if state == Sink::Send {
+                match self.splice(number, sink, &mut buffer[..length]) {
+                    Poll::Pending => return,
+                    Poll::Ready(true) => continue,
+                    Poll::Ready(false) => {}
+                }
+            }
             let Some(source) = self.entries.get_mut(number) else {
                 return;
             };
-            self.piped += 1;
             let passed = source.pass(&mut buffer[..length], state != Sink::Gone);
             if state == Sink::Gone {
                 match passed {
@@ -78,12 +89,38 @@ impl Sockets {
         self.touch(number);
     }
 
+    /// Moves some data from a source to its sink inside the kernel, if that is possible and
+    /// cheaper than copying it; returns whether it is. `buffer` is for what the kernel does
+    /// not take.
+    fn splice(&mut self, source: u32, sink: u32, buffer: &mut [u8]) -> Poll<bool> {
+        if buffer.len() < LARGE || !self.entries.get(sink).is_some_and(|sink| sink.is_plain()) {
+            return Poll::Ready(false);
+        }
+        let source = self.entries.get_mut(source);
+        let Some(source) = source.filter(|source| source.comes_in_bulk()) else {
+            return Poll::Ready(false);
+        };
+        let Some(mut pipe) = KernelPipe::take() else {
+            return Poll::Ready(false);
+        };
+        let filled = ready!(source.poll_fill(&mut pipe, buffer.len()));
+        if filled > 0 {
+            self.feed_by(sink, |sink| sink.feed_pipe(&mut pipe, buffer));
+        }
+        Poll::Ready(filled > 0)
+    }
+
     fn feed(&mut self, sink: u32, data: &[u8]) {
+        self.feed_by(sink, |sink| sink.feed_data(data));
+    }
+
+    /// Calls `feed` on a sink; it returns whether the connection still works.
+    fn feed_by(&mut self, sink: u32, feed: impl FnOnce(&mut Entry) -> bool) {
         let Some(entry) = self.entries.get_mut(sink) else {
             return;
         };
         let before = entry.kept();
-        let sent = entry.feed_data(data);
+        let sent = feed(entry);
         self.kept = self.kept + entry.kept() - before;
         self.watch(sink);
         if !sent {

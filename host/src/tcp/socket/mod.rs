@@ -14,7 +14,11 @@
 //! lock.
 
 mod ended;
+#[cfg(test)]
+mod moved;
+pub(in crate::tcp) mod securing;
 mod sending;
+mod splicing;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +37,7 @@ use super::live::{Live, Slot};
 use super::registry::{Member, Registry, Traffic};
 use super::state::State;
 use super::sync::atomic::AtomicBool;
-use super::sync::{Arc, Weak};
+use super::sync::{Arc, OnceLock, Weak};
 use super::transport::{Stream, Transport};
 use super::turn::poll_turn;
 use super::waiters::{Wait, Waiters};
@@ -59,6 +63,8 @@ pub(crate) struct Socket {
     registry: Registry,
     remote: Option<SocketAddr>,
     peer_session: Option<Box<PeerTls>>,
+    /// The session that the service has begun itself, after its handshake.
+    own_session: OnceLock<Box<PeerTls>>,
     /// The runtime that closes the connection, after its store or caller is gone.
     runtime: Handle,
     me: Weak<Socket>,
@@ -104,6 +110,7 @@ impl Socket {
                 registry: registry.clone(),
                 remote,
                 peer_session,
+                own_session: OnceLock::new(),
                 runtime: Handle::current(),
                 me: socket.clone(),
                 flushing: AtomicBool::new(false),
@@ -122,7 +129,8 @@ impl Socket {
 
     /// The peer's TLS session, if it is known.
     pub(super) fn peer_session(&self) -> Option<&PeerTls> {
-        self.peer_session.as_deref()
+        let own = self.own_session.get();
+        own.or(self.peer_session.as_ref()).map(|session| &**session)
     }
 
     /// Sets an option of the socket.

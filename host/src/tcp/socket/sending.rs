@@ -196,7 +196,7 @@ impl Socket {
     }
 
     /// The error of sending on a connection that has ended.
-    fn ended(&self) -> ErrorCode {
+    pub(super) fn ended(&self) -> ErrorCode {
         self.failure().unwrap_or(ErrorCode::ConnectionAborted)
     }
 }

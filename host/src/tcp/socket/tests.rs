@@ -25,13 +25,13 @@ use super::Socket;
 type UnitResult = Result<(), ErrorCode>;
 
 /// A connection with small buffers, and its peer.
-struct Opened<P> {
-    socket: Arc<Socket>,
-    meter: Arc<Meter>,
+pub(super) struct Opened<P> {
+    pub(super) socket: Arc<Socket>,
+    pub(super) meter: Arc<Meter>,
     registry: Registry,
     /// Fails once the guard is dropped.
     guard: oneshot::Receiver<()>,
-    peer: P,
+    pub(super) peer: P,
 }
 
 impl<P> Opened<P> {
@@ -57,11 +57,23 @@ impl<P> Opened<P> {
         }
     }
 
+    /// Separates the peer.
+    pub(super) fn apart(self) -> (Opened<()>, P) {
+        let opened = Opened {
+            socket: self.socket,
+            meter: self.meter,
+            registry: self.registry,
+            guard: self.guard,
+            peer: (),
+        };
+        (opened, self.peer)
+    }
+
     fn holds_guard(&mut self) -> bool {
         self.guard.try_recv() == Err(oneshot::error::TryRecvError::Empty)
     }
 
-    async fn receive(&self) -> Result<usize, ErrorCode> {
+    pub(super) async fn receive(&self) -> Result<usize, ErrorCode> {
         let mut buffer = [0; 64];
         poll_fn(|cx| self.socket.poll_receive(cx, &mut buffer)).await
     }
@@ -89,7 +101,7 @@ impl<P> Opened<P> {
 }
 
 /// Waits for something that happens at once, so that a test fails rather than waits for ever.
-async fn soon<T>(happens: impl Future<Output = T>) -> T {
+pub(super) async fn soon<T>(happens: impl Future<Output = T>) -> T {
     let patience = Duration::from_secs(60);
     let happened = tokio::time::timeout(patience, happens).await;
     happened.expect("nothing has happened")
@@ -111,12 +123,12 @@ fn registered(stream: TcpStream) -> tokio::net::TcpStream {
     tokio::net::TcpStream::from_std(stream).unwrap()
 }
 
-fn plain() -> Opened<TcpStream> {
+pub(super) fn plain() -> Opened<TcpStream> {
     let (stream, peer) = streams();
     Opened::new(Stream::Plain(registered(stream)), peer)
 }
 
-fn secure() -> Opened<StreamOwned<ClientConnection, TcpStream>> {
+pub(super) fn secure() -> Opened<StreamOwned<ClientConnection, TcpStream>> {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -144,7 +156,10 @@ fn secure() -> Opened<StreamOwned<ClientConnection, TcpStream>> {
     let mut session = ServerConnection::new(Arc::new(server)).unwrap();
     session.complete_io(&mut stream).unwrap();
     let peer = shaking.join().unwrap();
-    Opened::new(Stream::Tls(registered(stream), session.into()), peer)
+    Opened::new(
+        Stream::Tls(registered(stream), Box::new(session.into())),
+        peer,
+    )
 }
 
 /// A connection whose peer has ended its direction and takes nothing, whose guest has ended

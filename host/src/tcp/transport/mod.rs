@@ -1,21 +1,29 @@
 //! How bytes get from a connection to its socket: as they are, or through TLS.
 
+mod handshake;
 mod kernel;
 mod plain;
+#[cfg(target_os = "linux")]
+mod splice;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_splice.rs"]
+mod splice;
 mod tls;
 
 use std::io;
 use std::task::{Context, Poll};
 
-use rustls::ServerConnection;
+use rustls::Connection;
 use tokio::net::TcpStream;
 
 use super::ErrorCode;
 use super::meter::Delivery;
 use super::state::State;
 use super::sync::Arc;
+pub(super) use handshake::Shaken;
 use kernel::{outstanding, reset, shut_down};
 pub(super) use plain::Halves;
+pub(super) use splice::KernelPipe;
 pub(super) use tls::Secure;
 
 /// A connected stream that no [`Socket`](super::Socket) has taken over yet.
@@ -26,7 +34,7 @@ pub(crate) enum Stream {
     /// A stream that is registered with a runtime.
     Plain(TcpStream),
     /// A stream after the TLS handshake, and its session.
-    Tls(TcpStream, Box<ServerConnection>),
+    Tls(TcpStream, Box<Connection>),
 }
 
 impl Stream {
@@ -66,6 +74,45 @@ impl Transport {
         })
     }
 
+    /// Begins TLS, after `sent` bytes in the clear; [`poll_handshake`](Self::poll_handshake) goes
+    /// on with it. Returns whether that was possible: with TLS it is not, nor with other clones.
+    pub(super) fn secure(self, session: Connection, sent: u64) -> (Self, bool) {
+        let Transport::Plain(halves) = self else {
+            return (self, false);
+        };
+        match Arc::try_unwrap(halves).map(Halves::into_stream) {
+            Ok(Some(stream)) => {
+                let secure = Secure::beginning(stream, session, sent);
+                (Transport::Tls(Arc::new(secure)), true)
+            }
+            Ok(None) => unreachable!("the halves are of one stream"),
+            Err(halves) => (Transport::Plain(halves), false),
+        }
+    }
+
+    /// Does the handshake of [`secure`](Self::secure).
+    ///
+    /// # Errors
+    /// If it or the connection fails.
+    pub(super) fn poll_handshake(
+        &self,
+        cx: &mut Context<'_>,
+        state: &State,
+    ) -> Poll<Result<Shaken, ErrorCode>> {
+        match self {
+            Transport::Plain(_) => Poll::Ready(Ok(Shaken::Open)),
+            Transport::Tls(secure) => secure.poll_handshake(cx, state),
+        }
+    }
+
+    /// Calls `look` with the TLS session, if there is one.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Connection) -> T) -> Option<T> {
+        match self {
+            Transport::Plain(_) => None,
+            Transport::Tls(secure) => Some(secure.look(look)),
+        }
+    }
+
     pub(super) fn stream(&self) -> &TcpStream {
         match self {
             Transport::Plain(halves) => halves.stream(),
@@ -103,6 +150,39 @@ impl Transport {
         match self {
             Transport::Plain(halves) => halves.poll_receive(cx, buffer, state),
             Transport::Tls(secure) => secure.poll_receive(cx, buffer, state),
+        }
+    }
+
+    /// Whether the bytes of the connection are those of its socket.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Transport::Plain(_))
+    }
+
+    /// Moves up to `most` bytes that were received into a pipe. Returns how many; 0 says
+    /// nothing about the connection, which has to be received from. An error is recorded in
+    /// `state`.
+    pub(super) fn poll_fill(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: &mut KernelPipe,
+        most: usize,
+        state: &State,
+    ) -> Poll<usize> {
+        match self {
+            Transport::Plain(halves) => halves.poll_fill(cx, pipe, most, state),
+            Transport::Tls(_) => Poll::Ready(0),
+        }
+    }
+
+    /// Sends what is in a pipe, as far as the kernel has room and the connection
+    /// [is plain](Self::is_plain).
+    ///
+    /// # Errors
+    /// If the connection has failed.
+    pub(super) fn drain(&self, pipe: &mut KernelPipe, state: &State) -> Result<(), ErrorCode> {
+        match self {
+            Transport::Plain(halves) => halves.drain(pipe, state),
+            Transport::Tls(_) => Ok(()),
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::shut_down;
+use super::{KernelPipe, shut_down};
 use crate::tcp::ErrorCode;
 use crate::tcp::state::State;
 use crate::tcp::sync::{Mutex, PoisonError};
@@ -100,6 +100,52 @@ impl Halves {
                 Err(error) => return Poll::Ready(Err(state.fail(error.into()))),
             }
         }
+    }
+
+    /// Moves up to `most` bytes that were received into a pipe. Returns how many; 0 says
+    /// nothing about the connection, which has to be received from: it may have ended, have
+    /// failed, which is then recorded in `state`, or have urgent data, at which splice(2)
+    /// stops as at EOF (`tcp_read_sock`).
+    pub(super) fn poll_fill(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: &mut KernelPipe,
+        most: usize,
+        state: &State,
+    ) -> Poll<usize> {
+        // An error of the readiness is met again by whoever receives.
+        if ready!(self.stream().poll_read_ready(cx)).is_err() {
+            return Poll::Ready(0);
+        }
+        let mut state = state.lock();
+        let filled = pipe.fill(self.stream(), most);
+        Poll::Ready(filled.unwrap_or_else(|error| {
+            state.fail(error.into());
+            0
+        }))
+    }
+
+    /// Sends what is in a pipe, as far as the kernel has room.
+    ///
+    /// # Errors
+    /// If the connection has failed. The error is recorded in `state`.
+    pub(super) fn drain(&self, pipe: &mut KernelPipe, state: &State) -> Result<(), ErrorCode> {
+        let mut state = state.lock();
+        let sent = pipe.drain(self.stream());
+        let sent = sent.map_err(|error| state.fail(error.into()))?;
+        // splice(2) sends in several steps (`splice_to_socket`). If a later one meets an error,
+        // it returns what the earlier ones have sent, and the error is lost. A socket that was
+        // reset has no peer.
+        if sent > 0 && pipe.held() > 0 && self.stream().peer_addr().is_err() {
+            let error = match self.stream().take_error() {
+                Ok(Some(error)) => error.into(),
+                // After the peer's FIN, Linux reports a reset as EPIPE.
+                _ if state.received_end() => ErrorCode::ConnectionBroken,
+                _ => ErrorCode::ConnectionReset,
+            };
+            return Err(state.fail(error));
+        }
+        Ok(())
     }
 
     /// Queues FIN, and records that in `state`.

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::io::{self, Read, Write};
 use std::task::{Context, Poll, ready};
 
-use rustls::ServerConnection;
+use rustls::Connection;
 use tokio::net::TcpStream;
 
 use super::shut_down;
@@ -29,28 +29,58 @@ const MAX_CHUNK: usize = 64 * 1024;
 pub(in crate::tcp) struct Secure {
     stream: TcpStream,
     session: Mutex<Session>,
-    /// The number of encrypted bytes that the kernel has accepted.
+    /// The number of bytes that the kernel has accepted: encrypted ones, and those that were
+    /// sent in the clear before.
     written: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Session {
-    tls: ServerConnection,
+pub(super) struct Session {
+    pub(super) tls: Connection,
     /// The length of the chunk that TLS has encrypted, and that was not yet reported to
     /// its writer as sent, because the kernel has not accepted all of it.
     unreported: usize,
+    /// The handshake, while it goes on: nothing else is received or sent then.
+    pub(super) handshake: Option<Handshake>,
+}
+
+/// The progress of a handshake.
+#[derive(Debug, Default)]
+pub(super) struct Handshake {
+    /// Whether the peer has begun, with a record of TLS.
+    pub(super) begun: bool,
+    /// Whether our direction has to end once the handshake is done.
+    pub(super) ends: bool,
 }
 
 impl Secure {
     /// Takes over a stream after the handshake.
-    pub(super) fn new(stream: TcpStream, mut tls: ServerConnection) -> Self {
+    pub(super) fn new(stream: TcpStream, tls: Connection) -> Self {
+        Secure::of(stream, tls, 0, None)
+    }
+
+    /// Takes over a stream on which the handshake begins, after `written` bytes in the clear.
+    pub(super) fn beginning(stream: TcpStream, tls: Connection, written: u64) -> Self {
+        Secure::of(stream, tls, written, Some(Handshake::default()))
+    }
+
+    fn of(
+        stream: TcpStream,
+        mut tls: Connection,
+        written: u64,
+        handshake: Option<Handshake>,
+    ) -> Self {
         // `poll_send` hands over the next chunk only once the previous one is flushed, so
         // rustls buffers no more than one.
         tls.set_buffer_limit(None);
         Secure {
             stream,
-            session: Mutex::new(Session { tls, unreported: 0 }),
-            written: AtomicU64::new(0),
+            session: Mutex::new(Session {
+                tls,
+                unreported: 0,
+                handshake,
+            }),
+            written: AtomicU64::new(written),
         }
     }
 
@@ -58,12 +88,12 @@ impl Secure {
         &self.stream
     }
 
-    /// The number of encrypted bytes that the kernel has accepted.
+    /// The number of bytes that the kernel has accepted.
     pub(super) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
 
-    fn session(&self) -> MutexGuard<'_, Session> {
+    pub(super) fn session(&self) -> MutexGuard<'_, Session> {
         // No code panics while it holds the lock.
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -81,6 +111,7 @@ impl Secure {
         state: &State,
     ) -> Poll<Result<(), ErrorCode>> {
         let mut session = self.session();
+        ready!(session.poll_open());
         while session.decrypted().is_none() {
             let read = ready!(self.poll_read_records(cx, &mut session));
             read.map_err(|error| state.lock().fail(error))?;
@@ -96,6 +127,7 @@ impl Secure {
         state: &State,
     ) -> Poll<Result<usize, ErrorCode>> {
         let mut session = self.session();
+        ready!(session.poll_open());
         let mut receive = || loop {
             match session.tls.reader().read(buffer) {
                 Ok(length) => return Poll::Ready(Ok(length)),
@@ -114,6 +146,9 @@ impl Secure {
     /// If the connection has failed. The error is recorded in `state`.
     pub(super) fn at_end(&self, state: &State) -> Result<bool, ErrorCode> {
         let mut session = self.session();
+        if session.handshake.is_some() {
+            return Ok(false);
+        }
         let mut look = || loop {
             if let Some(decrypted) = session.decrypted() {
                 return decrypted.map(|length| length == 0);
@@ -149,7 +184,7 @@ impl Secure {
     }
 
     /// Decrypts what was read.
-    fn process(&self, session: &mut Session) -> Result<(), ErrorCode> {
+    pub(super) fn process(&self, session: &mut Session) -> Result<(), ErrorCode> {
         match session.tls.process_new_packets() {
             Ok(_) => Ok(()),
             Err(error) => {
@@ -171,6 +206,7 @@ impl Secure {
         state: &State,
     ) -> Poll<Result<usize, ErrorCode>> {
         let mut session = self.session();
+        ready!(session.poll_open());
         let mut send = || loop {
             ready!(self.poll_write_records(cx, &mut session))?;
             if session.unreported > 0 {
@@ -190,7 +226,8 @@ impl Secure {
 
     /// Whether something is encrypted that the kernel has not accepted.
     pub(super) fn holds_unsent(&self) -> bool {
-        self.session().tls.wants_write()
+        let session = self.session();
+        session.handshake.is_none() && session.tls.wants_write()
     }
 
     /// Sends everything that is encrypted.
@@ -200,6 +237,7 @@ impl Secure {
         state: &State,
     ) -> Poll<Result<(), ErrorCode>> {
         let mut session = self.session();
+        ready!(session.poll_open());
         self.poll_write_records(cx, &mut session)
             .map_err(|error| state.lock().fail(error))
     }
@@ -207,7 +245,11 @@ impl Secure {
     /// Queues `close_notify`, which [`poll_finish`](Self::poll_finish) sends. A second call
     /// has no effect.
     pub(super) fn close_notify(&self) {
-        self.session().tls.send_close_notify();
+        let mut session = self.session();
+        match &mut session.handshake {
+            Some(handshake) => handshake.ends = true,
+            None => session.tls.send_close_notify(),
+        }
     }
 
     /// Sends everything that is encrypted, and FIN behind it, and records that in `state`.
@@ -217,6 +259,7 @@ impl Secure {
         state: &State,
     ) -> Poll<Result<(), ErrorCode>> {
         let mut session = self.session();
+        ready!(session.poll_open());
         let flushed = ready!(self.poll_write_records(cx, &mut session));
         let mut state = state.lock();
         if let Some(failure) = state.failure() {
@@ -239,7 +282,7 @@ impl Secure {
         shut_down(&self.stream)
     }
 
-    fn poll_write_records(
+    pub(super) fn poll_write_records(
         &self,
         cx: &mut Context<'_>,
         session: &mut Session,
@@ -258,6 +301,15 @@ impl Secure {
 }
 
 impl Session {
+    /// Whether the handshake is done. Whoever has to wait for that is woken by the task that
+    /// does it.
+    fn poll_open(&self) -> Poll<()> {
+        match self.handshake {
+            Some(_) => Poll::Pending,
+            None => Poll::Ready(()),
+        }
+    }
+
     /// The length of what is decrypted and can be received: 0 is the peer's `close_notify`.
     /// `None` if more records have to be read first.
     fn decrypted(&mut self) -> Option<Result<usize, ErrorCode>> {
@@ -279,7 +331,7 @@ fn end_of_session(error: io::Error) -> ErrorCode {
 
 /// The stream as rustls reads and writes it: a call that would wait fails with
 /// `WouldBlock`.
-struct Nonblocking<'s>(&'s Secure);
+pub(super) struct Nonblocking<'s>(pub(super) &'s Secure);
 
 impl Read for Nonblocking<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

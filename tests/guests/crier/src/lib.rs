@@ -62,7 +62,7 @@ fn call(
             let deliveries = topics::stream(topic)?;
             let (forward, end) = abortable(forward(topic.to_owned(), deliveries, tell.clone()));
             subscriptions.borrow_mut().insert(topic.to_owned(), end);
-            spawn(async move { drop(forward.await) });
+            spawn(async move { _ = forward.await });
             Ok("subscribing")
         }
         "unsubscribe" => {

@@ -6,12 +6,17 @@ mod closing;
 #[path = "../../../../host/src/tcp/ending.rs"]
 mod ending;
 mod error;
+#[path = "../../../../host/src/tcp/flow.rs"]
+mod flow;
 #[path = "../../../../host/src/tcp/live.rs"]
 mod live;
 #[path = "../../../../host/src/tcp/meter.rs"]
 mod meter;
+#[path = "../../../../host/src/tcp/moving.rs"]
+mod moving;
 pub mod play;
 mod registry;
+mod sizes;
 #[path = "../../../../host/src/tcp/socket/mod.rs"]
 mod socket;
 #[path = "../../../../host/src/tcp/state.rs"]
@@ -29,6 +34,7 @@ mod waiters;
 pub use ending::{Ending, Side};
 pub use error::ErrorCode;
 pub(crate) use meter::Meter;
+pub(crate) use socket::Socket;
 pub use timeouts::{Limit, Timeouts};
 
 /// The TLS session of a peer, which nothing here has.

@@ -11,6 +11,7 @@ use shuttle::sync::Mutex;
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::thread::{self, JoinHandle};
 
+use super::moving::{Moving, Stop};
 use super::registry::{Member, Registry};
 use super::socket::{Attachment, Socket};
 use super::transport::Stream;
@@ -146,6 +147,31 @@ impl Connection {
             length -= shuttle::future::block_on(poll_fn(|cx| self.socket.poll_send(cx, &data)))?;
         }
         Ok(())
+    }
+
+    /// Moves what it receives to another connection, until one of them ends. Returns the error
+    /// of this connection, and that of the other.
+    pub fn move_to(&self, sink: &Connection) -> (Option<ErrorCode>, Option<ErrorCode>) {
+        let mut moving = Moving::default();
+        let stop = poll_fn(|cx| {
+            let moved = moving.poll(cx, &self.socket, &sink.socket);
+            if moved.is_pending() && moving.is_empty() {
+                let failed = sink.socket.poll_failed(cx, Wait::Pump);
+                return failed.map(Stop::SinkFailed);
+            }
+            moved
+        });
+        match shuttle::future::block_on(stop) {
+            Stop::Ended => (None, None),
+            Stop::SourceFailed(error) => (Some(error), None),
+            Stop::SinkFailed(error) => (None, Some(error)),
+        }
+    }
+
+    /// How many bytes were received and sent, as the meter has counted.
+    #[must_use]
+    pub fn counted(&self) -> (u64, u64) {
+        self.outside.meter.bytes()
     }
 
     /// Ends the sending direction.

@@ -1,15 +1,22 @@
 //! One socket of a service in callback style: its connection, and what is due.
 
+mod piped;
+mod securing;
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use halfopen_model::{Destroy, Event, Machine, Sink, Source, Step, Written};
+use halfopen_model::{Destroy, Event, Machine, Source, Step, Written};
+
+pub(super) use piped::Passed;
 
 use super::clock::Watch;
 use super::queue::Queue;
 use super::ready::Signal;
+use super::securing::Securing;
+use crate::tcp::flow::Flow;
 use crate::tcp::waiters::Wait;
 use crate::tcp::{Connection, Ending, ErrorCode, PeerTls, Socket};
 
@@ -23,26 +30,12 @@ pub(super) enum Due {
     HeldData(Vec<u8>),
     End,
     Drain,
+    Secured,
     Timeout,
     Error(ErrorCode),
     Close {
         had_error: bool,
     },
-}
-
-/// What a pipe gets of its source.
-#[derive(Debug)]
-pub(super) enum Passed {
-    /// Nothing yet; the driver is woken when there is something.
-    Nothing,
-    /// The chunk is in the buffer that was passed, and has this length.
-    Data(usize),
-    /// The chunk was received before the pipe began.
-    Held(Vec<u8>),
-    /// The peer's FIN.
-    End,
-    /// The source has failed, or was destroyed.
-    Failed,
 }
 
 /// Resolves when a connection that the service makes exists, or has failed. The lock makes it
@@ -73,8 +66,12 @@ pub(super) struct Entry {
     pub(super) watch: Option<Box<Watch>>,
     /// The sink of the pipe whose source this is.
     sink: Option<u32>,
+    /// What comes for the pipe whose source this is.
+    flow: Flow,
     /// The source of the pipe that waits until this sink is free.
     waiting: Option<u32>,
+    /// The TLS that the service has begun, until its handshake is done.
+    securing: Option<Box<Securing>>,
     /// The peer's TLS session, while the event `close` is handled.
     session: Option<Box<PeerTls>>,
 }
@@ -116,7 +113,9 @@ impl Entry {
             finishing: false,
             watch: None,
             sink: None,
+            flow: Flow::default(),
             waiting: None,
+            securing: None,
             session: None,
         }
     }
@@ -207,6 +206,10 @@ impl Entry {
     }
 
     pub(super) fn destroy(&mut self) {
+        if self.securing.is_some() {
+            // Without a session nothing can be ended in a way that the peer would believe.
+            return self.reset();
+        }
         match self.machine.destroy() {
             Destroy::Nothing => {}
             Destroy::Reset => self.abort(),
@@ -278,6 +281,10 @@ impl Entry {
         // The length of a chunk in `buffer` that no event has delivered.
         let mut fresh = 0;
         loop {
+            let all_clear = self.send_clear(&mut cx);
+            if self.poll_secured(&mut cx) {
+                return Some(Due::Secured);
+            }
             if let Some(event) = self.machine.next_event() {
                 return Some(self.due(event, fresh));
             }
@@ -285,12 +292,14 @@ impl Entry {
                 self.held = buffer[..fresh].to_vec();
                 fresh = 0;
             }
-            self.send(&mut cx);
+            if all_clear {
+                self.send(&mut cx);
+            }
             if self.machine.event_due() {
                 continue;
             }
             let socket = self.socket.as_ref()?;
-            if self.machine.may_read() {
+            if self.machine.may_read() && self.securing.is_none() {
                 match socket.poll_receive(&mut cx, buffer) {
                     Poll::Pending => return None,
                     Poll::Ready(Ok(0)) => {
@@ -361,6 +370,7 @@ impl Entry {
                 }
                 self.queue = Queue::default();
                 self.held = Vec::new();
+                self.securing = None;
                 Due::Close { had_error }
             }
         }
@@ -405,118 +415,6 @@ impl Entry {
                 Err(error) => self.machine.fail(error),
             }
         }
-    }
-}
-
-/// What a pipe does with its source and its sink.
-impl Entry {
-    pub(super) fn may_pipe(&self) -> bool {
-        self.machine.may_pipe()
-    }
-
-    pub(super) fn pipe_to(&mut self, sink: u32) {
-        self.machine.pipe();
-        self.sink = Some(sink);
-    }
-
-    pub(super) fn is_piped(&self) -> bool {
-        self.machine.is_piped()
-    }
-
-    pub(super) fn sink(&self) -> Option<u32> {
-        self.sink
-    }
-
-    /// Whether the connection has failed, or was destroyed.
-    pub(super) fn has_failed(&self) -> bool {
-        self.machine.source() == Source::Failed
-    }
-
-    /// Returns what there is to pass on. `passes` says whether the sink is there: otherwise FIN
-    /// is not passed on.
-    pub(super) fn pass(&mut self, buffer: &mut [u8], passes: bool) -> Passed {
-        if self.machine.source() == Source::Receive {
-            let Some(socket) = &self.socket else {
-                return Passed::Nothing;
-            };
-            match socket.poll_receive(&mut Context::from_waker(&self.waker), buffer) {
-                Poll::Pending => return Passed::Nothing,
-                Poll::Ready(Ok(0)) => {
-                    if let Err(error) = self.machine.receive_end() {
-                        self.machine.fail(error);
-                    }
-                }
-                Poll::Ready(Ok(length)) => {
-                    socket.count_transfer();
-                    if let Some(watch) = &mut self.watch {
-                        watch.moved();
-                    }
-                    return Passed::Data(length);
-                }
-                Poll::Ready(Err(error)) => self.machine.fail(error),
-            }
-        }
-        let passed = match self.machine.source() {
-            Source::Receive | Source::Wait => return Passed::Nothing,
-            Source::Held => {
-                self.machine.take_held();
-                return Passed::Held(std::mem::take(&mut self.held));
-            }
-            Source::End => Passed::End,
-            Source::Failed => Passed::Failed,
-        };
-        self.machine.unpipe(passes);
-        self.sink = None;
-        passed
-    }
-
-    /// Gives the sending direction to a pipe; returns whether that is possible.
-    pub(super) fn feed(&mut self) -> bool {
-        self.machine.feed()
-    }
-
-    pub(super) fn sink_state(&self) -> Sink {
-        match self.machine.sink() {
-            Sink::Send if self.socket.is_none() => Sink::Wait,
-            state => state,
-        }
-    }
-
-    /// Lets the driver look at a source once this sink is free.
-    pub(super) fn wait_for(&mut self, source: u32) {
-        self.waiting = Some(source);
-    }
-
-    /// Returns the source that waits, if this sink is free or gone.
-    pub(super) fn frees(&mut self) -> Option<u32> {
-        match self.waiting {
-            Some(_) if self.sink_state() != Sink::Wait => self.waiting.take(),
-            _ => None,
-        }
-    }
-
-    /// Sends data of a pipe, and keeps what the kernel does not take; returns whether the
-    /// connection still works.
-    pub(super) fn feed_data(&mut self, data: &[u8]) -> bool {
-        let Some(taken) = self.offer(data) else {
-            return false;
-        };
-        self.queue.push(&data[taken..]);
-        self.machine.fed(data.len(), taken);
-        true
-    }
-
-    /// Ends the sending direction, because the peer of the source has.
-    pub(super) fn end_feed(&mut self) {
-        self.machine.end_feed();
-    }
-
-    /// Resets the connection, because the source has failed: the data is truncated.
-    pub(super) fn fail_feed(&mut self) {
-        if let Some(socket) = &self.socket {
-            socket.abort(Ending::Reset);
-        }
-        self.machine.fail(ErrorCode::ConnectionAborted);
     }
 }
 

@@ -1,0 +1,3 @@
+. test/start.sh
+expect "$(printf 'hi' | send)" 'hi'
+echo "the service echoes"
