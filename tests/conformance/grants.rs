@@ -257,7 +257,7 @@ fn names_denied(runner: Runner, binaries: &Binaries) -> Result<()> {
     let flags = ["--allow-connect", &address.to_string()];
     each(runner, binaries, &flags, |server| {
         ask(server, &connect, "error EACCES")?;
-        let denied = server.logged_line("denied: ")?;
+        let denied = server.logged_line("localhost")?;
         let flag = match denied.contains("look up") {
             true => "--allow-lookup localhost".to_owned(),
             false => format!("--allow-connect localhost:{}", address.port()),
