@@ -4,11 +4,11 @@
 pub const TOPIC: usize = 128;
 /// The most bytes in a message.
 pub const PAYLOAD: usize = 64 * 1024;
-/// The most topics to which a [`Member`] may be subscribed at a time.
+/// The most topics to which a subscriber may be subscribed at a time.
 pub const SUBSCRIPTIONS: usize = 1024;
-/// The most messages that wait in an [`Inbox`].
+/// The most messages that wait for a subscriber.
 pub const WAITING: usize = 1024;
-/// The most bytes of messages that wait in an [`Inbox`], the names of their topics included.
+/// The most bytes of messages that wait for a subscriber, the names of their topics included.
 pub const WAITING_BYTES: usize = 1 << 20;
 
 /// Why a topic cannot be used.
