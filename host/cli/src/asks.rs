@@ -77,6 +77,7 @@ const TOPICS: &[&str] = &[
     "halfopen:tcp/subscribing",
     "halfopen:tcp/topic-streams",
 ];
+const SECURE: &[&str] = &["halfopen:tcp/secure", "halfopen:tcp/socket-secure"];
 const TIMERS: &[&str] = &["halfopen:tcp/timers"];
 const ALONE: &[&str] = &["halfopen:tcp/starting", "halfopen:tcp/background"];
 
@@ -111,6 +112,13 @@ pub(crate) const ASKS: &[Ask] = &[
     ask("topics", TOPICS, "--topics local", |given| {
         given.guest.topics.granted()
     }),
+    ask(
+        "TLS on connections in use",
+        SECURE,
+        "--starttls --tls-cert FILE --tls-key FILE",
+        |given| given.starttls.then(|| "yes".to_owned()),
+    )
+    .of_services(),
     ask("timers", TIMERS, "", |_| Some("always".to_owned())),
     ask(
         "running without connections",
@@ -200,6 +208,12 @@ mod tests {
         guest: GuestArgs,
         #[command(flatten)]
         keep: KeepArgs,
+        #[arg(long, requires = "tls_cert", requires = "tls_key")]
+        starttls: bool,
+        #[arg(long)]
+        tls_cert: Option<String>,
+        #[arg(long)]
+        tls_key: Option<String>,
         #[arg(last = true)]
         args: Vec<String>,
     }
@@ -228,6 +242,7 @@ mod tests {
                         guest: &flags.guest,
                         args: &flags.args,
                         keep_running: flags.keep.keep_running,
+                        starttls: flags.starttls,
                     };
                     let asked = asked(&interfaces, given);
                     let found = asked.into_iter().find(|found| found.ask.what == row.what);

@@ -95,6 +95,11 @@ impl TlsArgs {
             .or_else(|| place(self.tls_client_ca.as_slice()).map(|_| ("tls-client-ca", 0)))
     }
 
+    /// Whether TLS is left to the service.
+    pub(crate) fn leaves_tls(&self) -> bool {
+        self.starttls
+    }
+
     /// Whether connections begin with a handshake.
     pub(crate) fn is_on(&self) -> bool {
         !self.tls_cert.is_empty() && !self.starttls

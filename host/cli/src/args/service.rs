@@ -186,6 +186,7 @@ impl ServiceArgs {
             guest: &self.guest,
             args: &self.args,
             keep_running: self.keep.keep_running,
+            starttls: self.tls.leaves_tls(),
         }
     }
 
@@ -304,6 +305,8 @@ pub(crate) struct Given<'a> {
     pub(crate) guest: &'a GuestArgs,
     pub(crate) args: &'a [String],
     pub(crate) keep_running: bool,
+    /// Whether the service begins TLS itself, as the server.
+    pub(crate) starttls: bool,
 }
 
 /// What is wrong with a TLS file, if that is the reason for an error.

@@ -54,6 +54,7 @@ fn report(
         guest: &args.guest,
         args: &[],
         keep_running: args.keep.keep_running,
+        starttls: false,
     };
     let asked = asked(interfaces, given);
     text += "\nexports:\n";
