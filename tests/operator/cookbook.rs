@@ -207,14 +207,12 @@ fn the_relay_passes_on_bytes_and_fin_and_keeps_the_events_of_its_own_connections
 fn the_relay_resets_a_client_whose_server_is_not_there() -> Result<()> {
     let gone = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let server = relay(gone)?;
-    let mut client = Client::connect(server.address())?;
-    ensure!(client.end()?.1 == End::Rst);
+    ensure!(Client::until_end(server.address())?.1 == End::Rst);
     server.logged("the server: connection refused")?;
 
     // An address that is not granted is the error of `connect` itself.
     let server = serve("relay", &[], &[&gone.to_string()])?;
-    let mut client = Client::connect(server.address())?;
-    ensure!(client.end()?.1 == End::Rst);
+    ensure!(Client::until_end(server.address())?.1 == End::Rst);
     server.logged("cannot forward: access denied")
 }
 
@@ -222,8 +220,7 @@ fn the_relay_resets_a_client_whose_server_is_not_there() -> Result<()> {
 fn the_counter_counts_all_visits() -> Result<()> {
     for server in both("counter", &[], &[])? {
         for visit in 1..=3 {
-            let mut client = Client::connect(server.address())?;
-            let said = client.end()?.0;
+            let said = Client::until_end(server.address())?.0;
             ensure!(said == format!("visit {visit}\n").as_bytes(), "{said:?}");
         }
     }
