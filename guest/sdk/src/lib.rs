@@ -98,6 +98,7 @@ mod lines;
 mod listener;
 mod names;
 pub mod print;
+pub mod resp;
 mod socket;
 #[doc(hidden)]
 pub mod start;

@@ -4,60 +4,52 @@
 //! values that are set in a row reach the disk at once.
 
 mod commands;
-mod protocol;
 
-use commands::Session;
+use std::mem::take;
+
+use halfopen_guest::resp::CommandBuffer;
 use halfopen_guest::{Events, Socket, callbacks};
-use protocol::Requests;
 
-callbacks!(Client::new);
+callbacks!(|socket| {
+    socket.allow_half_open(true);
+    Client::default()
+});
 
-/// How many bytes of answers may wait before no further request is looked at.
+/// How many bytes of replies may wait before no further command is carried out.
 const BEHIND: usize = 1 << 20;
+/// How many bytes of replies are sent together.
+const TOGETHER: usize = 8 << 10;
 
+#[derive(Default)]
 struct Client {
-    requests: Requests,
-    session: Session,
+    commands: CommandBuffer,
+    /// The replies that are not sent yet, and whether they are in version 3 of the protocol.
+    replies: Vec<u8>,
+    three: bool,
     /// Whether the client has sent FIN.
     ended: bool,
 }
 
 impl Client {
-    fn new(socket: &Socket) -> Self {
-        socket.allow_half_open(true);
-        Client {
-            requests: Requests::default(),
-            session: Session::default(),
-            ended: false,
-        }
-    }
-
-    /// Answers the requests that have arrived, as long as the client takes the answers.
+    /// Carries out the commands that have arrived, as long as the client takes the replies.
     fn work(&mut self, socket: &Socket) {
-        while socket.is_writable() && socket.unsent() < BEHIND {
-            let mut quits = false;
-            let idle = loop {
-                match self.requests.next() {
-                    Ok(Some(request)) => quits = self.session.obey(&request),
-                    Ok(None) => break true,
-                    Err(why) => {
-                        self.session.fail(why);
-                        quits = true;
-                    }
+        let mut idle = false;
+        while !idle && socket.is_writable() && socket.unsent() < BEHIND {
+            let next = self.commands.next_command();
+            idle = next.is_none();
+            let ends = match next {
+                Some(Ok(command)) => self.obey(command),
+                Some(Err(malformed)) => {
+                    self.reply(&commands::refused(malformed.into()), false);
+                    true
                 }
-                if quits || self.session.is_long() {
-                    break false;
-                }
+                None => self.ended,
             };
-            let replies = self.session.take_replies();
-            if !replies.is_empty() {
-                socket.write(replies);
+            if idle || ends || self.replies.len() >= TOGETHER {
+                socket.write(take(&mut self.replies));
             }
-            if quits || (idle && self.ended) {
+            if ends {
                 socket.end();
-            }
-            if idle {
-                return;
             }
         }
     }
@@ -65,7 +57,7 @@ impl Client {
 
 impl Events for Client {
     fn data(&mut self, socket: &Socket, chunk: Vec<u8>) {
-        self.requests.push(&chunk);
+        self.commands.push(&chunk);
         self.work(socket);
     }
 
