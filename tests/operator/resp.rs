@@ -172,3 +172,26 @@ fn what_is_malformed_ends_the_connection_as_redis_does() -> Result<()> {
     ensure!(answer == b"$1\r\nv\r\n+OK\r\n");
     Ok(())
 }
+
+#[test]
+fn version_3_of_the_protocol_has_maps_and_a_null() -> Result<()> {
+    let (server, _folder) = start(&[])?;
+    let commands = [
+        "HELLO 3",
+        "CONFIG GET save",
+        "GET none",
+        "MGET none",
+        "HELLO 2",
+        "GET none",
+        "QUIT",
+    ];
+    let requests = commands.map(line).concat();
+    let answer = exchange(connect(server.address())?, &requests)?;
+    let about = "$6\r\nserver\r\n$11\r\nhalfopen-kv\r\n$5\r\nproto\r\n";
+    let expected = format!(
+        "%2\r\n{about}:3\r\n%1\r\n$4\r\nsave\r\n$0\r\n\r\n_\r\n*1\r\n_\r\n\
+         *4\r\n{about}:2\r\n$-1\r\n+OK\r\n"
+    );
+    ensure!(answer == expected.as_bytes(), "{}", answer.escape_ascii());
+    Ok(())
+}
