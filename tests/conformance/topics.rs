@@ -78,7 +78,10 @@ fn subscribe(client: &mut Peer, topic: &str) -> Result<()> {
 /// Without a grant every call is an error value, and everything else goes on.
 fn denied(runner: Runner, binaries: &Binaries) -> Result<()> {
     // Some hosts have callback style alone.
-    for guest in GUESTS.iter().filter(|guest| runner.guest(guest) == Some(**guest)) {
+    for guest in GUESTS
+        .iter()
+        .filter(|guest| runner.guest(guest) == Some(**guest))
+    {
         let server = start(runner, binaries, guest, &[])?;
         let mut client = Peer::connect(server.address())?;
         client.send("publish t hello\nsubscribe t\nunsubscribe t\nhello\n")?;
