@@ -1,7 +1,6 @@
 //! What clients send to PostgreSQL: its messages, version 3 of the protocol.
 
 use halfopen_guest::callbacks::inspected::{Flow, Inspect, Stop};
-use halfopen_guest::log;
 
 use crate::sql;
 
@@ -87,9 +86,8 @@ impl Inspect for Messages {
         match sql::refused(text.ok_or("a statement without end")?, &self.refused) {
             None => flow.pass(end),
             Some(what) => {
-                log!("{}: refused {what}", flow.peer());
                 let instead = failing(kind, name, &what);
-                flow.replace(end, &instead);
+                flow.refuse(end, &instead, &what);
             }
         }
         Ok(())

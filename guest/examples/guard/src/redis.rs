@@ -1,7 +1,6 @@
 //! What clients send to Redis: arrays of byte strings (RESP).
 
 use halfopen_guest::callbacks::inspected::{Flow, Inspect, Stop};
-use halfopen_guest::log;
 
 use crate::is_one_of;
 
@@ -39,13 +38,12 @@ impl Inspect for Commands {
         if self.parts == 0 {
             if line.starts_with(b"*") {
                 (self.parts, self.verdict) = (number(line, b'*')?, None);
-                flow.skip(head);
-            } else if line.trim_ascii().is_empty() {
-                flow.skip(head);
-            } else {
+            } else if !line.trim_ascii().is_empty() {
                 // A line of words is a command as well, with quotes and escapes.
                 refuse(flow, head, "a command without its length");
+                return Ok(());
             }
+            flow.skip(head);
             return Ok(());
         }
         let length = number(line, b'$')?;
@@ -77,10 +75,9 @@ impl Inspect for Commands {
 
 /// Sends what Redis answers by an error, also between `MULTI` and `EXEC`: a command that it lacks.
 fn refuse(flow: &mut Flow, length: usize, what: &str) {
-    log!("{}: refused {what}", flow.peer());
     let name = format!("refused by guard: {what}");
     let instead = format!("*1\r\n${}\r\n{name}\r\n", name.len());
-    flow.replace(length, instead.as_bytes());
+    flow.refuse(length, instead.as_bytes(), what);
 }
 
 /// Reads a line that is a number behind `kind`.

@@ -2,6 +2,8 @@
 
 use std::mem;
 
+use crate::log;
+
 /// Why an [`Inspect`] reads no message now.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -38,6 +40,7 @@ pub trait Inspect {
 /// What a client has sent and an [`Inspect`] has not read yet.
 #[derive(Debug, Default)]
 pub struct Flow {
+    /// The client's address, for the log.
     pub(super) peer: String,
     input: Vec<u8>,
     /// How much of the input is read.
@@ -52,12 +55,6 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Returns the client's address, for a log.
-    #[must_use]
-    pub fn peer(&self) -> &str {
-        &self.peer
-    }
-
     /// Returns the next `length` bytes.
     ///
     /// # Errors
@@ -97,6 +94,12 @@ impl Flow {
     pub fn replace(&mut self, length: usize, instead: &[u8]) {
         self.output.extend_from_slice(instead);
         self.skip(length);
+    }
+
+    /// Logs that the client's `what` is refused, and replaces the next `length` bytes.
+    pub fn refuse(&mut self, length: usize, instead: &[u8], what: &str) {
+        log!("{}: refused {what}", self.peer);
+        self.replace(length, instead);
     }
 
     /// Sends something to the client. The server's answers must not be piped yet.
