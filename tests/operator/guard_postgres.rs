@@ -371,6 +371,38 @@ fn nothing_gets_past() -> Result<()> {
     Ok(())
 }
 
+/// Strings whose escapes no setting decides, beside one whose escapes it does: read in one way
+/// alone, they hide what follows.
+#[test]
+fn no_mixture_of_strings_hides_a_statement() -> Result<()> {
+    let Some(postgres) = Database::postgres("mixed strings before the guard", None)? else {
+        return Ok(());
+    };
+    let guard = guard(&postgres, &[], &[])?;
+    let mut direct = Session::open(postgres.address)?;
+    direct.query(b"CREATE TABLE kept(a int); INSERT INTO kept VALUES (1)")?;
+    let bits = r"CREATE TABLE IF NOT EXISTS kept(a bit DEFAULT B'\', b text DEFAULT 'a\'b'); DROP TABLE kept; SELECT ''--'";
+    let space = "SELECT E'a'\n\x0b'\\'x', '\\'; DROP TABLE kept; SELECT ''--'";
+    for (setting, text) in [("off", bits), ("on", space)] {
+        let set = format!("SET standard_conforming_strings = {setting}");
+        let mut session = Session::open(guard.address())?;
+        session.query(set.as_bytes())?;
+        let answer = session.query(text.as_bytes())?;
+        ensure!(answer.is_refused(), "{text}: {answer:?}");
+        ensure!(
+            direct
+                .query(b"SELECT count(*) FROM kept")?
+                .rows
+                .ends_with('1')
+        );
+    }
+    // The first one does harm, if nobody refuses it.
+    direct.query(b"SET standard_conforming_strings = off")?;
+    direct.query(bits.as_bytes())?;
+    ensure!(direct.query(b"SELECT count(*) FROM kept")?.error.is_some());
+    Ok(())
+}
+
 /// Statements that empty the table.
 const HARM: [&str; 8] = [
     "DROP TABLE kept",

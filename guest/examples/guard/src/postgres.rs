@@ -1,11 +1,11 @@
 //! What clients send to PostgreSQL: its messages, version 3 of the protocol.
 
-use crate::options::Options;
-use crate::{Flow, Inspect, Step, sql};
+use halfopen_guest::callbacks::inspected::{Flow, Inspect, Stop};
 
-/// A request for TLS.
+use crate::sql;
+
+/// A request for TLS, and one for encryption by Kerberos.
 pub(crate) const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
-/// A request for encryption by Kerberos.
 const GSS_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30];
 
 /// How the first message says the version of the protocol, and what it says instead to cancel a
@@ -17,123 +17,101 @@ const CANCEL: [u8; 4] = [0x04, 0xd2, 0x16, 0x2e];
 const FIRST: usize = 10_000;
 const STATEMENT: usize = 1 << 20;
 
-#[derive(Default)]
 pub(crate) struct Messages {
+    refused: Vec<String>,
+    /// Whether the client gets TLS when it asks for it.
+    tls: bool,
     begun: bool,
-    secured: bool,
-    /// How many bytes are left of a message that nobody has to see.
-    left: usize,
 }
 
 impl Messages {
+    pub(crate) fn new(refused: Vec<String>, tls: bool) -> Self {
+        let begun = false;
+        Messages {
+            refused,
+            tls,
+            begun,
+        }
+    }
+
     /// Reads what comes before the first message that has a type.
-    fn begin(&mut self, flow: &mut Flow, options: &Options) -> Result<Step, String> {
-        let input = flow.rest();
-        let Some(head) = input.first_chunk::<8>().copied() else {
-            return Ok(Step::Wait);
-        };
-        if head == SSL_REQUEST || head == GSS_REQUEST {
-            flow.replace(8, &[]);
-            let secure = head == SSL_REQUEST && options.tls && !self.secured;
-            self.secured |= secure;
-            return Ok(if secure {
-                Step::Secured("S")
-            } else {
-                Step::Answered("N")
-            });
-        }
-        let length = length(&head)?;
-        if !(8..=FIRST).contains(&length) {
-            return Err(format!("a first message of {length} bytes"));
-        }
-        if head[4..6] != VERSION && head[4..] != CANCEL {
+    fn begin(&mut self, flow: &mut Flow) -> Result<(), Stop> {
+        let head = flow.peek(8)?;
+        let length = length(head)?;
+        if head == SSL_REQUEST && self.tls {
+            // Once.
+            self.tls = false;
+            flow.skip(8);
+            flow.answer(b"S");
+            flow.secure();
+        } else if head == SSL_REQUEST || head == GSS_REQUEST {
+            flow.skip(8);
+            flow.answer(b"N");
+        } else if !(8..=FIRST).contains(&length) {
+            return Err(format!("a first message of {length} bytes").into());
+        } else if head[4..6] != VERSION && head[4..] != CANCEL {
             // Its messages are others.
-            return Err("another version of the protocol than 3".to_owned());
+            return Err("another version of the protocol than 3".into());
+        } else {
+            flow.peek(length)?;
+            self.begun = true;
+            flow.pass(length);
+            flow.pipe_answers();
         }
-        if input.len() < length {
-            return Ok(Step::Wait);
-        }
-        self.begun = true;
-        flow.pass(length);
-        Ok(Step::Begun)
+        Ok(())
     }
 }
 
 impl Inspect for Messages {
-    fn next(&mut self, flow: &mut Flow, options: &Options) -> Result<Step, String> {
+    fn next(&mut self, flow: &mut Flow) -> Result<(), Stop> {
         if !self.begun {
-            return self.begin(flow, options);
+            return self.begin(flow);
         }
-        let input = flow.rest();
-        if self.left > 0 && !input.is_empty() {
-            let length = self.left.min(input.len());
-            self.left -= length;
-            flow.pass(length);
-            return Ok(Step::Read);
+        let head = flow.peek(5)?;
+        let (kind, end) = (head[0], 1 + length(&head[1..])?);
+        if kind == b'F' {
+            return Err("a function call, which names no function".into());
         }
-        let Some(&[kind, ref head @ ..]) = input.first_chunk::<5>() else {
-            return Ok(Step::Wait);
-        };
-        // Without the type.
-        let length = length(head)?;
-        match kind {
-            // A query, and a statement to prepare.
-            b'Q' | b'P' => {}
-            b'F' => return Err("a function call, which names no function".to_owned()),
-            _ => {
-                self.left = length - 4;
-                flow.pass(5);
-                return Ok(Step::Read);
-            }
+        // A query, and a statement to prepare.
+        if !matches!(kind, b'Q' | b'P') {
+            flow.pass(end);
+            return Ok(());
         }
-        if length > STATEMENT {
-            return Err(format!("a statement of {length} bytes"));
+        if end > STATEMENT {
+            return Err(format!("a statement of {} bytes", end - 1).into());
         }
-        let Some(body) = input.get(5..=length) else {
-            return Ok(Step::Wait);
-        };
-        let mut texts = body.split(|byte| *byte == 0);
+        let mut texts = flow.peek(end)?[5..].split_inclusive(|byte| *byte == 0);
         let name = if kind == b'P' { texts.next() } else { None };
-        let text = texts.next().ok_or("a statement without end")?;
-        Ok(match sql::refused(text, options) {
-            None => {
-                flow.pass(length + 1);
-                Step::Read
-            }
+        let text = texts.next().and_then(|text| text.strip_suffix(&[0]));
+        match sql::refused(text.ok_or("a statement without end")?, &self.refused) {
+            None => flow.pass(end),
             Some(what) => {
-                let instead = refuse(kind, name, &what);
-                flow.replace(length + 1, &instead);
-                Step::Refused(what)
+                let instead = failing(kind, name, &what);
+                flow.refuse(end, &instead, &what);
             }
-        })
+        }
+        Ok(())
     }
 }
 
-/// The length of a message.
-fn length(head: &[u8]) -> Result<usize, String> {
-    let head = head.first_chunk().copied().unwrap_or_default();
-    match u32::from_be_bytes(head) {
-        0..4 => Err("a message that is shorter than its length".to_owned()),
-        length => Ok(length as usize),
+/// The length of a message, behind its type.
+fn length(head: &[u8]) -> Result<usize, Stop> {
+    let length = head.first_chunk().ok_or(Stop::Wait)?;
+    match u32::from_be_bytes(*length) {
+        length @ 4..0x8000_0000 => Ok(length as usize),
+        _ => Err("a message that is shorter than its length".into()),
     }
 }
 
 /// A statement that PostgreSQL answers by an error, whatever the state of the transaction.
-fn refuse(kind: u8, name: Option<&[u8]>, what: &str) -> Vec<u8> {
+fn failing(kind: u8, name: Option<&[u8]>, what: &str) -> Vec<u8> {
     let what = what.replace(['\'', '\\', '$'], "");
-    let instead = format!(
-        "DO $$BEGIN RAISE insufficient_privilege USING MESSAGE = 'refused by guard: {what}'; END$$"
+    let text = format!(
+        "DO $$BEGIN RAISE insufficient_privilege USING MESSAGE = 'refused by guard: {what}'; END$$\0"
     );
-    let mut body = Vec::new();
-    if let Some(name) = name {
-        body.extend([name, &[0]].concat());
-    }
-    body.extend(instead.into_bytes());
-    body.push(0);
-    if name.is_some() {
-        // The number of the types of its parameters.
-        body.extend([0, 0]);
-    }
+    // Behind a statement to prepare is the number of the types of its parameters.
+    let types: &[u8] = if name.is_some() { &[0, 0] } else { &[] };
+    let body = [name.unwrap_or_default(), text.as_bytes(), types].concat();
     let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
     [&[kind], &length.to_be_bytes()[..], &body].concat()
 }

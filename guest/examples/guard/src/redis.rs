@@ -1,137 +1,90 @@
 //! What clients send to Redis: arrays of byte strings (RESP).
 
-use crate::options::Options;
-use crate::{Flow, Inspect, Step};
+use halfopen_guest::callbacks::inspected::{Flow, Inspect, Stop};
+
+use crate::is_one_of;
 
 /// Commands that run others, which nobody sees.
-const SCRIPTS: [&str; 8] = [
-    "EVAL",
-    "EVAL_RO",
-    "EVALSHA",
-    "EVALSHA_RO",
-    "FCALL",
-    "FCALL_RO",
-    "FUNCTION",
-    "SCRIPT",
-];
+const SCRIPTS: &str = "EVAL EVAL_RO EVALSHA EVALSHA_RO FCALL FCALL_RO FUNCTION SCRIPT";
 
 /// The longest name of a command, and the longest line.
 const NAME: usize = 64;
 const LINE: usize = 64 * 1024;
 
-#[derive(Default)]
 pub(crate) struct Commands {
-    /// How many arguments of the command are left, and how many bytes of one of them.
-    arguments: usize,
-    bytes: usize,
-    /// Whether the command is refused: what is left of it goes nowhere.
-    refused: bool,
+    refused: Vec<String>,
+    /// How many parts of the command are left.
+    parts: usize,
+    /// Whether the command is refused, once its name is read: what is left of it goes nowhere.
+    verdict: Option<bool>,
 }
 
 impl Commands {
-    /// Reads so many bytes of a command.
-    fn read(&self, flow: &mut Flow, length: usize) -> Step {
-        match self.refused {
-            true => flow.replace(length, &[]),
-            false => flow.pass(length),
+    pub(crate) fn new(mut refused: Vec<String>) -> Self {
+        refused.extend(SCRIPTS.split(' ').map(str::to_owned));
+        let (parts, verdict) = (0, None);
+        Commands {
+            refused,
+            parts,
+            verdict,
         }
-        Step::Read
-    }
-
-    /// Reads the name of a command, behind the number of its arguments.
-    fn begin(&mut self, flow: &mut Flow, options: &Options) -> Result<Step, String> {
-        let input = flow.rest();
-        let Some((arguments, head)) = number(input, b'*')? else {
-            return Ok(Step::Wait);
-        };
-        if arguments == 0 {
-            flow.replace(head, &[]);
-            return Ok(Step::Read);
-        }
-        let Some((length, line)) = number(&input[head..], b'$')? else {
-            return Ok(Step::Wait);
-        };
-        if length > NAME {
-            return Err(format!("a command of {length} bytes"));
-        }
-        let end = head + line + length;
-        let Some(command) = input.get(end - length..end) else {
-            return Ok(Step::Wait);
-        };
-        let script = SCRIPTS
-            .iter()
-            .any(|script| command.eq_ignore_ascii_case(script.as_bytes()));
-        self.refused = script || options.refuses(command);
-        (self.arguments, self.bytes) = (arguments - 1, 2);
-        if !self.refused {
-            return Ok(self.read(flow, end));
-        }
-        let command = String::from_utf8_lossy(command).to_uppercase();
-        Ok(refuse(flow, end, command))
     }
 }
 
 impl Inspect for Commands {
-    fn next(&mut self, flow: &mut Flow, options: &Options) -> Result<Step, String> {
-        let input = flow.rest();
-        let Some(first) = input.first() else {
-            return Ok(Step::Wait);
-        };
-        if self.bytes > 0 {
-            let length = self.bytes.min(input.len());
-            self.bytes -= length;
-            return Ok(self.read(flow, length));
-        }
-        if self.arguments > 0 {
-            let Some((length, line)) = number(input, b'$')? else {
-                return Ok(Step::Wait);
-            };
-            self.arguments -= 1;
-            // With the end of its line.
-            self.bytes = length.checked_add(2).ok_or("an argument without end")?;
-            return Ok(self.read(flow, line));
-        }
-        if *first == b'*' {
-            return self.begin(flow, options);
-        }
-        // A line of words is a command as well, with quotes and escapes.
-        match input.iter().position(|byte| *byte == b'\n') {
-            None if input.len() > LINE => Err("a line without end".to_owned()),
-            None => Ok(Step::Wait),
-            Some(end) if input[..end].trim_ascii().is_empty() => {
-                flow.replace(end + 1, &[]);
-                Ok(Step::Read)
+    fn next(&mut self, flow: &mut Flow) -> Result<(), Stop> {
+        let line = flow.line(LINE)?;
+        let head = line.len();
+        if self.parts == 0 {
+            if line.starts_with(b"*") {
+                (self.parts, self.verdict) = (number(line, b'*')?, None);
+            } else if !line.trim_ascii().is_empty() {
+                // A line of words is a command as well, with quotes and escapes.
+                refuse(flow, head, "a command without its length");
+                return Ok(());
             }
-            Some(end) => Ok(refuse(
-                flow,
-                end + 1,
-                "a command without its length".to_owned(),
-            )),
+            flow.skip(head);
+            return Ok(());
         }
+        let length = number(line, b'$')?;
+        // With the end of its line.
+        let end = length.checked_add(head + 2);
+        let end = end.ok_or("an argument without end")?;
+        match self.verdict {
+            Some(true) => flow.skip(end),
+            Some(false) => flow.pass(end),
+            None if length > NAME => return Err(format!("a command of {length} bytes").into()),
+            None => {
+                let part = flow.peek(end)?;
+                let name = &part[head..head + length];
+                let is_refused = is_one_of(name, &self.refused);
+                self.verdict = Some(is_refused);
+                if is_refused {
+                    let name = String::from_utf8_lossy(name).to_uppercase();
+                    refuse(flow, end, &name);
+                } else {
+                    let begin = [format!("*{}\r\n", self.parts).as_bytes(), part].concat();
+                    flow.replace(end, &begin);
+                }
+            }
+        }
+        self.parts -= 1;
+        Ok(())
     }
 }
 
-/// What Redis answers by an error, also between `MULTI` and `EXEC`: a command that it lacks.
-fn refuse(flow: &mut Flow, length: usize, what: String) -> Step {
-    let instead = format!("refused by guard: {what}");
-    let instead = format!("*1\r\n${}\r\n{instead}\r\n", instead.len());
-    flow.replace(length, instead.as_bytes());
-    Step::Refused(what)
+/// Sends what Redis answers by an error, also between `MULTI` and `EXEC`: a command that it lacks.
+fn refuse(flow: &mut Flow, length: usize, what: &str) {
+    let name = format!("refused by guard: {what}");
+    let instead = format!("*1\r\n${}\r\n{name}\r\n", name.len());
+    flow.refuse(length, instead.as_bytes(), what);
 }
 
-/// Reads a line that is a number behind `kind`. Returns it, and the length of the line; `None` if
-/// the line has not come.
-fn number(input: &[u8], kind: u8) -> Result<Option<(usize, usize)>, String> {
-    let Some(end) = input.windows(2).position(|end| end == b"\r\n") else {
-        return match input.len() > 32 {
-            true => Err("a number without end".to_owned()),
-            false => Ok(None),
-        };
-    };
-    let number = input[..end].strip_prefix(&[kind]).and_then(|digits| {
-        let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits)?;
-        str::from_utf8(digits).ok()?.parse().ok()
-    });
-    let number = number.ok_or_else(|| format!("no number behind `{}`", char::from(kind)))?;
-    Ok(Some((number, end + 2)))
+/// Reads a line that is a number behind `kind`.
+fn number(line: &[u8], kind: u8) -> Result<usize, Stop> {
+    let digits = line.strip_prefix(&[kind]);
+    let digits = digits.and_then(|line| str::from_utf8(line.strip_suffix(b"\r\n")?).ok());
+    let digits = digits.filter(|digits| !digits.starts_with('+'));
+    let number = digits.and_then(|digits| digits.parse().ok());
+    number.ok_or_else(|| format!("no number behind `{}`", char::from(kind)).into())
 }

@@ -1,116 +1,82 @@
 //! The words of SQL, as the scanner of PostgreSQL finds them: outside of strings, of comments and
 //! of names in quotes (its manual, section 4.1).
 
-use crate::options::Options;
+use winnow::combinator::{alt, cut_err, opt, repeat};
+use winnow::error::{ContextError, ErrMode};
+use winnow::token::{any, one_of, take, take_till, take_until, take_while};
+use winnow::{ModalResult, Parser};
 
-/// A word, or a sign that stands alone.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Token<'s> {
-    Word(&'s [u8]),
-    Sign(u8),
-}
-
-impl Token<'_> {
-    fn is(self, word: &str) -> bool {
-        matches!(self, Token::Word(own) if own.eq_ignore_ascii_case(word.as_bytes()))
-    }
-}
+use crate::is_one_of;
 
 /// Returns what is refused in a text, if anything.
 ///
 /// Whether `\` escapes in an ordinary string, a setting of the server decides
 /// (`standard_conforming_strings`). What is refused either way is refused.
-pub(crate) fn refused(text: &[u8], options: &Options) -> Option<String> {
+pub(crate) fn refused(text: &[u8], words: &[String]) -> Option<String> {
     // In some encodings of clients, `\` can be the second byte of a character.
-    if text
-        .windows(2)
-        .any(|pair| pair[0] >= 0x80 && pair[1] == b'\\')
-    {
+    let is_hidden = |pair: &[u8]| pair[0] >= 0x80 && pair[1] == b'\\';
+    if text.windows(2).any(is_hidden) {
         return Some("a text that cannot be read".to_owned());
     }
-    [false, true]
-        .into_iter()
-        .find_map(|escapes| match tokens(text, escapes) {
-            None => Some("a text without end".to_owned()),
-            Some(tokens) => tokens
-                .split(|token| *token == Token::Sign(b';'))
-                .find_map(|statement| refused_statement(statement, options)),
-        })
+    let with = |escapes| match tokens(text, escapes) {
+        None => Some("a text without end".to_owned()),
+        Some(tokens) => tokens
+            .split(|token| *token == b";")
+            .find_map(|statement| refused_statement(statement, words)),
+    };
+    with(false).or_else(|| with(true))
 }
 
-fn refused_statement(statement: &[Token<'_>], options: &Options) -> Option<String> {
+fn refused_statement(statement: &[&[u8]], words: &[String]) -> Option<String> {
+    let (first, rest) = statement.split_first()?;
     // Code in a string, which nobody sees.
-    let is = |at: usize, words: &[&str]| {
-        let token = statement.get(at);
-        token.is_some_and(|token| words.iter().any(|word| token.is(word)))
-    };
-    let code = (1..4).any(|at| is(at, &["FUNCTION", "PROCEDURE"]));
-    if is(0, &["DO"]) || is(0, &["CREATE"]) && code {
+    let mut next = rest.iter().take(3);
+    let is_code = next.any(|word| is_one_of(word, &["FUNCTION", "PROCEDURE"]));
+    if is_one_of(first, &["DO"]) || is_one_of(first, &["CREATE"]) && is_code {
         return Some("code".to_owned());
     }
-    statement.iter().enumerate().find_map(|(at, token)| {
-        let Token::Word(word) = *token else {
-            return None;
-        };
-        let whole = token.is("DELETE") && is_qualified(&statement[at + 1..]);
-        (options.refuses(word) && !whole).then(|| String::from_utf8_lossy(word).to_uppercase())
-    })
+    let (_, word) = statement.iter().enumerate().find(|(at, word)| {
+        let harmless = is_one_of(word, &["DELETE"]) && is_qualified(&statement[at + 1..]);
+        is_one_of(word, words) && !harmless
+    })?;
+    Some(String::from_utf8_lossy(word).to_uppercase())
 }
 
 /// Whether what follows `DELETE` has a condition, or is no deletion.
-fn is_qualified(rest: &[Token<'_>]) -> bool {
-    if !rest.first().is_some_and(|token| token.is("FROM")) {
+fn is_qualified(rest: &[&[u8]]) -> bool {
+    if !rest.first().is_some_and(|word| is_one_of(word, &["FROM"])) {
         return true;
     }
     let mut depth = 0_u32;
-    let mut before = Token::Sign(b' ');
-    for &token in rest {
-        match token {
-            Token::Sign(b'(') => depth += 1,
-            Token::Sign(b')') if depth == 0 => return false,
-            Token::Sign(b')') => depth -= 1,
+    for pair in rest.windows(2) {
+        match pair[1] {
+            b"(" => depth += 1,
+            b")" if depth == 0 => return false,
+            b")" => depth -= 1,
             // A table may have that name, behind its schema.
-            _ if depth == 0 && token.is("WHERE") => return before != Token::Sign(b'.'),
-            _ if depth == 0 && token.is("RETURNING") => return false,
+            word if depth == 0 && is_one_of(word, &["WHERE"]) => return pair[0] != b".",
+            word if depth == 0 && is_one_of(word, &["RETURNING"]) => return false,
             _ => {}
         }
-        before = token;
     }
     false
 }
 
-/// Finds the tokens; `None` if a string, a comment or a name does not end.
-fn tokens(text: &[u8], escapes: bool) -> Option<Vec<Token<'_>>> {
-    let mut tokens = Vec::new();
-    let mut at = 0;
-    while let Some(&first) = text.get(at) {
-        let rest = &text[at..];
-        at += match first {
-            b'-' if rest.starts_with(b"--") => line(rest),
-            b'/' if rest.starts_with(b"/*") => comment(rest)?,
-            b'\'' => string(rest, escapes)?,
-            b'"' => quoted(rest, false)?,
-            b'$' => dollar(rest)?,
-            _ if begins(first) => {
-                let goes_on = |byte: &u8| begins(*byte) || byte.is_ascii_digit() || *byte == b'$';
-                let length = rest.iter().take_while(|byte| goes_on(byte)).count();
-                match &rest[..length] {
-                    b"E" | b"e" if rest.get(1) == Some(&b'\'') => 1 + string(&rest[1..], true)?,
-                    word => {
-                        tokens.push(Token::Word(word));
-                        length
-                    }
-                }
-            }
-            _ => {
-                if !first.is_ascii_whitespace() {
-                    tokens.push(Token::Sign(first));
-                }
-                1
-            }
-        };
-    }
-    Some(tokens)
+/// Finds words, and signs that stand alone; `None` if a string, a comment or a name does not end.
+fn tokens(text: &[u8], escapes: bool) -> Option<Vec<&[u8]>> {
+    let further = |byte| goes_on(byte) || byte == b'$';
+    let token = alt((
+        alt((blank.void(), comment, dollar)).value(None),
+        (one_of(b"eE"), string(true)).value(None),
+        // A string of bits has no escapes.
+        (one_of(b"bBxX"), string(false)).value(None),
+        string(escapes).value(None),
+        quoted(b'"', false).value(None),
+        (one_of(begins), take_while(0.., further)).take().map(Some),
+        take(1_usize).map(Some),
+    ));
+    let all: Vec<Option<&[u8]>> = repeat(0.., token).parse(text).ok()?;
+    Some(all.into_iter().flatten().collect())
 }
 
 /// Whether a word can begin like this.
@@ -118,72 +84,55 @@ fn begins(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
 }
 
-/// The length of what ends with its line.
-fn line(text: &[u8]) -> usize {
-    text.iter()
-        .take_while(|byte| !matches!(byte, b'\n' | b'\r'))
-        .count()
+fn goes_on(byte: u8) -> bool {
+    begins(byte) || byte.is_ascii_digit()
 }
 
-/// The length of a comment, which may contain others.
-fn comment(text: &[u8]) -> Option<usize> {
-    let (mut depth, mut at) = (0_u32, 0);
-    loop {
-        match text.get(at..at + 2)? {
-            b"/*" => (depth, at) = (depth + 1, at + 2),
-            b"*/" if depth == 1 => return Some(at + 2),
-            b"*/" => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-    }
+fn is_line_end(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
 }
 
-/// The length of what ends with the quote that it begins with.
-fn quoted(text: &[u8], escapes: bool) -> Option<usize> {
-    let quote = *text.first()?;
-    let mut at = 1;
-    loop {
-        match *text.get(at)? {
-            b'\\' if escapes => at += 2,
-            byte if byte == quote && text.get(at + 1) == Some(&quote) => at += 2,
-            byte if byte == quote => return Some(at + 1),
-            _ => at += 1,
-        }
-    }
+/// Space, or a comment that ends with its line.
+fn blank<'s>(text: &mut &'s [u8]) -> ModalResult<&'s [u8]> {
+    let space = take_while(1.., |byte| matches!(byte, b' ' | b'\t'..=b'\r'));
+    alt((space, (b"--", take_till(0.., is_line_end)).take())).parse_next(text)
 }
 
-/// The length of a string, which may go on in a later line.
-fn string(text: &[u8], escapes: bool) -> Option<usize> {
-    let mut end = quoted(text, escapes)?;
-    loop {
-        let mut at = end;
-        let mut lines = false;
-        while let Some(&byte) = text.get(at) {
-            match byte {
-                b'\n' | b'\r' => (lines, at) = (true, at + 1),
-                b'-' if text[at..].starts_with(b"--") => at += line(&text[at..]),
-                _ if byte.is_ascii_whitespace() => at += 1,
-                _ => break,
-            }
-        }
-        if !lines || text.get(at) != Some(&b'\'') {
-            return Some(end);
-        }
-        end = at + quoted(&text[at..], escapes)?;
+/// A comment, which may contain others.
+fn comment(text: &mut &[u8]) -> ModalResult<()> {
+    let mut depth = b"/*".value(1).parse_next(text)?;
+    while depth > 0 {
+        let change = alt((b"/*".value(1), b"*/".value(-1), any.value(0)));
+        depth += cut_err(change).parse_next(text)?;
     }
+    Ok(())
 }
 
-/// The length of a string between dollars, or of a dollar that begins none.
-fn dollar(text: &[u8]) -> Option<usize> {
-    let tag = text[1..]
-        .iter()
-        .take_while(|byte| begins(**byte) || byte.is_ascii_digit())
-        .count();
-    let begins = tag == 0 || begins(text[1]);
-    if !begins || text.get(tag + 1) != Some(&b'$') {
-        return Some(1);
-    }
-    let (quote, rest) = text.split_at(tag + 2);
-    let end = rest.windows(quote.len()).position(|end| end == quote)?;
-    Some(2 * quote.len() + end)
+/// What ends with the quote that it begins with.
+fn quoted<'s>(quote: u8, escapes: bool) -> impl Parser<&'s [u8], (), ErrMode<ContextError>> {
+    let is_plain = move |byte| byte != quote && !(escapes && byte == b'\\');
+    let plain = take_while(1.., is_plain).void();
+    let inner = alt((plain, (b'\\', any).void(), (quote, quote).void()));
+    (
+        quote,
+        cut_err((repeat::<_, _, (), _, _>(0.., inner), quote)),
+    )
+        .void()
+}
+
+/// A string, which may go on in a later line.
+fn string<'s>(escapes: bool) -> impl Parser<&'s [u8], (), ErrMode<ContextError>> {
+    let gap = repeat::<_, _, (), _, _>(1.., blank).take();
+    let gap = gap.verify(|gap: &[u8]| gap.iter().copied().any(is_line_end));
+    let further = repeat::<_, _, (), _, _>(0.., (gap, quoted(b'\'', escapes)));
+    (quoted(b'\'', escapes), further).void()
+}
+
+/// A string between dollars.
+fn dollar(text: &mut &[u8]) -> ModalResult<()> {
+    let tag = opt((one_of(begins), take_while(0.., goes_on)));
+    let quote = (b'$', tag, b'$').take().parse_next(text)?;
+    cut_err((take_until(0.., quote), quote))
+        .void()
+        .parse_next(text)
 }

@@ -5,6 +5,7 @@
 //! those that it calls: `halfopen:tcp/connecting`, `naming`, `piping`, `timers` and
 //! `socket-secure`. The native host has them, and `halfopen compose` brings along all but the last.
 
+pub mod inspected;
 mod outgoing;
 mod secure;
 mod socket;
