@@ -217,7 +217,8 @@ pub(super) const SCENARIOS: Groups = &[
 
 /// Without TLS and without a load balancer, a peer has an address and no session.
 fn whoami(stage: &Stage<'_>) -> Result<()> {
-    let answer = Client::until_end(stage.server.address())?;
+    let mut client = Client::connect(stage.server.address())?;
+    let answer = client.end()?;
     let expected = format!("{}\n", client.address()?);
     ensure!(answer == (expected.into_bytes(), End::Fin), "{answer:?}");
     Ok(())
