@@ -250,6 +250,12 @@ impl Project {
                 command.env_remove(&*name);
             }
         }
+        if self.language == Language::Rust {
+            // The SDK is compiled once. What is built lies in each service's own `target`: all
+            // have the same name.
+            let shared = root().join(FOLDER).join("rust-build");
+            command.env("CARGO_BUILD_BUILD_DIR", shared);
+        }
         command
     }
 
@@ -260,10 +266,6 @@ impl Project {
         match self.language {
             Language::Javascript | Language::Typescript => {
                 link(shared.join("tools/node_modules"), "node_modules")?;
-            }
-            Language::Rust => {
-                fs::create_dir_all(shared.join("rust"))?;
-                link(shared.join("rust"), "target")?;
             }
             _ => {}
         }
