@@ -13,9 +13,8 @@ use crate::args::service::ServiceArgs;
 /// What begins the name of every variable.
 const PREFIX: &str = "HALFOPEN_";
 
-/// The variable that selects what is logged, with or without a configuration file.
-/// Variables with a meaning of their own: what is logged, and that this process is a successor
-/// (`serve::upgrade`).
+/// Variables with a meaning of their own, with or without a configuration file: what is logged,
+/// and that this process is a successor (`serve::upgrade`).
 const OTHERS: [&str; 2] = ["HALFOPEN_LOG", "HALFOPEN_UPGRADE"];
 
 /// The variable that overrides a key of a service, or of the process if `service` is empty.

@@ -74,7 +74,7 @@ impl Answer {
 }
 
 /// The control socket, while it takes orders. Its file is removed on drop, unless another process
-/// goes on with it.
+/// goes on with it: a successor, or the process before one that has not taken over yet.
 #[derive(Debug)]
 pub(crate) struct Control {
     path: PathBuf,
@@ -95,6 +95,7 @@ impl Control {
         socket: Option<OwnedFd>,
         orders: mpsc::Sender<Order>,
     ) -> anyhow::Result<Self> {
+        let owned = socket.is_none();
         let listener = match socket {
             Some(socket) => os::unix::net::UnixListener::from(socket),
             None => bind(path).with_context(|| {
@@ -109,7 +110,7 @@ impl Control {
             socket: listener.as_fd().try_clone_to_owned()?,
             task: tokio::spawn(take_all(listener, orders, busy)),
             answering,
-            owned: true,
+            owned,
         })
     }
 
@@ -120,6 +121,11 @@ impl Control {
     /// The listening socket, for a successor.
     pub(crate) fn socket(&self) -> io::Result<OwnedFd> {
         self.socket.try_clone()
+    }
+
+    /// Makes the file this process's own, which the process before has given up.
+    pub(crate) fn own(&mut self) {
+        self.owned = true;
     }
 
     /// Takes no more orders here: a successor does.
@@ -229,4 +235,27 @@ fn response(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>>
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A successor that gives up must leave the socket to the process before it.
+    #[tokio::test]
+    async fn a_socket_that_was_handed_over_is_removed_only_by_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        let orders = || mpsc::channel(1).0;
+        let before = Control::listen(&path, None, orders()).unwrap();
+        let handed = || Some(before.socket().unwrap());
+        drop(Control::listen(&path, handed(), orders()).unwrap());
+        assert!(path.exists(), "the successor gave up");
+        let mut successor = Control::listen(&path, handed(), orders()).unwrap();
+        successor.own();
+        before.hand_over(Duration::ZERO).await;
+        assert!(path.exists(), "the successor goes on");
+        drop(successor);
+        assert!(!path.exists());
+    }
 }

@@ -173,6 +173,9 @@ impl Supervisor {
     /// Reports that this process accepts in place of the one before.
     pub(super) fn succeed(&mut self, before: Takeover) {
         before.ready();
+        if let Some(control) = &mut self.control {
+            control.own();
+        }
         let addresses: Vec<_> = self.addresses().iter().map(ToString::to_string).collect();
         self.say(&format!(
             "process {} took over from process {}, and accepts on {}",
