@@ -435,8 +435,14 @@ fn floods(runner: Runner, binaries: &Binaries) -> Result<()> {
         ensure!(bad.end()?.1 == End::Rst);
         still_served(&mut other)
     })?;
+    // The limit holds for each instance. The next connection may get another one before the
+    // system has the memory of the first.
+    let instances = match runner.properties().instances {
+        Instances::Shared(1) => 1,
+        Instances::Shared(_) | Instances::PerConnection => 2,
+    };
     // What waits is in one buffer, which may have room for as much again.
-    let mut most = memory::bound(6) + 2 * 32 * MIB;
+    let mut most = memory::bound(6) + instances * 2 * 32 * MIB;
     if !runner.is_serve() {
         // V8 keeps buffers that were freed until there are 64 MiB of them.
         most += 64 * MIB;
