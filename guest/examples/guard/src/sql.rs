@@ -25,7 +25,7 @@ pub(crate) fn check(text: &[u8], words: &[String]) -> Result<(), String> {
 }
 
 fn check_statement(statement: &[&[u8]], words: &[String]) -> Result<(), String> {
-    let is = |at, names: &[&str]| statement.get(at).is_some_and(|word| is_one_of(word, names));
+    let is = |at: usize, all: &[&str]| statement.get(at).is_some_and(|word| is_one_of(word, all));
     // Code in a string, which nobody sees.
     let is_routine = |at| is(at, &["FUNCTION", "PROCEDURE"]);
     if is(0, &["DO"]) || is(0, &["CREATE"]) && (1..4).any(is_routine) {
