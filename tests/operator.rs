@@ -42,4 +42,6 @@ mod operator {
     mod unread;
     mod upgrading;
     mod usage;
+    mod watched;
+    mod watching;
 }

@@ -22,6 +22,7 @@ pub(crate) mod topics;
 pub(crate) mod usage;
 pub(crate) mod values;
 pub(crate) mod variables;
+pub(crate) mod watch;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -29,12 +30,14 @@ use std::time::Duration;
 
 use clap::{Arg, Args, Id, Parser, Subcommand};
 use clap_complete::Shell;
+use ipnet::IpNet;
 
 use crate::args::grants::GuestArgs;
 use crate::args::making::{ComponentArgs, DevArgs, NewArgs};
 use crate::args::process::ProcessArgs;
 use crate::args::service::{COMPONENT, KeepArgs, ServiceArgs};
-use crate::args::values::{negative_numbers, seconds};
+use crate::args::values::{negative_numbers, network, positive_seconds, seconds};
+use crate::args::watch::WatchArgs;
 
 /// Runs TCP servers written as WebAssembly components, sandboxed, on real sockets
 ///
@@ -98,6 +101,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Controls a running server over its socket, `--control`
     Ctl(CtlArgs),
+    /// Shows what happens to the connections of a running server
+    Watch(WatchArgs),
     /// Generates manual pages and shell completions
     #[command(subcommand)]
     Generate(Generate),
@@ -238,6 +243,33 @@ pub(crate) enum Order {
         /// The binary to start [default: the one at the path of the server's own]
         binary: Option<PathBuf>,
     },
+    /// Resets a connection
+    Reset {
+        /// The number of the connection, as `halfopen watch` shows it
+        id: u64,
+    },
+    /// Resets the connections of peers, and refuses new ones for some time
+    Ban {
+        /// Address or CIDR
+        #[arg(value_parser = network)]
+        peers: IpNet,
+        /// The time, in seconds
+        #[arg(
+            long = "for",
+            value_name = "SECONDS",
+            default_value = "3600",
+            value_parser = positive_seconds
+        )]
+        seconds: Duration,
+    },
+    /// Ends a ban
+    Unban {
+        /// Address or CIDR, as it was banned
+        #[arg(value_parser = network)]
+        peers: IpNet,
+    },
+    /// Lists the banned peers, and for how many seconds each still is
+    Bans,
 }
 
 #[derive(Debug, Args)]

@@ -1,0 +1,15 @@
+//! The arguments of `halfopen watch`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The server's socket, as its `--control` says
+    #[arg(long, value_name = "PATH", env = "HALFOPEN_CONTROL")]
+    pub(crate) control: PathBuf,
+    /// Prints one JSON object for each event
+    #[arg(long)]
+    pub(crate) json: bool,
+}
