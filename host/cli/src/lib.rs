@@ -24,6 +24,7 @@ mod files;
 mod observe;
 mod serve;
 mod signals;
+mod viewer;
 mod watch;
 
 use std::io::{self, Write};
@@ -75,7 +76,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Check(args) => check::check(&args),
         Command::Ctl(args) => ctl::ctl(args),
-        Command::Watch(args) => commands::watch::watch(&args),
+        Command::Watch(args) => viewer::watch(&args),
         Command::Generate(what) => generate::generate(&what),
     };
     let code = done.unwrap_or_else(|error| {

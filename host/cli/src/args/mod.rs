@@ -2,8 +2,8 @@
 //!
 //! `grants`, `folder`, `state`, `topics`, `gate`, `limits`, `listen` and `process` are groups of
 //! flags, and `values` parses their values, `variables` files of them; `service` puts the groups
-//! together. `making` is for the commands that make services. `usage` says what is wrong with a
-//! command line.
+//! together. `making` is for the commands that make services, `watch` for `halfopen watch`.
+//! `usage` says what is wrong with a command line.
 //!
 //! A doc comment is the help: its first paragraph for `-h`, all of it for `--help`. Help for
 //! `-h` must fit on one screen, so most flags hide there. An argument without a heading says
@@ -101,7 +101,10 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Controls a running server over its socket, `--control`
     Ctl(CtlArgs),
-    /// Shows what happens to the connections of a running server
+    /// Shows each connection live: what goes each way, who ended it, and why
+    ///
+    /// Attaches to a running server, or replays a saved stream. In the terminal, `?` lists the
+    /// keys.
     Watch(WatchArgs),
     /// Generates manual pages and shell completions
     #[command(subcommand)]
@@ -302,7 +305,7 @@ mod tests {
 
     #[test]
     fn short_help_fits_on_one_screen() {
-        for command in [&[][..], &["serve"], &["run"], &["inspect"]] {
+        for command in [&[][..], &["serve"], &["run"], &["inspect"], &["watch"]] {
             let help = short_help(command);
             assert!(help.lines().count() <= 24, "{command:?}:\n{help}");
             for line in help.lines() {

@@ -10,4 +10,3 @@ pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod new;
 pub(crate) mod run;
-pub(crate) mod watch;

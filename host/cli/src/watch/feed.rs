@@ -10,7 +10,7 @@ use halfopen::events::{Events, Item, Kind, Subscription};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::json::{Event, Line, VERSION};
+use super::json::{At, Event, Line, VERSION};
 use super::wall::rfc3339;
 
 /// How many watchers there may be at once.
@@ -96,14 +96,17 @@ impl Watching {
             true => shared.events.subscribe_with_payload(),
             false => shared.events.subscribe(),
         };
-        let hello = Line::of(Event::Hello {
+        let began = shared.events.began();
+        let mut hello = Line::of(Event::Hello {
             version: VERSION,
             pid: std::process::id(),
-            began: rfc3339(shared.events.began()),
+            began: rfc3339(began),
             services: self.services().clone(),
             payload,
             may_write,
         });
+        // Watchers tell the ages of connections from it.
+        hello.at = began.elapsed().ok().map(At::from);
         let open = subscription.take_connections().into_iter().map(Line::from);
         Some(Feed {
             first: std::iter::once(hello).chain(open).collect(),
@@ -116,6 +119,11 @@ impl Watching {
     /// A client whose feed the end of the process waits for.
     pub(crate) fn present(&self) -> Present {
         Present(self.0.ending.subscribe())
+    }
+
+    /// Ends the feeds, once they have sent what there is.
+    pub(crate) fn close(&self) {
+        self.0.ending.send_replace(true);
     }
 
     /// Ends the feeds, and waits until they have sent what there is, for at most `limit`.

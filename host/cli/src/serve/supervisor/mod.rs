@@ -226,6 +226,11 @@ impl Supervisor {
         Ok(())
     }
 
+    /// What the process shows of its connections.
+    pub(crate) fn watching(&self) -> Watching {
+        self.watching.clone()
+    }
+
     /// Serves until a signal requests a stop, or all listeners have failed, which is a
     /// failure. Returns once all connections have ended.
     pub(crate) async fn run(&mut self) -> anyhow::Result<ExitCode> {
