@@ -302,7 +302,9 @@ fn a_server_shows_its_own_connections_and_stops_when_the_window_is_closed() -> R
     window.shows("is reset")?;
     window.press("q")?;
     ensure!(window.ends()? == Some(0));
-    window.is_taken(false)
+    window.is_taken(false)?;
+    // What only the window has shown is not lost with it.
+    window.shows("data: <Buffer 68 69>")
 }
 
 /// A stop by a signal, and a failure, give the terminal back as well.

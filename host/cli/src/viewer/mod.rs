@@ -56,13 +56,14 @@ pub(crate) fn watch(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     // What is no stream of events is said before the terminal is taken.
     let first = source.next()?;
     let give = server.map(|server| -> Give { Arc::new(move |order| server.give(order)) });
-    ui::run(Watched {
+    let (code, _) = ui::run(Watched {
         source,
         first,
         filter,
         give,
         printed: None,
-    })
+    })?;
+    Ok(code)
 }
 
 /// The stream to watch, and the server that sends it.

@@ -10,6 +10,7 @@ use anyhow::bail;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::runtime::Runtime;
 
+use crate::observe::escape::escaped;
 use crate::observe::window::{cover, uncover};
 use crate::viewer::filter::Filter;
 use crate::viewer::server::Order;
@@ -70,9 +71,9 @@ impl Window {
         self.thread = Some(thread::spawn(move || {
             let done = ui::run(watched);
             uncover();
-            if let Err(error) = done {
-                // Standard error may be closed.
-                let _ = writeln!(io::stderr(), "halfopen: {error:#}");
+            match done {
+                Ok((_, printed)) => show(printed),
+                Err(error) => show([format!("halfopen: {error:#}")]),
             }
             // Nothing happens if the process is stopping already, but that a drain ends.
             let _ = kill_process(getpid(), Signal::TERM);
@@ -84,6 +85,10 @@ impl Window {
 impl Drop for Window {
     fn drop(&mut self) {
         uncover();
+        if let Some(printed) = self.printed.take() {
+            // It was never opened.
+            show(printed.try_iter().map(|line| escaped(&line)));
+        }
         if let Some(watching) = &self.watching {
             watching.close();
         }
@@ -91,6 +96,15 @@ impl Drop for Window {
             // A panic has been logged.
             let _ = thread.join();
         }
+    }
+}
+
+/// Prints what only the window has shown, so that it is not lost with it.
+fn show(lines: impl IntoIterator<Item = String>) {
+    let mut stderr = io::stderr();
+    for line in lines {
+        // Standard error may be closed.
+        let _ = writeln!(stderr, "{line}");
     }
 }
 

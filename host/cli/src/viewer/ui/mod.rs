@@ -59,8 +59,9 @@ pub(crate) struct Watched {
     pub(crate) printed: Option<Receiver<String>>,
 }
 
-/// Runs the user interface until somebody quits, or until this process is to end.
-pub(crate) fn run(watched: Watched) -> anyhow::Result<ExitCode> {
+/// Runs the user interface until somebody quits, or until this process is to end. Returns the exit
+/// status, and the last lines that were printed meanwhile.
+pub(crate) fn run(watched: Watched) -> anyhow::Result<(ExitCode, Vec<String>)> {
     let (sender, inputs) = inputs::channel();
     let origin = match watched.give {
         Some(_) => Origin::Server,
@@ -94,7 +95,8 @@ pub(crate) fn run(watched: Watched) -> anyhow::Result<ExitCode> {
         ui.take(line);
     }
     inputs::read(watched.source, sender);
-    ui.run(&inputs)
+    let code = ui.run(&inputs)?;
+    Ok((code, ui.app.output.into_iter().flatten().collect()))
 }
 
 struct Ui {
@@ -111,7 +113,7 @@ struct Ui {
 }
 
 impl Ui {
-    fn run(mut self, inputs: &Receiver<Input>) -> anyhow::Result<ExitCode> {
+    fn run(&mut self, inputs: &Receiver<Input>) -> anyhow::Result<ExitCode> {
         let mut drawn: Option<Instant> = None;
         let mut is_stale = true;
         loop {
