@@ -96,6 +96,11 @@ pub(crate) fn run(watched: Watched) -> anyhow::Result<(ExitCode, Vec<String>)> {
     }
     inputs::read(watched.source, sender);
     let code = ui.run(&inputs)?;
+    for input in inputs.try_iter() {
+        if let Input::Printed(line) = input {
+            ui.app.print(&line);
+        }
+    }
     Ok((code, ui.app.output.into_iter().flatten().collect()))
 }
 
