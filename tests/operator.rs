@@ -42,4 +42,7 @@ mod operator {
     mod unread;
     mod upgrading;
     mod usage;
+    mod viewing;
+    mod watched;
+    mod watching;
 }

@@ -86,6 +86,11 @@ fn the_sessions_of_the_manual_go_as_shown() -> Result<()> {
 }
 
 #[test]
+fn the_sessions_of_the_guide_to_watching_go_as_shown() -> Result<()> {
+    Document::read("host/WATCHING.md")?.play().map(drop)
+}
+
+#[test]
 fn the_sessions_of_the_server_for_redis_clients_go_as_shown() -> Result<()> {
     Document::read("guest/examples/kv/README.md")?
         .play()

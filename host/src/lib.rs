@@ -5,6 +5,7 @@
 //! | [`Server`] | accept connections and have a *service* component handle each, in an instance per connection or in one that many share ([`Isolation`]) |
 //! | [`Program`] | run a component that listens and connects itself, as far as its [`Policy`] allows |
 //! | [`state`] | keep keys and values of a component, in a file or on a Redis server, or add `wasi:keyvalue` alone to a linker |
+//! | [`events`] | see what happens to each connection of a server |
 //! | [`topics`] | connect the instances of services, and yourself, by messages |
 //! | [`tcp`] | add the primitives alone to the linker of your own wasmtime embedding: [`tcp::TcpCtx`], [`tcp::TcpView`], [`tcp::add_to_linker`] |
 //!
@@ -17,7 +18,7 @@
 //!         state        keys and values that outlive an instance
 //!         tcp          the primitives on operating-system sockets
 //!       topics         messages between instances
-//!        noise         limits what peers and guests make the log say
+//!    events   noise    what happens to connections; limits on what the log says
 //! ```
 //!
 //! The shortest server:
@@ -41,6 +42,7 @@
 //! the peer sees of it. The library logs with the `tracing` crate. It reads no arguments,
 //! no environment variables and no signals.
 
+pub mod events;
 mod noise;
 mod program;
 mod runtime;
@@ -57,7 +59,7 @@ pub use runtime::{
 pub use server::proxy_protocol::{self, ProxyProtocol};
 pub use server::tls;
 pub use server::{
-    Accepted, AtLimit, Contradiction, Isolation, Observer, Outcome, Peers, Refusal, Report, Server,
-    ServerBuilder, ServerHandle, Snapshot, Summary,
+    Accepted, AtLimit, Bans, Contradiction, Isolation, Observer, Outcome, Peers, Refusal, Report,
+    Server, ServerBuilder, ServerHandle, Snapshot, Summary,
 };
 pub use tcp::{AddressRule, AddressRuleError, HostRule, NameRule, NameRuleError, Policy, Resolve};

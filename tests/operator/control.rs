@@ -21,7 +21,7 @@ fn ctl(control: &Path, order: &[&str]) -> Result<Output> {
 }
 
 /// Gives an order that must succeed, and returns what it prints.
-fn order(control: &Path, order: &[&str]) -> Result<String> {
+pub(super) fn order(control: &Path, order: &[&str]) -> Result<String> {
     let output = ctl(control, order)?;
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{order:?}: {error}");

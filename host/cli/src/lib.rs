@@ -9,6 +9,7 @@
 //! config/    the configuration file
 //! args/      commands, flags and their values
 //! errors     errors and warnings, with the flag that helps
+//! watch/     the events of connections
 //! files      signals      descriptors      control
 //! ```
 
@@ -23,6 +24,8 @@ mod files;
 mod observe;
 mod serve;
 mod signals;
+mod viewer;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Check(args) => check::check(&args),
         Command::Ctl(args) => ctl::ctl(args),
+        Command::Watch(args) => viewer::watch(&args),
         Command::Generate(what) => generate::generate(&what),
     };
     let code = done.unwrap_or_else(|error| {

@@ -13,12 +13,13 @@ use super::Server;
 use super::declaration::Contradiction;
 use super::dispatch::Isolation;
 use super::gate::proxy_protocol::ProxyProtocol;
-use super::gate::{self, AtLimit, Gate, Peers, Share};
+use super::gate::{self, AtLimit, Bans, Gate, Peers, Share};
 use super::instances::{Instances, Limits};
 use super::journal::Journal;
 use super::observer::{Observer, Observers};
 use super::service::Services;
 use super::tasks::Tasks;
+use crate::events::{Events, Scope};
 use crate::runtime::component::{Kind, works_alone};
 use crate::runtime::{Defaults, Grants, HANDLES, LoadError, Loading, Source, Stdio, one_line};
 use crate::tcp::Timeouts;
@@ -68,6 +69,8 @@ pub struct ServerBuilder {
     max_instances: Option<NonZeroUsize>,
     background: Option<Duration>,
     observers: Observers,
+    events: Option<Events>,
+    event_payload: bool,
     name: Option<String>,
     grace: Duration,
 }
@@ -85,6 +88,7 @@ impl Default for ServerBuilder {
                 max_arriving: None,
                 at_limit: AtLimit::default(),
                 peers: Peers::everyone(),
+                bans: Bans::default(),
                 share: Share::default(),
                 max_rate_per_peer: None,
                 proxy: None,
@@ -95,6 +99,8 @@ impl Default for ServerBuilder {
             max_instances: None,
             background: Some(Duration::from_secs(30)),
             observers: Observers::default(),
+            events: None,
+            event_payload: true,
             name: None,
             grace: Duration::from_secs(10),
         }
@@ -281,6 +287,27 @@ impl ServerBuilder {
         self
     }
 
+    /// Reports what happens to the connections, as [`Events`] (default: nowhere).
+    #[must_use]
+    pub fn events(mut self, events: &Events) -> Self {
+        self.events = Some(events.clone());
+        self
+    }
+
+    /// Sets whether [`events`](Self::events) may have the bytes of data (default: true).
+    #[must_use]
+    pub fn event_payload(mut self, allow: bool) -> Self {
+        self.event_payload = allow;
+        self
+    }
+
+    /// Refuses the peers that are banned (default: nobody is).
+    #[must_use]
+    pub fn bans(mut self, bans: &Bans) -> Self {
+        self.gate.bans = bans.clone();
+        self
+    }
+
     /// Sets how long live connections may take to finish when the server stops (default:
     /// 10 s). Connections that are left then are reset.
     #[must_use]
@@ -368,6 +395,13 @@ impl ServerBuilder {
         };
         let mut observers = self.observers;
         observers.log_to(Journal::of(self.name.clone()));
+        let tasks = Tasks::default();
+        if let Some(events) = &self.events {
+            let name = self.name.as_deref().unwrap_or_default();
+            let scope = Scope::new(events.clone(), name, self.event_payload);
+            observers.report_to(scope);
+            tasks.connections().show(events);
+        }
         let observers = Arc::new(observers);
         let counting = observers.clone();
         let grants = self
@@ -387,7 +421,6 @@ impl ServerBuilder {
         let meets = interfaces.imports.iter().any(|name| name == TOPICS) && grants.has_topics();
         let workers = self.workers.filter(|_| !meets);
         let contradiction = Contradiction::find(grants.name(), declared, isolation, workers);
-        let tasks = Tasks::default();
         let limits = Limits {
             instances: max_instances,
             background: self.background,
@@ -407,6 +440,7 @@ impl ServerBuilder {
             timeouts: self.timeouts,
             tasks,
             grace: self.grace,
+            events: self.events,
         })
     }
 }

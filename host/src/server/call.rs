@@ -9,6 +9,7 @@ use std::task::Waker;
 use wasmtime::component::{Accessor, Resource};
 
 use super::journal::Journal;
+use crate::events::Life;
 use crate::runtime::State;
 use crate::tcp::bindings::HostWorld;
 use crate::tcp::{Connection, Dropped, Ending};
@@ -29,6 +30,20 @@ impl Handed {
     pub(super) async fn failed(&self) {
         if let Some(connection) = &self.0 {
             connection.failed().await;
+        }
+    }
+
+    /// Reports that an instance has the connection.
+    pub(super) fn served(&self, instance: &Life) {
+        if let Some(connection) = &self.0 {
+            connection.socket().served(instance.number());
+        }
+    }
+
+    /// Notes why the connection is about to be reset.
+    pub(super) fn note(&self, note: impl FnOnce() -> String) {
+        if let Some(connection) = &self.0 {
+            connection.socket().note(note);
         }
     }
 
@@ -130,6 +145,7 @@ pub(super) async fn handle(
             journal.failed(Some(peer), &message);
             // What the guest has just dropped is among them.
             if let Some(socket) = socket.upgrade() {
+                socket.note(|| message.trim_end().to_owned());
                 socket.abort(Ending::ServiceFailed);
             }
         }

@@ -30,6 +30,7 @@ pub struct ServerHandle {
     pub(super) stopped: CancellationToken,
     pub(super) _stop_accepting: DropGuard,
     pub(super) _limiting: AbortOnDropHandle<()>,
+    pub(super) _looking: Option<AbortOnDropHandle<()>>,
 }
 
 impl ServerHandle {

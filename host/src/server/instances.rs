@@ -21,6 +21,7 @@ use super::restarts::Restarts;
 use super::service::{Background, InEngine, Instance, Service, Services};
 use super::tasks::Tasks;
 use super::visit::{Ended, Visit};
+use crate::events::Life;
 use crate::runtime::{Granted, Pooling, State, TooManyCalls, Trap};
 use crate::tcp::callbacks::Driver;
 use crate::tcp::{Denied, Ending, Stream, reset_on_close};
@@ -117,6 +118,11 @@ impl Instances {
         self.grants.flush(limit).await;
     }
 
+    /// Begins the life of an instance, as events tell it.
+    fn life(&self) -> Life {
+        Life::new(self.observers.scope())
+    }
+
     fn store(&self, engine: &Engine) -> Store<State> {
         let connections = self.tasks.connections();
         self.grants.store(engine, Some(connections))
@@ -207,25 +213,30 @@ impl Instances {
         };
         let turns = store.data().turns();
         let counted = self.count.count_one();
+        let life = self.life();
         let instance = tokio::select! {
             biased;
             instance = turns.run(service.instantiate(&mut store)) => instance,
             why = self.outlasted(&mut ended) => return self.ended(store.data(), peer, why),
             () = self.tasks.killed() => return,
         };
+        if instance.is_ok() {
+            life.made();
+        }
+        connection.served(&life);
         let instance = match instance {
             Ok(Instance::Await(instance, _)) => instance,
             Ok(Instance::Callback(driver)) => {
                 // A task of its own: the connection may last for long, and this one is large.
-                let held = (place, counted);
+                let held = (place, counted, life);
                 let serve = self
                     .clone()
                     .call_back(held, driver, store, connection, peer, ended);
                 return self.tasks.spawn(serve);
             }
             Err(error) => {
-                connection.reset(Ending::Trapped);
-                return self.trapped(&store, peer, &error);
+                self.trapped(&store, peer, &life, &error);
+                return connection.reset(Ending::Trapped);
             }
         };
         let served = async {
@@ -252,17 +263,17 @@ impl Instances {
             () = self.tasks.killed() => return,
         };
         if let Err(error) = served {
-            self.trapped(&store, peer, &error);
+            self.trapped(&store, peer, &life, &error);
         }
         drop(store);
-        drop((counted, place));
+        drop((life, counted, place));
     }
 
     /// Serves one connection with an instance in callback style, until it has closed. What
     /// the instance takes up is given back last.
     async fn call_back(
         self: Arc<Self>,
-        _held: (Option<OwnedSemaphorePermit>, Counted),
+        (_place, _counted, life): (Option<OwnedSemaphorePermit>, Counted, Life),
         mut driver: Box<Driver>,
         mut store: Store<State>,
         connection: Handed,
@@ -286,7 +297,7 @@ impl Instances {
             () = self.tasks.killed() => return,
         };
         if let Err(error) = served {
-            self.trapped(&store, peer, &error);
+            self.trapped(&store, peer, &life, &error);
         }
     }
 
@@ -320,8 +331,9 @@ impl Instances {
             let InEngine { engine, service } = self.services.current();
             let mut store = self.store(engine);
             let turns = store.data().turns();
+            let life = self.life();
             let serve =
-                self.serve_until_trap(service, &mut store, &mut queue, &load, &mut restarts);
+                self.serve_until_trap(service, &life, &mut store, &mut queue, &load, &mut restarts);
             let served = async {
                 match service {
                     Service::Callback(_) => turns.count(serve).await,
@@ -342,7 +354,7 @@ impl Instances {
             match served {
                 Ok(()) => return,
                 Err((peer, error)) => {
-                    self.trapped(&store, peer, &error);
+                    self.trapped(&store, peer, &life, &error);
                     restarts.trapped();
                 }
             }
@@ -357,6 +369,7 @@ impl Instances {
     async fn serve_until_trap(
         &self,
         service: &Service,
+        life: &Life,
         store: &mut Store<State>,
         queue: &mut mpsc::Receiver<(Stream, Visit)>,
         load: &Gauge,
@@ -374,18 +387,23 @@ impl Instances {
         let (instance, run) = match service.instantiate(store).await {
             Ok(Instance::Await(instance, run)) => (instance, run.filter(|_| alone)),
             Ok(Instance::Callback(driver)) => {
-                let serve = self.call_back_many(driver, store, queue, first, alone);
+                life.made();
+                let serve = self.call_back_many((driver, life), store, queue, first, alone);
                 return unconstrained(serve).await;
             }
             Err(error) => {
                 if let Some((stream, visit)) = first
                     && let Ok(connection) = visit.open(stream, &store.data().tcp)
                 {
-                    Handed::new(connection).reset(Ending::Trapped);
+                    let connection = Handed::new(connection);
+                    connection.served(life);
+                    connection.note(|| self.cause(&Trap::of(&error)));
+                    connection.reset(Ending::Trapped);
                 }
                 return Err((latest, error));
             }
         };
+        life.made();
         // The calls that go on long after their connections.
         let overdue = Gauge::default();
         let served = store
@@ -408,6 +426,7 @@ impl Instances {
                                 continue;
                             }
                         };
+                        connection.served(life);
                         let journal = self.observers.journal();
                         let call = handle(accessor, &instance, peer, connection, journal);
                         let call = self.counted(call, ended, &overdue);
@@ -465,7 +484,7 @@ impl Instances {
     /// If the instance traps.
     async fn call_back_many(
         &self,
-        mut driver: Box<Driver>,
+        (mut driver, life): (Box<Driver>, &Life),
         store: &mut Store<State>,
         queue: &mut mpsc::Receiver<(Stream, Visit)>,
         first: Option<(Stream, Visit)>,
@@ -485,7 +504,10 @@ impl Instances {
                 let peer = visit.peer();
                 latest = Some(peer);
                 match visit.open(stream, &store.data().tcp) {
-                    Ok(connection) => drop(driver.add(store, connection)),
+                    Ok(connection) => {
+                        connection.socket().served(life.number());
+                        driver.add(store, connection);
+                    }
                     Err(error) => self.observers.journal().lost(peer, &error),
                 }
             }
@@ -547,18 +569,24 @@ impl Instances {
         call.await
     }
 
+    fn cause(&self, trap: &Trap) -> String {
+        trap.cause(|problem| self.grants.explain(problem))
+    }
+
     /// Cleans up after a trap: resets the connections, which FIN would end as if the reply
     /// were complete.
     fn trapped(
         &self,
         store: &Store<State>,
         peer: impl Into<Option<SocketAddr>>,
+        life: &Life,
         error: &wasmtime::Error,
     ) {
+        let trap = Trap::of(error);
+        let cause = self.cause(&trap);
+        life.trapped(&cause);
         store.data().tcp.abort_all();
         self.observers.notify(|observer| observer.trapped());
-        let trap = Trap::of(error);
-        let cause = trap.cause(|problem| self.grants.explain(problem));
         let journal = self.observers.journal();
         journal.trapped(peer.into(), cause, trap.backtrace);
     }

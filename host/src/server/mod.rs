@@ -12,12 +12,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use crate::events::Events;
 use crate::runtime::Pooling;
 use crate::runtime::component::{Interfaces, asks_for_state};
 use crate::tcp::{Acceptor, Denied, Timeouts};
 
 mod builder;
 mod call;
+mod cause;
 mod declaration;
 mod dispatch;
 mod gate;
@@ -37,7 +39,7 @@ pub use declaration::Contradiction;
 use dispatch::Dispatcher;
 pub use dispatch::Isolation;
 use gate::Gate;
-pub use gate::{AtLimit, Peers, proxy_protocol, tls};
+pub use gate::{AtLimit, Bans, Peers, proxy_protocol, tls};
 pub use handle::ServerHandle;
 use instances::Instances;
 pub use observer::{Observer, Snapshot};
@@ -78,6 +80,7 @@ pub struct Server {
     timeouts: Timeouts,
     tasks: Tasks,
     grace: Duration,
+    events: Option<Events>,
 }
 
 impl Server {
@@ -172,6 +175,10 @@ impl Server {
         let connections = self.tasks.connections().clone();
         let timeouts = self.timeouts;
         let limiting = tokio::spawn(async move { connections.enforce(timeouts).await });
+        let looking = self.events.map(|events| {
+            let connections = self.tasks.connections().clone();
+            AbortOnDropHandle::new(tokio::spawn(async move { connections.look(events).await }))
+        });
         ServerHandle {
             gate: self.gate,
             instances: self.instances,
@@ -182,6 +189,7 @@ impl Server {
             _stop_accepting: retired.clone().drop_guard(),
             retired,
             _limiting: AbortOnDropHandle::new(limiting),
+            _looking: looking,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::journal::Journal;
 use super::report::{Accepted, Report};
+use crate::events::Scope;
 use crate::noise::caught;
 use crate::tcp::{Denied, Traffic};
 
@@ -55,6 +56,8 @@ impl<F: Fn(&Report) + Send + Sync> Observer for F {
 pub(super) struct Observers {
     all: Vec<Arc<dyn Observer>>,
     journal: Arc<Journal>,
+    /// Where events go, if they are reported.
+    scope: Option<Arc<Scope>>,
 }
 
 impl Observers {
@@ -65,6 +68,16 @@ impl Observers {
     /// Sets the log.
     pub(super) fn log_to(&mut self, journal: Journal) {
         self.journal = Arc::new(journal);
+    }
+
+    /// Sets where events go.
+    pub(super) fn report_to(&mut self, scope: Scope) {
+        self.scope = Some(Arc::new(scope));
+    }
+
+    /// Where events go.
+    pub(super) fn scope(&self) -> Option<Arc<Scope>> {
+        self.scope.clone()
     }
 
     /// Reports an event to each observer.

@@ -59,6 +59,8 @@ pub enum Refusal {
     /// Too many connections were arriving at once, and this one had waited longest for its
     /// peer's PROXY protocol header or TLS handshake.
     Displaced,
+    /// The peer is banned for some time: [`Bans`](crate::Bans).
+    Banned,
     /// The peer has as many connections as one peer may have.
     TooMany,
     /// The peer connects more often than one peer may.
@@ -98,6 +100,7 @@ impl Outcome {
             Ending::Trapped,
             Ending::Stopped,
             Ending::Displaced,
+            Ending::Operator,
             Ending::Unsent,
             Ending::ClearText,
         ];
@@ -112,6 +115,7 @@ impl Outcome {
             Refusal::Denied,
             Refusal::Full,
             Refusal::Displaced,
+            Refusal::Banned,
             Refusal::TooMany,
             Refusal::TooOften,
             Refusal::Untrusted,
@@ -148,6 +152,7 @@ impl Refusal {
             Refusal::Denied => "the peer's address is not admitted",
             Refusal::Full => "all places are taken",
             Refusal::Displaced => "it waited longest when too many connections were arriving",
+            Refusal::Banned => "the peer is banned for some time",
             Refusal::TooMany => "the peer has as many connections as one peer may have",
             Refusal::TooOften => "the peer connects more often than one peer may",
             Refusal::Untrusted => "the peer is not a trusted load balancer",
@@ -164,6 +169,7 @@ impl fmt::Display for Refusal {
             Refusal::Denied => "denied",
             Refusal::Full => "full",
             Refusal::Displaced => "displaced",
+            Refusal::Banned => "banned",
             Refusal::TooMany => "per-peer",
             Refusal::TooOften => "rate",
             Refusal::Untrusted => "untrusted",
@@ -191,6 +197,7 @@ mod tests {
             | Ending::Trapped
             | Ending::Stopped
             | Ending::Displaced
+            | Ending::Operator
             | Ending::Unsent
             | Ending::ClearText
             | Ending::Limit(
@@ -201,6 +208,7 @@ mod tests {
             Refusal::Denied
             | Refusal::Full
             | Refusal::Displaced
+            | Refusal::Banned
             | Refusal::TooMany
             | Refusal::TooOften
             | Refusal::Untrusted
@@ -209,7 +217,7 @@ mod tests {
             | Refusal::Stopped => {}
         }
         // `Failed` has two texts.
-        10 + 5 + 9
+        11 + 5 + 10
     }
 
     #[test]

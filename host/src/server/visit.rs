@@ -1,18 +1,20 @@
 //! One connection, as the server sees it from accept to its last FIN.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
+use super::cause::closed;
 use super::journal::Journal;
 use super::observer::Observers;
 use super::places::Places;
 use super::report::{Accepted, Outcome, Refusal, Report};
-use crate::tcp::{Attachment, Connection, Ending, Meter, PeerTls, Stream, TcpCtx};
+use crate::events::{Direction, Kind, Track};
+use crate::tcp::{Attachment, Connection, Ending, Meter, PeerTls, Stream, TcpCtx, canonical};
 
 /// One connection, from accept until it has closed for good.
 ///
@@ -22,7 +24,6 @@ use crate::tcp::{Attachment, Connection, Ending, Meter, PeerTls, Stream, TcpCtx}
 /// that was reported as closed.
 #[derive(Debug)]
 pub(super) struct Visit {
-    id: u64,
     peer: SocketAddr,
     /// The peer's TLS session, as the handshake or a load balancer describes it.
     peer_session: Option<Box<PeerTls>>,
@@ -51,19 +52,34 @@ impl Ended {
 }
 
 impl Visit {
-    /// Begins a visit: `peer` has just been accepted.
-    pub(super) fn begin(peer: SocketAddr, observers: Arc<Observers>) -> Self {
+    /// Begins a visit: the connection of `peer` has just been accepted.
+    pub(super) fn begin(stream: &TcpStream, peer: SocketAddr, observers: Arc<Observers>) -> Self {
+        let visit = Visit::of(peer, observers);
+        let track = visit.track();
+        track.report(|| {
+            let local = stream.local_addr().ok().map(canonical);
+            Kind::accepted(peer, local, track.service())
+        });
+        visit
+    }
+
+    fn of(peer: SocketAddr, observers: Arc<Observers>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Visit {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
             peer,
             peer_session: None,
             places: Places::default(),
-            meter: Arc::new(Meter::new()),
+            meter: Arc::new(Meter::tracked(Track::new(observers.scope(), id))),
             refusal: None,
             observers,
             going_on: None,
         }
+    }
+
+    /// The events of the connection.
+    pub(super) fn track(&self) -> &Track {
+        self.meter.track()
     }
 
     pub(super) fn journal(&self) -> &Journal {
@@ -85,7 +101,7 @@ impl Visit {
     /// Reports that the service gets the connection.
     pub(super) fn accepted(&self) {
         let accepted = Accepted {
-            id: self.id,
+            id: self.track().id(),
             peer: self.peer,
         };
         self.observers
@@ -131,7 +147,7 @@ impl Drop for Visit {
         drop(std::mem::take(&mut self.places));
         let (received, sent) = self.meter.bytes();
         let report = Report {
-            id: self.id,
+            id: self.track().id(),
             peer: self.peer,
             received,
             sent,
@@ -144,7 +160,12 @@ impl Drop for Visit {
         };
         if let Some(refusal) = self.refusal {
             self.observers.journal().refused(self.peer, refusal);
+            if refusal.resets() {
+                self.track().report(|| Kind::Rst(Direction::Out));
+            }
         }
+        self.track()
+            .closed(|note| closed(&report, self.meter.bytes(), self.meter.both_ended(), note));
         self.observers.notify(|observer| observer.closed(&report));
     }
 }
@@ -171,7 +192,7 @@ mod tests {
             let free = free.available_permits();
             reported.lock().unwrap().push((free, report.clone()));
         });
-        let mut visit = Visit::begin(peer(), Arc::new(observers));
+        let mut visit = Visit::of(peer(), Arc::new(observers));
         visit.places.permit = permits.try_acquire_owned().ok();
         visit.meter.set_ending(Ending::Trapped);
         visit.meter.set_ending(Ending::Fin);
@@ -194,7 +215,7 @@ mod tests {
             assert!(report.outcome.is_refusal());
             reported.lock().unwrap().push(report.outcome.to_string());
         });
-        Visit::begin(peer(), Arc::new(observers)).refuse(Refusal::TooMany);
+        Visit::of(peer(), Arc::new(observers)).refuse(Refusal::TooMany);
         assert_eq!(*outcomes.lock().unwrap(), ["refused-per-peer"]);
     }
 }

@@ -12,7 +12,9 @@ use tokio::time::timeout;
 
 use super::registry::Registration;
 use super::state::State;
+use super::sync::Arc;
 use super::transport::{Transport, Whole};
+use super::{Meter, Side};
 
 /// How long a closing connection waits for more data from its peer.
 const LINGER_IDLE: Duration = Duration::from_secs(2);
@@ -43,6 +45,7 @@ pub(super) struct Membership {
 struct Leaving {
     transport: Whole,
     membership: Membership,
+    meter: Option<Arc<Meter>>,
 }
 
 /// Closes a connection that nothing uses any more: in a task of `runtime` if there is data
@@ -54,6 +57,7 @@ pub(super) fn close(transport: Transport, membership: Membership, state: &State,
     let leaving = Leaving {
         transport,
         membership,
+        meter: state.shared_meter(),
     };
     let mut state = state.lock();
     match state.closing() {
@@ -80,7 +84,14 @@ impl Leaving {
             if finish && self.transport.finish().await.is_err() {
                 return;
             }
-            drain(self.transport.stream()).await;
+            let end = drain(self.transport.stream()).await;
+            if let Some(meter) = &self.meter {
+                match end {
+                    Ok(true) => meter.ended(Side::Peer),
+                    Ok(false) => {}
+                    Err(error) => meter.failed_late(&error.into()),
+                }
+            }
         };
         let Membership {
             registration,
@@ -96,21 +107,22 @@ impl Leaving {
     }
 }
 
-/// Reads and discards until the peer's FIN, an error, or silence.
+/// Reads and discards until the peer's FIN, an error, or silence. Returns whether FIN has come.
 ///
 /// Without this, close(2) with unread data sends RST, and the peer's kernel discards what
 /// we sent last (RFC 1122 section 4.2.2.13, RFC 2525 section 2.17).
-async fn drain(stream: &TcpStream) {
+async fn drain(stream: &TcpStream) -> io::Result<bool> {
     loop {
-        let Ok(Ok(())) = timeout(LINGER_IDLE, stream.readable()).await else {
-            return;
-        };
+        match timeout(LINGER_IDLE, stream.readable()).await {
+            Ok(readable) => readable?,
+            Err(_) => return Ok(false),
+        }
         let mut discarded = [0; 16 * 1024];
         match stream.try_read(&mut discarded) {
-            Ok(0) => return,
+            Ok(0) => return Ok(true),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
+            Err(error) => return Err(error),
         }
     }
 }
@@ -131,12 +143,11 @@ mod tests {
     use std::net::SocketAddr;
     use std::os::fd::AsRawFd;
     use std::path::PathBuf;
-    use std::sync::Arc;
 
     use tokio::net::TcpListener;
     use tokio::sync::oneshot;
 
-    use super::super::{Attachment, Connection, Ending, Meter, Registry, Stream, TcpCtx};
+    use super::super::{Attachment, Connection, Ending, Registry, Stream, TcpCtx};
     use super::*;
 
     /// What a guard finds when it is dropped.

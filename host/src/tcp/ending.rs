@@ -34,6 +34,8 @@ pub enum Ending {
     Limit(Limit),
     /// The connection was reset to make room for a new one: it was the least active.
     Displaced,
+    /// The operator has reset the connection.
+    Operator,
     /// The connection was reset because what its service had written, and its peer did not
     /// take, had no more room in the service's memory.
     Unsent,
@@ -69,6 +71,7 @@ impl fmt::Display for Ending {
             Ending::Stopped => f.write_str("stopped"),
             Ending::Limit(limit) => write!(f, "limit-{limit}"),
             Ending::Displaced => f.write_str("displaced"),
+            Ending::Operator => f.write_str("reset-by-operator"),
             Ending::Unsent => f.write_str("limit-unsent"),
             Ending::ClearText => f.write_str("clear-text"),
         }

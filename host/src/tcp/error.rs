@@ -11,6 +11,22 @@ impl ErrorCode {
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
+            ErrorCode::Other(Some(text)) => text,
+            other => other.code(),
+        }
+    }
+
+    /// Whether the peer has sent RST. After its FIN, Linux reports that as EPIPE.
+    pub(crate) fn is_reset(&self) -> bool {
+        matches!(
+            self,
+            ErrorCode::ConnectionReset | ErrorCode::ConnectionBroken
+        )
+    }
+
+    /// The name of the error in WIT.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
             ErrorCode::AccessDenied => "access-denied",
             ErrorCode::NotSupported => "not-supported",
             ErrorCode::InvalidArgument => "invalid-argument",
@@ -25,7 +41,16 @@ impl ErrorCode {
             ErrorCode::ConnectionReset => "connection-reset",
             ErrorCode::ConnectionAborted => "connection-aborted",
             ErrorCode::DatagramTooLarge => "datagram-too-large",
-            ErrorCode::Other(text) => text.as_deref().unwrap_or("other"),
+            ErrorCode::Other(_) => "other",
+        }
+    }
+
+    /// What the error of a connection means.
+    pub(crate) fn words(&self) -> String {
+        match self {
+            ErrorCode::Timeout => "the peer's host does not answer any more".to_owned(),
+            ErrorCode::RemoteUnreachable => "the peer's host cannot be reached any more".to_owned(),
+            other => other.reason().to_owned(),
         }
     }
 }

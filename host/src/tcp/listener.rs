@@ -304,7 +304,7 @@ pub(super) fn no_delay(socket: &impl AsFd) {
 }
 
 /// Returns an IPv4-mapped IPv6 address, as dual-stack sockets report it, as IPv4.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
         IpAddr::V6(_) => address,

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use super::sync::{Mutex, OnceLock, PoisonError};
-use super::{Ending, Limit, Side, Timeouts};
+use super::{Ending, ErrorCode, Limit, Side, Timeouts};
+use crate::events::{Blocker, Direction, Failed, Kind, Track};
 
-/// Counts the bytes of one connection and records how it ended.
+/// Counts the bytes of one connection, records how it ended, and reports its events.
 ///
 /// The socket updates the meter; the host that opened the connection reads it, also after
 /// the connection has ended.
@@ -19,6 +20,8 @@ pub(crate) struct Meter {
     last_byte: AtomicU64,
     /// 0 while both directions are open, otherwise [`PEER`] or [`SERVICE`].
     first_end: AtomicU8,
+    /// The sides that have sent FIN.
+    ended: AtomicU8,
     /// Whether data waits to be sent and the kernel does not accept it.
     stalled: AtomicBool,
     /// Whether a TLS handshake was done on the connection in use.
@@ -26,6 +29,7 @@ pub(crate) struct Meter {
     ending: OnceLock<Ending>,
     /// Whether the peer is one that the guest chose, and not a peer of the host.
     of_guest: bool,
+    track: Track,
     last_check: Mutex<Check>,
 }
 
@@ -68,10 +72,12 @@ impl Meter {
             sent: AtomicU64::new(0),
             last_byte: AtomicU64::new(0),
             first_end: AtomicU8::new(0),
+            ended: AtomicU8::new(0),
             stalled: AtomicBool::new(false),
             secured: AtomicBool::new(false),
             ending: OnceLock::new(),
             of_guest: false,
+            track: Track::none(),
             last_check: Mutex::new(Check {
                 received: 0,
                 sent: 0,
@@ -95,6 +101,24 @@ impl Meter {
             of_guest: true,
             ..Meter::new()
         }
+    }
+
+    /// A meter for a connection whose events are reported.
+    pub(crate) fn tracked(track: Track) -> Self {
+        Meter {
+            track,
+            ..Meter::new()
+        }
+    }
+
+    /// The events of the connection.
+    pub(crate) fn track(&self) -> &Track {
+        &self.track
+    }
+
+    /// When the connection began.
+    pub(crate) fn began(&self) -> Instant {
+        self.created
     }
 
     /// Whether the guest has made or accepted the connection itself.
@@ -148,26 +172,38 @@ impl Meter {
         let _ = self.ending.set(ending);
     }
 
-    pub(super) fn add_received(&self, bytes: usize) {
-        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// Records that so many bytes were received; `data` are the bytes, if they are in memory.
+    pub(super) fn add_received(&self, bytes: usize, data: Option<&[u8]>) {
+        self.track.data(Direction::In, bytes, data, || {
+            self.received.fetch_add(bytes as u64, Ordering::Relaxed)
+        });
         self.moved();
     }
 
-    pub(super) fn add_sent(&self, bytes: usize) {
-        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.moved();
+    /// Records that so many bytes were sent; `data` are the bytes, if they are in memory.
+    pub(super) fn add_sent(&self, bytes: usize, data: Option<&[u8]>) {
         self.unstalled();
+        self.track.data(Direction::Out, bytes, data, || {
+            self.sent.fetch_add(bytes as u64, Ordering::Relaxed)
+        });
+        self.moved();
     }
 
     /// Records that the kernel does not accept the data that waits to be sent.
     pub(super) fn stalled(&self) {
-        self.stalled.store(true, Ordering::Relaxed);
+        self.set_stalled(true);
     }
 
     /// Records that no data waits to be sent.
     pub(super) fn unstalled(&self) {
-        if self.stalled.load(Ordering::Relaxed) {
-            self.stalled.store(false, Ordering::Relaxed);
+        self.set_stalled(false);
+    }
+
+    fn set_stalled(&self, stalled: bool) {
+        if self.stalled.load(Ordering::Relaxed) != stalled {
+            self.stalled.store(stalled, Ordering::Relaxed);
+            let kind = || Kind::blocked(stalled, Direction::Out, Blocker::Peer);
+            self.track.report(kind);
         }
     }
 
@@ -180,14 +216,75 @@ impl Meter {
 
     /// Records the FIN of `side`.
     pub(super) fn ended(&self, side: Side) {
-        let side = match side {
-            Side::Peer => PEER,
-            Side::Service => SERVICE,
+        let (side, direction) = match side {
+            Side::Peer => (PEER, Direction::In),
+            Side::Service => (SERVICE, Direction::Out),
         };
+        if self.ended.fetch_or(side, Ordering::Relaxed) & side == 0 {
+            self.track.report(|| Kind::Fin(direction));
+        }
         // Only the first FIN counts.
         let _ = self
             .first_end
             .compare_exchange(0, side, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether both sides have sent FIN, also where the peer's came only while the connection
+    /// closed.
+    pub(crate) fn both_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) == PEER | SERVICE
+    }
+
+    /// Records that the connection has failed.
+    pub(super) fn failed(&self, error: &ErrorCode) {
+        self.set_ending(Ending::Failed(error.clone()));
+        self.track.report(|| match error.is_reset() {
+            true => Kind::Rst(Direction::In),
+            false => Kind::Failed(Box::new(Failed {
+                code: error.code(),
+                message: error.words(),
+            })),
+        });
+    }
+
+    /// Reports an error of the peer while the connection closes, which is how it ends in any case.
+    pub(super) fn failed_late(&self, error: &ErrorCode) {
+        if error.is_reset() {
+            self.track.report(|| Kind::Rst(Direction::In));
+        }
+    }
+
+    /// Notes how the connection has reached a limit, for its end.
+    pub(super) fn note_limit(&self, limit: Limit, timeouts: &Timeouts) {
+        self.track.note(|| {
+            let seconds = |limit: Option<Duration>| limit.unwrap_or_default().as_secs_f64();
+            match limit {
+                Limit::Age => format!("it was open for {} s", seconds(timeouts.age)),
+                Limit::Idle => format!("no byte moved for {} s", seconds(timeouts.idle)),
+                Limit::Write => {
+                    format!("the peer took no data for {} s", seconds(timeouts.write))
+                }
+                Limit::HalfOpen => {
+                    let (one, other) = match self.first_end() {
+                        Some(Side::Service) => ("service", "peer"),
+                        _ => ("peer", "service"),
+                    };
+                    let seconds = seconds(timeouts.half_open);
+                    format!("the {one} closed, and the {other} did not within {seconds} s")
+                }
+                Limit::Handshake => "the TLS handshake was not done in time".to_owned(),
+            }
+        });
+    }
+
+    /// Records that RST will be sent.
+    pub(super) fn aborted(&self, ending: Ending) {
+        if let Ending::Limit(limit) = &ending {
+            let limit = limit.name();
+            self.track.report(|| Kind::Limit { limit });
+        }
+        self.set_ending(ending);
+        self.track.report(|| Kind::Rst(Direction::Out));
     }
 
     /// Returns the limit that the connection has reached; `None` if it has reached none,
@@ -277,7 +374,7 @@ mod tests {
         };
         let meter = Meter::new();
         let start = Instant::now();
-        meter.add_received(1);
+        meter.add_received(1, None);
         assert_eq!(
             meter.overdue(&limits, start + 9 * SECOND, false, unknown),
             None
@@ -286,7 +383,7 @@ mod tests {
             meter.overdue(&limits, start + 18 * SECOND, false, unknown),
             None
         );
-        meter.add_sent(1);
+        meter.add_sent(1, None);
         assert_eq!(
             meter.overdue(&limits, start + 18 * SECOND, false, unknown),
             None
@@ -333,7 +430,7 @@ mod tests {
             meter.overdue(&limits, start + 100 * SECOND, false, unknown),
             None
         );
-        meter.add_received(1);
+        meter.add_received(1, None);
         let late = start + 101 * SECOND;
         assert_eq!(
             meter.overdue(&limits, late, false, unknown),
@@ -350,7 +447,7 @@ mod tests {
         let meter = Meter::new();
         let start = Instant::now();
         for second in 0..10 {
-            meter.add_sent(1);
+            meter.add_sent(1, None);
             meter.stalled();
             assert_eq!(
                 meter.overdue(&limits, start + second * SECOND, false, unknown),
@@ -383,7 +480,7 @@ mod tests {
             meter.overdue(&limits, start + second * SECOND, false, delivery)
         };
         // The kernel takes all of the data at once, and more does not fit.
-        meter.add_sent(100);
+        meter.add_sent(100, None);
         meter.stalled();
         for second in 0..10 {
             assert_eq!(at(second, u64::from(second)), None, "{second}");
@@ -427,8 +524,8 @@ mod tests {
     #[test]
     fn the_first_fin_and_the_first_ending_count() {
         let meter = Meter::new();
-        meter.add_received(3);
-        meter.add_sent(2);
+        meter.add_received(3, None);
+        meter.add_sent(2, None);
         meter.ended(Side::Service);
         meter.ended(Side::Peer);
         meter.set_ending(Ending::Limit(Limit::Idle));

@@ -43,9 +43,9 @@
 //!   `send`, and `pump` joins the two of different connections without the guest, by
 //!   `moving`.
 //! - `secure` is the TLS that guests begin themselves; `socket` does its handshake.
-//! - `meter` measures a connection for its host, and `registry` is a set of connections.
+//! - `meter` measures a connection for its host and reports its events, and `registry` is a set of connections.
 //!
-//! This module depends on `noise` and `topics` alone.
+//! This module depends on `noise`, `events` and `topics` alone.
 
 mod activity;
 mod address;
@@ -103,6 +103,7 @@ pub(crate) use least_active::LeastActive;
 pub(crate) use linger::{close_with_fin, reset_on_close};
 pub use linker::add_to_linker;
 pub(crate) use listener::Acceptor;
+pub(crate) use listener::canonical;
 pub use listener::{Listener, accept_loop_delay, bind, bind_dual_stack};
 pub(crate) use meter::Meter;
 pub use name_rule::{HostRule, NameRule, NameRuleError};
@@ -112,7 +113,7 @@ pub(crate) use quota::{Quota, SocketPlace, Sockets};
 pub(crate) use registry::{Registry, Traffic};
 pub use resolve::{Resolve, Resolving};
 pub use rule::{AddressRule, AddressRuleError};
-pub(crate) use secure::{client_config, describe, system_client_config};
+pub(crate) use secure::{client_config, describe, secured, system_client_config};
 pub(crate) use socket::{Attachment, Socket};
 pub use timeouts::{Limit, Timeouts};
 pub(crate) use transport::Stream;

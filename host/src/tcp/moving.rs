@@ -93,6 +93,9 @@ impl Moving {
         if !self.flow.is_large() || !source.is_plain() || !sink.is_plain() {
             return Poll::Ready(Ok(false));
         }
+        if source.is_looked_into() || sink.is_looked_into() {
+            return Poll::Ready(Ok(false));
+        }
         let Some(mut pipe) = KernelPipe::take() else {
             return Poll::Ready(Ok(false));
         };

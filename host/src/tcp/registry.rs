@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -13,6 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
 use super::{Ending, Timeouts};
+use crate::events::{Events, Seen, Source, Track};
+
+/// How often to look, while somebody watches, whether data waits for a service.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// A connection as its registries see it.
 pub(super) trait Member: fmt::Debug + Send + Sync {
@@ -25,6 +30,18 @@ pub(super) trait Member: fmt::Debug + Send + Sync {
 
     /// Resets the connection if it has not ended.
     fn abort(&self, ending: Ending);
+
+    /// The events of the connection; `None` if it is not measured.
+    fn track(&self) -> Option<&Track>;
+
+    /// The address of the peer, if it is known.
+    fn peer(&self) -> Option<SocketAddr>;
+
+    /// Takes notice of data that waits for the service, for those who watch.
+    fn look(&self);
+
+    /// Describes the connection for those who watch, if its events are reported.
+    fn seen(&self) -> Option<Seen>;
 
     /// Ends the connection if its end was not noticed so far, or if it has reached one of
     /// `timeouts`, by a reset.
@@ -74,6 +91,12 @@ pub(super) struct Registration {
 }
 
 impl Registry {
+    /// Lets `events` see the connections.
+    pub(crate) fn show(&self, events: &Events) {
+        let shared: Arc<dyn Source> = self.0.clone();
+        events.add(Arc::downgrade(&shared));
+    }
+
     pub(super) fn register(&self, member: Weak<dyn Member>) -> Registration {
         let mut entries = self.entries();
         let key = entries.next;
@@ -134,6 +157,18 @@ impl Registry {
         }
     }
 
+    /// While somebody watches, takes notice of services that do not read, until the future is
+    /// dropped.
+    pub(crate) async fn look(&self, events: Events) {
+        loop {
+            events.wanted().await;
+            sleep(LOOK).await;
+            for member in self.members() {
+                member.look();
+            }
+        }
+    }
+
     /// The connections in use that can be reset, with their activity.
     pub(super) fn activities(&self) -> Vec<(Activity, Weak<dyn Member>)> {
         let members = self.members();
@@ -145,8 +180,7 @@ impl Registry {
     /// The connections in use. They are upgraded without the lock: the caller may come to
     /// hold the last reference to one, and dropping that takes the lock.
     fn members(&self) -> impl Iterator<Item = Arc<dyn Member>> + use<> {
-        let members: Vec<_> = self.entries().members.values().cloned().collect();
-        members.into_iter().filter_map(|member| member.upgrade())
+        self.0.members()
     }
 
     /// Resets every connection that has not ended, and cuts every gentle close short.
@@ -167,11 +201,48 @@ impl Registry {
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.0.entries()
+    }
+}
+
+impl Shared {
+    fn members(&self) -> impl Iterator<Item = Arc<dyn Member>> + use<> {
+        let members: Vec<_> = self.entries().members.values().cloned().collect();
+        members.into_iter().filter_map(|member| member.upgrade())
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         // No code panics while it holds the lock.
-        self.0
-            .entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source for Shared {
+    fn each(&self, see: &mut dyn FnMut(Seen)) {
+        self.members()
+            .filter_map(|member| member.seen())
+            .for_each(see);
+    }
+
+    fn reset(&self, which: &dyn Fn(u64, Option<SocketAddr>) -> bool) -> usize {
+        let resets = |member: &Arc<dyn Member>| {
+            let Some(track) = member.track() else {
+                return false;
+            };
+            track.scope().is_some()
+                && member.activity().is_some()
+                && which(track.id(), member.peer())
+        };
+        let resets = self.members().filter(resets);
+        resets.map(|member| member.abort(Ending::Operator)).count()
+    }
+
+    fn forget(&self) {
+        for member in self.members() {
+            if let Some(track) = member.track() {
+                track.forget();
+            }
+        }
     }
 }
 

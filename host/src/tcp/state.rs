@@ -37,6 +37,11 @@ impl State {
         self.meter.as_deref()
     }
 
+    /// The meter, for whoever outlives the state.
+    pub(super) fn shared_meter(&self) -> Option<Arc<Meter>> {
+        self.meter.clone()
+    }
+
     pub(super) fn lock(&self) -> Locked<'_> {
         Locked {
             // No code panics while it holds the lock.
@@ -53,9 +58,11 @@ impl Locked<'_> {
     /// Records an error, and returns the error of the connection: the first one recorded
     /// (rule E1).
     pub(super) fn fail(&mut self, error: ErrorCode) -> ErrorCode {
+        let failed = self.directions.failure().is_some();
         let error = self.directions.fail(error);
-        if let (Some(meter), Some(failure)) = (self.meter, self.directions.failure()) {
-            meter.set_ending(Ending::Failed(failure.clone()));
+        if let (false, Some(meter), Some(failure)) = (failed, self.meter, self.directions.failure())
+        {
+            meter.failed(failure);
         }
         error
     }
@@ -90,7 +97,7 @@ impl Locked<'_> {
     pub(super) fn abort(&mut self, ending: Ending) -> bool {
         let resets = self.directions.abort(ending.error());
         if let (true, Some(meter)) = (resets, self.meter) {
-            meter.set_ending(ending);
+            meter.aborted(ending);
         }
         resets
     }

@@ -93,15 +93,22 @@ pub enum Limit {
     Handshake,
 }
 
-/// One word, for logs.
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Limit {
+    /// The name of the limit, in one word.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
             Limit::Age => "age",
             Limit::Idle => "idle",
             Limit::HalfOpen => "half-open",
             Limit::Write => "write",
             Limit::Handshake => "handshake",
-        })
+        }
+    }
+}
+
+/// One word, for logs.
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -130,14 +130,18 @@ impl Load {
         if let Load::Start { warm } = *self {
             return start(kind, places, warm);
         }
-        let server = kind.start(places)?;
+        self.measure_server(&kind.start(places)?, time)
+    }
+
+    /// Measures a server that runs, for `time`, after a warm-up.
+    pub(crate) fn measure_server(&self, server: &Server, time: Duration) -> Result<Figures> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
         // A server may leave connections waiting that it has no room for.
         let longest = 4 * time + Duration::from_secs(30);
         let figures = runtime
-            .block_on(async { tokio::time::timeout(longest, self.load(&server, time)).await });
+            .block_on(async { tokio::time::timeout(longest, self.load(server, time)).await });
         // The rest of the load ends with the runtime.
         runtime.shutdown_timeout(Duration::from_secs(5));
         let figures =

@@ -15,6 +15,7 @@ mod published;
 mod report;
 mod server;
 mod state;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ enum Command {
     },
     /// Measure state in a file and on a Redis server, beside the stores by themselves.
     State(state::StateArgs),
+    /// Measure what it costs to be watched.
+    Watched(watched::WatchedArgs),
     /// Simulate devices for the gateway of the examples, and fail if something that it has
     /// acknowledged is lost.
     Devices(devices::DevicesArgs),
@@ -129,6 +132,12 @@ fn act(command: Command) -> Result<()> {
             Ok(())
         }
         Command::State(args) => state::measure(&args),
+        Command::Watched(args) => {
+            let processors = Processors::divide()?;
+            eprintln!("{}", processors.describe());
+            let places = Places::find(processors.servers.as_deref(), None)?;
+            watched::measure(&args, &places)
+        }
         Command::Devices(args) => devices::run(&args),
         Command::Languages { write } => languages::measure(write),
         Command::Serve { kind } => match kind.as_str() {

@@ -342,6 +342,27 @@ impl Places {
         command
     }
 
+    /// The echo of `shared-copy`, of another binary if there is one, with a control socket.
+    pub(crate) fn watched(&self, binary: Option<&Path>, control: Option<&Path>) -> Command {
+        let workers = self.workers.to_string();
+        let mut command = match binary {
+            Some(binary) => self.command(binary),
+            None => self.command(self.binaries.join("halfopen")),
+        };
+        command.args(["serve", "--isolation", "shared", "--workers", &workers]);
+        command.args(["--listen", "127.0.0.1:0"]);
+        if let Some(control) = control {
+            command.arg("--control").arg(control);
+        }
+        command.arg(&self.echo).args(["--", "--quiet"]);
+        command
+    }
+
+    /// The native server that all others are compared with.
+    pub(crate) fn tokio(&self) -> Command {
+        self.own(&["serve", "tokio"])
+    }
+
     fn pipe(&self) -> Command {
         let workers = self.workers.to_string();
         let mut command = self.serve("shared", &["--workers", &workers]);
@@ -424,11 +445,18 @@ impl Kind {
 
     /// Starts a server, and waits for its address.
     pub(crate) fn start(&self, places: &Places) -> Result<Server> {
-        let mut child = (self.command)(places)
+        Server::start((self.command)(places), self.name)
+    }
+}
+
+impl Server {
+    /// Starts a server by a command, and waits for its address.
+    pub(crate) fn start(mut command: Command, name: &str) -> Result<Self> {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start {}", self.name))?;
+            .with_context(|| format!("cannot start {name}"))?;
         let mut line = String::new();
         let stdout = child
             .stdout
@@ -436,12 +464,10 @@ impl Kind {
             .context("standard output is not piped")?;
         BufReader::new(stdout).read_line(&mut line)?;
         let address = address_in(&line)
-            .with_context(|| format!("{} did not print its address: {line}", self.name))?;
+            .with_context(|| format!("{name} did not print its address: {line}"))?;
         Ok(Server { child, address })
     }
-}
 
-impl Server {
     /// Returns the server's memory in KiB: its private pages, and its share of the others
     /// (Pss in proc_pid_smaps(5)).
     pub(crate) fn memory(&self) -> Result<u64> {

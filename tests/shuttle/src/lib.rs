@@ -25,6 +25,7 @@ extern crate self as rustix;
 extern crate self as socket2;
 extern crate self as tokio;
 
+mod events;
 mod fd;
 mod io;
 mod ioctl;

@@ -2,8 +2,8 @@
 //!
 //! `grants`, `folder`, `state`, `topics`, `gate`, `limits`, `listen` and `process` are groups of
 //! flags, and `values` parses their values, `variables` files of them; `service` puts the groups
-//! together. `making` is for the commands that make services. `usage` says what is wrong with a
-//! command line.
+//! together. `making` is for the commands that make services, `watch` for `halfopen watch`.
+//! `usage` says what is wrong with a command line.
 //!
 //! A doc comment is the help: its first paragraph for `-h`, all of it for `--help`. Help for
 //! `-h` must fit on one screen, so most flags hide there. An argument without a heading says
@@ -22,6 +22,7 @@ pub(crate) mod topics;
 pub(crate) mod usage;
 pub(crate) mod values;
 pub(crate) mod variables;
+pub(crate) mod watch;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -29,12 +30,14 @@ use std::time::Duration;
 
 use clap::{Arg, Args, Id, Parser, Subcommand};
 use clap_complete::Shell;
+use ipnet::IpNet;
 
 use crate::args::grants::GuestArgs;
 use crate::args::making::{ComponentArgs, DevArgs, NewArgs};
 use crate::args::process::ProcessArgs;
 use crate::args::service::{COMPONENT, KeepArgs, ServiceArgs};
-use crate::args::values::{negative_numbers, seconds};
+use crate::args::values::{negative_numbers, network, positive_seconds, seconds};
+use crate::args::watch::WatchArgs;
 
 /// Runs TCP servers written as WebAssembly components, sandboxed, on real sockets
 ///
@@ -98,6 +101,11 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Controls a running server over its socket, `--control`
     Ctl(CtlArgs),
+    /// Shows each connection live: what goes each way, who ended it, and why
+    ///
+    /// Attaches to a running server, or replays a saved stream. In the terminal, `?` lists the
+    /// keys.
+    Watch(WatchArgs),
     /// Generates manual pages and shell completions
     #[command(subcommand)]
     Generate(Generate),
@@ -238,6 +246,33 @@ pub(crate) enum Order {
         /// The binary to start [default: the one at the path of the server's own]
         binary: Option<PathBuf>,
     },
+    /// Resets a connection
+    Reset {
+        /// The number of the connection, as `halfopen watch` shows it
+        id: u64,
+    },
+    /// Resets the connections of peers, and refuses new ones for some time
+    Ban {
+        /// Address or CIDR
+        #[arg(value_parser = network)]
+        peers: IpNet,
+        /// The time, in seconds
+        #[arg(
+            long = "for",
+            value_name = "SECONDS",
+            default_value = "3600",
+            value_parser = positive_seconds
+        )]
+        seconds: Duration,
+    },
+    /// Ends a ban
+    Unban {
+        /// Address or CIDR, as it was banned
+        #[arg(value_parser = network)]
+        peers: IpNet,
+    },
+    /// Lists the banned peers, and for how many seconds each still is
+    Bans,
 }
 
 #[derive(Debug, Args)]
@@ -270,7 +305,7 @@ mod tests {
 
     #[test]
     fn short_help_fits_on_one_screen() {
-        for command in [&[][..], &["serve"], &["run"], &["inspect"]] {
+        for command in [&[][..], &["serve"], &["run"], &["inspect"], &["watch"]] {
             let help = short_help(command);
             assert!(help.lines().count() <= 24, "{command:?}:\n{help}");
             for line in help.lines() {

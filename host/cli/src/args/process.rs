@@ -15,8 +15,8 @@ pub(crate) struct ProcessArgs {
     ///
     /// The keys of the file are the flags without their dashes, and each service is a table.
     /// The flags about the process may be given as well, and override the file: --watch,
-    /// --admin, --control, --drain-delay, --upgrade-timeout, --no-status, --access-log and
-    /// --log-format. `halfopen check` reports mistakes in the file.
+    /// --admin, --control, --drain-delay, --upgrade-timeout, --watch-payload, --watch-tcp,
+    /// --no-status, --access-log and --log-format. `halfopen check` reports mistakes in the file.
     #[arg(long, value_name = "FILE", help_heading = None)]
     pub(crate) config: Option<PathBuf>,
     /// Reloads when a file changes on disk
@@ -67,7 +67,8 @@ pub(crate) struct ProcessArgs {
     /// Takes orders of `halfopen ctl` on a Unix socket at this path
     ///
     /// Only the user that the server runs as can use it. The orders are HTTP: `GET /status`,
-    /// `POST /drain`, `POST /upgrade`. [default: none]
+    /// `POST /drain`, `POST /upgrade`, and more. `halfopen watch` shows from there what happens to
+    /// connections. [default: none]
     #[arg(
         long,
         value_name = "PATH",
@@ -75,6 +76,17 @@ pub(crate) struct ProcessArgs {
         hide_short_help = true
     )]
     pub(crate) control: Option<PathBuf>,
+    /// Shows watchers the bytes of connections as well
+    ///
+    /// `halfopen watch` and the page at /watch show lengths otherwise. Not the bytes of services
+    /// with --hide-payload. [default: off]
+    #[arg(long, help_heading = "Observing", hide_short_help = true)]
+    pub(crate) watch_payload: bool,
+    /// Shows connections live in this terminal, as `halfopen watch` does
+    ///
+    /// What services and the log print is shown below. `q` stops the server. [default: off]
+    #[arg(long, help_heading = "Observing", hide_short_help = true)]
+    pub(crate) watch_tcp: bool,
     /// Hides the status line, which standard error shows at a terminal
     #[arg(long, help_heading = "Observing", hide_short_help = true)]
     pub(crate) no_status: bool,
@@ -106,6 +118,8 @@ impl ProcessArgs {
             self.control.clone_from(&flags.control);
         }
         self.upgrade_timeout = flags.upgrade_timeout.or(self.upgrade_timeout);
+        self.watch_payload |= flags.watch_payload;
+        self.watch_tcp |= flags.watch_tcp;
         self.no_status |= flags.no_status;
         self.log.access_log |= flags.log.access_log;
         self.log.log_format = flags.log.log_format.or(self.log.log_format);
@@ -122,6 +136,8 @@ impl ProcessArgs {
                 "upgrade-timeout",
                 self.upgrade_timeout != other.upgrade_timeout,
             ),
+            ("watch-payload", self.watch_payload != other.watch_payload),
+            ("watch-tcp", self.watch_tcp != other.watch_tcp),
             ("no-status", self.no_status != other.no_status),
             ("access-log", self.log.access_log != other.log.access_log),
             ("log-format", self.log.format() != other.log.format()),

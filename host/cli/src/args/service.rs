@@ -99,6 +99,11 @@ pub(crate) struct ServiceArgs {
         hide_short_help = true
     )]
     env_file: Vec<PathBuf>,
+    /// Keeps the bytes of the service's connections from watchers and recordings
+    ///
+    /// Whatever --watch-payload says. They see the length of data, and no more. [default: off]
+    #[arg(long, help_heading = "Observing", hide_short_help = true)]
+    hide_payload: bool,
     /// Arguments of the service
     #[arg(last = true, value_name = "ARGS", help_heading = None)]
     args: Vec<String>,
@@ -265,7 +270,8 @@ impl ServiceArgs {
             .grace(self.grace)
             .allow_precompiled(self.guest.allow_precompiled)
             .cache(!self.guest.no_cache)
-            .keep_running(self.keep.keep_running);
+            .keep_running(self.keep.keep_running)
+            .event_payload(!self.hide_payload);
         if let Some(isolation) = self.isolation {
             builder = builder.isolation(isolation.into());
         }

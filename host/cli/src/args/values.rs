@@ -81,6 +81,14 @@ pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How many times as fast something goes.
+pub(crate) fn speed(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(times) if (0.001..=1e6).contains(&times) => Ok(times),
+        _ => Err("write a number from 0.001 to 1000000, such as 1 or 0.5".to_owned()),
+    }
+}
+
 /// A whole number from 1.
 pub(crate) fn positive<N: FromStr>(text: &str) -> Result<N, String> {
     match text.parse::<u64>() {

@@ -5,29 +5,40 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper::header::HOST;
-use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use anyhow::Context;
+use hyper::Method;
 
 use crate::args::{CtlArgs, Order};
 use crate::control::Status;
+use crate::control::client::ask;
 
 pub(crate) fn ctl(args: CtlArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let without = |method, path: &str| (method, path.to_owned(), String::new());
     let (method, path, body) = match &args.order {
-        Order::Status { .. } => (Method::GET, "/status", String::new()),
-        Order::Drain => (Method::POST, "/drain", String::new()),
-        Order::Upgrade { binary } => (Method::POST, "/upgrade", named(binary.as_deref())?),
+        Order::Status { .. } => without(Method::GET, "/status"),
+        Order::Drain => without(Method::POST, "/drain"),
+        Order::Upgrade { binary } => {
+            let body = named(binary.as_deref())?;
+            (Method::POST, "/upgrade".to_owned(), body)
+        }
+        Order::Reset { id } => without(Method::POST, &format!("/connections/{id}/reset")),
+        Order::Ban { peers, seconds } => {
+            let seconds = seconds.as_secs_f64();
+            without(
+                Method::POST,
+                &format!("/peers/{peers}/ban?seconds={seconds}"),
+            )
+        }
+        Order::Unban { peers } => without(Method::DELETE, &format!("/peers/{peers}/ban")),
+        Order::Bans => without(Method::GET, "/bans"),
     };
-    let answer = runtime.block_on(ask(&args.control, method, path, body))?;
+    let answer = runtime.block_on(ask(&args.control, method, &path, body))?;
     let shown = match args.order {
         Order::Status { json: false } => show(&serde_json::from_str(&answer)?),
+        Order::Bans if answer.is_empty() => "nobody is banned\n".to_owned(),
         _ => answer,
     };
     // A closed pipe, as with `| head`, is not an error.
@@ -43,30 +54,6 @@ fn named(binary: Option<&Path>) -> anyhow::Result<String> {
     let path = std::path::absolute(binary)?;
     let path = path.to_str().map(ToOwned::to_owned);
     path.with_context(|| format!("{} is not UTF-8", binary.display()))
-}
-
-/// Sends a request, and returns the text of the answer.
-async fn ask(control: &Path, method: Method, path: &str, body: String) -> anyhow::Result<String> {
-    let shown = control.display();
-    let stream = UnixStream::connect(control).await.with_context(|| {
-        format!("cannot connect to {shown}; does a server run with `--control {shown}`?")
-    })?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, "halfopen")
-        .body(Full::new(Bytes::from(body)))?;
-    let answer = sender.send_request(request).await?;
-    let status = answer.status();
-    let bytes = answer.into_body().collect().await?.to_bytes();
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    if !status.is_success() {
-        bail!("{}", text.trim_end());
-    }
-    Ok(text)
 }
 
 /// The status, for people.

@@ -17,6 +17,7 @@ use crate::args::process::{LogArgs, LogFormat};
 use crate::observe::escape::{escaped, fields};
 use crate::observe::status::StatusLine;
 use crate::observe::stderr::Stderr;
+use crate::observe::window;
 
 /// The target of the access log's events, by which a filter selects them.
 const ACCESS: &str = "access";
@@ -66,7 +67,7 @@ pub(crate) fn start(args: LogArgs, status: StatusLine) -> Log {
     let subscriber = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer()
         .with_writer(log.stderr.clone())
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal() && !window::is_covered())
         .with_target(false);
     match args.format() {
         LogFormat::Text => subscriber.with(layer.fmt_fields(fields())).init(),

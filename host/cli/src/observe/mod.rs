@@ -2,7 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod counts;
-mod escape;
+pub(crate) mod escape;
 pub(crate) mod guest;
 pub(crate) mod log;
 pub(crate) mod metrics;
@@ -13,3 +13,4 @@ pub(crate) mod traces;
 #[cfg(not(feature = "opentelemetry"))]
 #[path = "no_traces.rs"]
 pub(crate) mod traces;
+pub(crate) mod window;

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::observe::window::Coverable;
+
 /// The status line, or `None` if it is not shown. Drawing it blocks as long as the terminal
 /// does, so only threads that write to the terminal draw it.
 #[derive(Clone, Debug)]
@@ -61,7 +63,7 @@ impl StatusLine {
                 true => self.clone(),
                 false => StatusLine::none(),
             },
-            destination: stdout,
+            destination: Coverable::new(stdout),
         }
     }
 
@@ -69,7 +71,7 @@ impl StatusLine {
     pub(crate) fn above_stderr(&self) -> impl Write + Send + use<> {
         Above {
             line: self.clone(),
-            destination: io::stderr(),
+            destination: Coverable::new(io::stderr()),
         }
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::observe::status::StatusLine;
+use crate::observe::window::Coverable;
 
 /// How many bytes may wait: some thousand lines of the access log.
 const QUEUE: usize = 512 * 1024;
@@ -72,7 +73,7 @@ impl fmt::Debug for Stderr {
 impl Stderr {
     /// Starts the thread. `notice` makes the line that counts dropped lines.
     pub(crate) fn start(status: StatusLine, notice: Notice) -> Self {
-        Stderr::start_with(io::stderr(), status, notice)
+        Stderr::start_with(Coverable::new(io::stderr()), status, notice)
     }
 
     fn start_with(

@@ -5,12 +5,17 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, os};
 
 use anyhow::{Context, bail};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use futures::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,6 +24,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+
+use crate::watch::feed::{Feed, Present, Watching};
 
 /// The limit on a request's body: the path of a binary.
 const LONGEST: usize = 4096;
@@ -29,7 +36,10 @@ const RETRY: Duration = Duration::from_millis(100);
 /// The connections that wait to be accepted.
 const BACKLOG: i32 = 16;
 
-/// What a client asks for.
+/// An answer, which may have no end.
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// What a client asks the supervisor for.
 #[derive(Debug)]
 pub(crate) enum Asked {
     Status,
@@ -55,7 +65,7 @@ pub(crate) enum Followed {
 
 /// Where the answer to an order goes.
 #[derive(Debug)]
-pub(crate) struct Answer(oneshot::Sender<Response<Full<Bytes>>>);
+pub(crate) struct Answer(oneshot::Sender<Response<Body>>);
 
 impl Answer {
     pub(crate) fn done(self, text: impl Into<Bytes>) {
@@ -94,6 +104,7 @@ impl Control {
         path: &Path,
         socket: Option<OwnedFd>,
         orders: mpsc::Sender<Order>,
+        watching: Watching,
     ) -> anyhow::Result<Self> {
         let owned = socket.is_none();
         let listener = match socket {
@@ -108,7 +119,7 @@ impl Control {
         Ok(Control {
             path: path.to_owned(),
             socket: listener.as_fd().try_clone_to_owned()?,
-            task: tokio::spawn(take_all(listener, orders, busy)),
+            task: tokio::spawn(take_all(listener, Clerk { orders, watching }, busy)),
             answering,
             owned,
         })
@@ -170,14 +181,34 @@ fn bind(path: &Path) -> anyhow::Result<os::unix::net::UnixListener> {
     Ok(socket.into())
 }
 
-async fn take_all(listener: UnixListener, orders: mpsc::Sender<Order>, busy: mpsc::Sender<()>) {
+/// Where requests go.
+#[derive(Clone)]
+struct Clerk {
+    orders: mpsc::Sender<Order>,
+    watching: Watching,
+}
+
+/// Held while a client is answered.
+type Busy = Arc<Mutex<Answering>>;
+
+/// Who waits until a client is answered.
+#[allow(dead_code, reason = "held only to be dropped")]
+enum Answering {
+    /// Whoever ends the control socket.
+    Once(mpsc::Sender<()>),
+    /// Whoever ends the process: the answer goes on until then.
+    Watcher(Present),
+}
+
+async fn take_all(listener: UnixListener, clerk: Clerk, busy: mpsc::Sender<()>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (orders, busy) = (orders.clone(), busy.clone());
+                let clerk = clerk.clone();
+                let busy = Arc::new(Mutex::new(Answering::Once(busy.clone())));
                 tokio::spawn(async move {
                     // A client that has gone gets no answer.
-                    let _ = take(stream, orders).await;
+                    let _ = take(stream, &clerk, &busy).await;
                     drop(busy);
                 });
             }
@@ -187,10 +218,10 @@ async fn take_all(listener: UnixListener, orders: mpsc::Sender<Order>, busy: mps
     }
 }
 
-async fn take(stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<(), hyper::Error> {
+async fn take(stream: UnixStream, clerk: &Clerk, busy: &Busy) -> Result<(), hyper::Error> {
     let respond = service_fn(|request: Request<Incoming>| {
-        let orders = orders.clone();
-        async move { Ok::<_, Infallible>(follow(request, orders).await) }
+        let (clerk, busy) = (clerk.clone(), busy.clone());
+        async move { Ok::<_, Infallible>(clerk.answer(request, &busy).await) }
     });
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -200,8 +231,46 @@ async fn take(stream: UnixStream, orders: mpsc::Sender<Order>) -> Result<(), hyp
         .await
 }
 
-async fn follow(request: Request<Incoming>, orders: mpsc::Sender<Order>) -> Response<Full<Bytes>> {
-    let (head, body) = request.into_parts();
+impl Clerk {
+    async fn answer(&self, request: Request<Incoming>, busy: &Busy) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let (method, uri) = (&head.method, &head.uri);
+        if (method, uri.path()) == (&Method::GET, "/watch") {
+            let Some(feed) = self.watching.feed(true) else {
+                let text = "there are too many watchers; let one go\n";
+                return response(StatusCode::SERVICE_UNAVAILABLE, text);
+            };
+            let present = Answering::Watcher(self.watching.present());
+            *busy.lock().unwrap_or_else(PoisonError::into_inner) = present;
+            return events(feed);
+        }
+        if let Some((status, text)) = self.watching.follow(method, uri.path(), uri.query()) {
+            return response(status, text);
+        }
+        follow(&head, body, &self.orders).await
+    }
+}
+
+/// The answer that goes on as long as there are events.
+fn events(feed: Feed) -> Response<Body> {
+    let lines = stream::unfold(feed, |mut feed| async move {
+        let lines = feed.next().await?;
+        let mut text = Vec::new();
+        for line in lines {
+            // Nothing that a line consists of fails.
+            if serde_json::to_writer(&mut text, &line).is_ok() {
+                text.push(b'\n');
+            }
+        }
+        Some((Ok::<_, Infallible>(Frame::data(text.into())), feed))
+    });
+    let mut response = Response::new(UnsyncBoxBody::new(StreamBody::new(lines)));
+    let lines = HeaderValue::from_static("application/x-ndjson");
+    response.headers_mut().insert(CONTENT_TYPE, lines);
+    response
+}
+
+async fn follow(head: &Parts, body: Incoming, orders: &mpsc::Sender<Order>) -> Response<Body> {
     let asked = match (&head.method, head.uri.path()) {
         (&Method::GET, "/status") => Asked::Status,
         (&Method::POST, "/drain") => Asked::Drain,
@@ -213,7 +282,8 @@ async fn follow(request: Request<Incoming>, orders: mpsc::Sender<Order>) -> Resp
             Asked::Upgrade((!path.is_empty()).then(|| path.into()))
         }
         _ => {
-            let help = "use GET /status, POST /drain or POST /upgrade\n";
+            let help = "use GET /status, POST /drain, POST /upgrade, GET /watch, GET /bans, \
+                POST /connections/ID/reset, POST /peers/CIDR/ban or DELETE /peers/CIDR/ban\n";
             return response(StatusCode::NOT_FOUND, help);
         }
     };
@@ -231,8 +301,8 @@ async fn follow(request: Request<Incoming>, orders: mpsc::Sender<Order>) -> Resp
     }
 }
 
-fn response(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
+fn response(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(UnsyncBoxBody::new(Full::new(text.into())));
     *response.status_mut() = status;
     response
 }
@@ -247,11 +317,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control");
         let orders = || mpsc::channel(1).0;
-        let before = Control::listen(&path, None, orders()).unwrap();
+        let before = Control::listen(&path, None, orders(), Watching::new()).unwrap();
         let handed = || Some(before.socket().unwrap());
-        drop(Control::listen(&path, handed(), orders()).unwrap());
+        drop(Control::listen(&path, handed(), orders(), Watching::new()).unwrap());
         assert!(path.exists(), "the successor gave up");
-        let mut successor = Control::listen(&path, handed(), orders()).unwrap();
+        let mut successor = Control::listen(&path, handed(), orders(), Watching::new()).unwrap();
         successor.own();
         before.hand_over(Duration::ZERO).await;
         assert!(path.exists(), "the successor goes on");

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::bans::Bans;
 use super::rates::Rates;
 use crate::server::places::{PeerCounts, PeerPlace};
 use crate::server::report::Refusal;
@@ -89,6 +90,7 @@ pub(in crate::server) enum Share {
 /// IPv4 address: with 6to4 it has 65,536 networks.
 pub(super) struct Admission {
     peers: RwLock<Arc<Peers>>,
+    bans: Bans,
     share: Share,
     quarter: NonZeroU32,
     /// The load balancers, which have no limit by default.
@@ -100,7 +102,7 @@ pub(super) struct Admission {
 impl Admission {
     /// Limits each peer to its share of `connections`, and to `rate` new ones per second.
     pub(super) fn new(
-        peers: Peers,
+        (peers, bans): (Peers, Bans),
         balancers: Vec<IpNet>,
         connections: usize,
         share: Share,
@@ -109,6 +111,7 @@ impl Admission {
         let quarter = u32::try_from(connections.div_ceil(4)).unwrap_or(u32::MAX);
         Admission {
             peers: RwLock::new(Arc::new(peers)),
+            bans,
             share,
             quarter: NonZeroU32::new(quarter).unwrap_or(NonZeroU32::MIN),
             balancers,
@@ -131,6 +134,9 @@ impl Admission {
             return Err(Refusal::Denied);
         }
         drop(peers);
+        if self.bans.refuse(peer.ip()) {
+            return Err(Refusal::Banned);
+        }
         let peer = peer.ip().to_canonical();
         let key = key(peer);
         if let Some(rates) = &self.rates
@@ -224,7 +230,7 @@ mod tests {
 
     fn at_most(limit: u32) -> Admission {
         let share = Share::Most(NonZeroU32::new(limit));
-        Admission::new(Peers::everyone(), Vec::new(), 4096, share, None)
+        Admission::new(Default::default(), Vec::new(), 4096, share, None)
     }
 
     #[test]
@@ -268,7 +274,7 @@ mod tests {
     fn one_peer_has_a_quarter_by_default() {
         let admission = |connections, share| {
             let balancers = vec!["10.0.0.0/24".parse().unwrap()];
-            Admission::new(Peers::everyone(), balancers, connections, share, None)
+            Admission::new(Default::default(), balancers, connections, share, None)
         };
         let fits = |admission: &Admission, address: &str| {
             let places = std::iter::from_fn(|| admission.admit(peer(address)).ok());
@@ -288,7 +294,8 @@ mod tests {
     #[test]
     fn a_peer_may_connect_only_so_often_in_a_second() {
         let share = Share::Most(None);
-        let admission = Admission::new(Peers::everyone(), Vec::new(), 1, share, NonZeroU32::new(3));
+        let admission =
+            Admission::new(Default::default(), Vec::new(), 1, share, NonZeroU32::new(3));
         for _ in 0..3 {
             assert!(admission.admit(peer("192.0.2.1")).is_ok());
         }

@@ -15,11 +15,12 @@ use super::arrivals::Arrival;
 use super::proxy_protocol::ProxyProtocol;
 use super::room::Room;
 use super::tls;
+use crate::events::{Kind, Proxied};
 use crate::noise::quietly;
 use crate::server::report::Refusal;
 use crate::server::tasks::Tasks;
 use crate::server::visit::Visit;
-use crate::tcp::{Stream, close_with_fin, describe, reset_on_close};
+use crate::tcp::{Stream, close_with_fin, describe, reset_on_close, secured};
 
 /// What a server expects of its peers.
 pub(super) struct Introduction {
@@ -137,7 +138,9 @@ impl Introduction {
         })?;
         let session = Connection::from(session);
         // A session that ends here replaces what the load balancer reported.
-        visit.set_peer_session(describe(&session));
+        let described = describe(&session);
+        visit.track().report(|| secured(&described));
+        visit.set_peer_session(described);
         Ok((stream, Some(Box::new(session))))
     }
 }
@@ -153,6 +156,12 @@ async fn read_header(
         quietly(|| tracing::debug!(balancer = %visit.peer(), "{error}"));
         Refusal::ProxyHeader
     })?;
+    visit.track().report(|| {
+        Kind::Proxied(Box::new(Proxied {
+            peer: forwarded.source,
+            local: forwarded.destination,
+        }))
+    });
     if let Some(source) = forwarded.source {
         visit.set_peer(source);
     }

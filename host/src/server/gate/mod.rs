@@ -25,6 +25,7 @@ use crate::tcp::{Acceptor, Backoff, Stream, reset_on_close};
 
 mod admission;
 mod arrivals;
+mod bans;
 mod introduction;
 pub mod proxy_protocol;
 mod rates;
@@ -35,6 +36,7 @@ use admission::Admission;
 pub use admission::Peers;
 pub(super) use admission::Share;
 use arrivals::Arrivals;
+pub use bans::Bans;
 use introduction::{Introduction, Way};
 use proxy_protocol::ProxyProtocol;
 pub use room::AtLimit;
@@ -51,6 +53,7 @@ pub(super) struct Settings {
     pub(super) max_arriving: Option<usize>,
     pub(super) at_limit: AtLimit,
     pub(super) peers: Peers,
+    pub(super) bans: Bans,
     pub(super) share: Share,
     pub(super) max_rate_per_peer: Option<NonZeroU32>,
     pub(super) proxy: Option<ProxyProtocol>,
@@ -82,7 +85,7 @@ impl Gate {
             room: Room::new(connections, settings.at_limit, tasks.connections().clone()),
             arrivals: Arrivals::new(arriving.unwrap_or(connections.max(LEAST_ARRIVING))),
             admission: Admission::new(
-                settings.peers,
+                (settings.peers, settings.bans),
                 balancers.copied().collect(),
                 connections,
                 settings.share,
@@ -176,7 +179,7 @@ impl Gate {
             match listener.accept() {
                 Ok(Some((stream, peer))) => {
                     backoff.reset();
-                    let mut visit = Visit::begin(peer, self.observers.clone());
+                    let mut visit = Visit::begin(&stream, peer, self.observers.clone());
                     // A connection that first has to introduce itself takes its place later.
                     visit.places.permit = place.filter(|_| !self.introduction.is_needed());
                     return Ok((stream, visit));

@@ -64,6 +64,8 @@ pub struct Forwarded {
     /// IPv4-mapped IPv6 address. `None` means a connection of the balancer's own, such as a
     /// health check.
     pub source: Option<SocketAddr>,
+    /// The address that the peer has connected to, if there is a peer.
+    pub destination: Option<SocketAddr>,
     /// The TLS session that the balancer has with the peer.
     pub tls: Option<PeerTls>,
     /// The balancer connects for itself, as for a health check: `LOCAL`, which version 2 has
@@ -102,8 +104,9 @@ const LONGEST_V2: usize = 4096;
 /// If the stream ends or fails within the header, or begins with other bytes.
 pub async fn read_header<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Forwarded, HeaderError> {
     let mut forwarded = parse_header(stream).await?;
-    if let Some(source) = &mut forwarded.source {
-        source.set_ip(source.ip().to_canonical());
+    let named = [&mut forwarded.source, &mut forwarded.destination];
+    for address in named.into_iter().flatten() {
+        address.set_ip(address.ip().to_canonical());
     }
     Ok(forwarded)
 }
@@ -139,12 +142,20 @@ async fn parse_header<R: AsyncRead + Unpin>(stream: &mut R) -> Result<Forwarded,
 
 fn version_1(bytes: &[u8]) -> Result<Forwarded, HeaderError> {
     let header = v1::Header::try_from(bytes).map_err(malformed)?;
+    let (source, destination) = match header.addresses {
+        v1::Addresses::Tcp4(tcp) => (
+            Some((tcp.source_address, tcp.source_port).into()),
+            Some((tcp.destination_address, tcp.destination_port).into()),
+        ),
+        v1::Addresses::Tcp6(tcp) => (
+            Some((tcp.source_address, tcp.source_port).into()),
+            Some((tcp.destination_address, tcp.destination_port).into()),
+        ),
+        v1::Addresses::Unknown => (None, None),
+    };
     Ok(Forwarded {
-        source: match header.addresses {
-            v1::Addresses::Tcp4(tcp) => Some((tcp.source_address, tcp.source_port).into()),
-            v1::Addresses::Tcp6(tcp) => Some((tcp.source_address, tcp.source_port).into()),
-            v1::Addresses::Unknown => None,
-        },
+        source,
+        destination,
         ..Forwarded::default()
     })
 }
@@ -157,12 +168,20 @@ fn version_2(bytes: &[u8]) -> Result<Forwarded, HeaderError> {
             ..Forwarded::default()
         });
     }
+    let (source, destination) = match header.addresses {
+        v2::Addresses::IPv4(ip) => (
+            Some((ip.source_address, ip.source_port).into()),
+            Some((ip.destination_address, ip.destination_port).into()),
+        ),
+        v2::Addresses::IPv6(ip) => (
+            Some((ip.source_address, ip.source_port).into()),
+            Some((ip.destination_address, ip.destination_port).into()),
+        ),
+        v2::Addresses::Unix(_) | v2::Addresses::Unspecified => (None, None),
+    };
     Ok(Forwarded {
-        source: match header.addresses {
-            v2::Addresses::IPv4(ip) => Some((ip.source_address, ip.source_port).into()),
-            v2::Addresses::IPv6(ip) => Some((ip.source_address, ip.source_port).into()),
-            v2::Addresses::Unix(_) | v2::Addresses::Unspecified => None,
-        },
+        source,
+        destination,
         tls: session(header.tlvs())?,
         local: false,
     })

@@ -12,7 +12,7 @@ use rustls::{
 
 use super::socket::securing::Beginning;
 use super::{Denied, ErrorCode};
-pub(crate) use session::describe;
+pub(crate) use session::{describe, secured};
 
 /// How long a handshake may take, unless the builder says otherwise.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);

@@ -5,6 +5,7 @@ use x509_cert::Certificate;
 use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
 use x509_cert::der::{Any, Decode, Tag, Tagged};
 
+use crate::events::{Kind, Secured};
 use crate::tcp::{PeerTls, TlsEnd};
 
 /// Returns the peer's part in a session: name, protocol, certificates.
@@ -26,6 +27,16 @@ pub(crate) fn describe(session: &Connection) -> PeerTls {
             .map(|certificate| certificate.to_vec())
             .collect(),
     }
+}
+
+/// Returns the event that a handshake is done.
+pub(crate) fn secured(session: &PeerTls) -> Kind {
+    let protocol = session.application_protocol.as_deref();
+    Kind::Secured(Box::new(Secured {
+        version: session.version.clone(),
+        name: session.server_name.clone(),
+        protocol: protocol.map(|protocol| String::from_utf8_lossy(protocol).into_owned()),
+    }))
 }
 
 /// Returns a version's name, as OpenSSL and the PROXY protocol write it.

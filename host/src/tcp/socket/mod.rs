@@ -42,6 +42,7 @@ use super::transport::{Stream, Transport};
 use super::turn::poll_turn;
 use super::waiters::{Wait, Waiters};
 use super::{Ending, ErrorCode, Meter, PeerTls, Timeouts};
+use crate::events::{Connection as Open, Kind, Seen, Track};
 
 /// What a host attaches to a connection that it opens.
 pub(crate) struct Attachment {
@@ -152,6 +153,27 @@ impl Socket {
         self.state.lock().failure().cloned()
     }
 
+    /// Reports an event of the connection.
+    pub(super) fn report(&self, kind: impl FnOnce() -> Kind) {
+        if let Some(meter) = self.state.meter() {
+            meter.track().report(kind);
+        }
+    }
+
+    /// Reports that an instance of the service has the connection.
+    pub(crate) fn served(&self, instance: u64) {
+        if let Some(meter) = self.state.meter() {
+            meter.track().served(instance);
+        }
+    }
+
+    /// Notes why the connection is about to be reset.
+    pub(crate) fn note(&self, note: impl FnOnce() -> String) {
+        if let Some(meter) = self.state.meter() {
+            meter.track().note(note);
+        }
+    }
+
     /// Counts one transfer of data between the guest and the connection.
     pub(super) fn count_transfer(&self) {
         self.registry.count_transfer();
@@ -207,7 +229,7 @@ impl Socket {
             Some(Ok(0)) => self.receive_end().map(|()| 0),
             Some(Ok(length)) => {
                 if let Some(meter) = self.state.meter() {
-                    meter.add_received(length);
+                    meter.add_received(length, buffer.get(..length));
                 }
                 Ok(length)
             }
@@ -271,6 +293,56 @@ impl Member for Socket {
         self.abort(ending);
     }
 
+    fn track(&self) -> Option<&Track> {
+        self.state.meter().map(Meter::track)
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.remote
+    }
+
+    fn look(&self) {
+        let Some(meter) = self.state.meter() else {
+            return;
+        };
+        if meter.track().scope().is_none() {
+            return;
+        }
+        let waits = {
+            let shared = self.slot.share();
+            let live = shared.live();
+            live.is_some_and(|live| live.transport.holds_unread())
+        };
+        meter.track().look(waits, meter.bytes().0);
+    }
+
+    fn seen(&self) -> Option<Seen> {
+        let meter = self.state.meter()?;
+        let track = meter.track();
+        let scope = track.scope()?;
+        let (received_end, sent_end) = {
+            let state = self.state.lock();
+            (state.received_end(), state.finished())
+        };
+        let (received, sent) = meter.bytes();
+        let connection = Open {
+            id: track.id(),
+            service: scope.service(),
+            peer: self.remote,
+            local: self.local(),
+            began: scope.at(meter.began()),
+            received,
+            sent,
+            received_end,
+            sent_end,
+            instance: track.instance(),
+        };
+        Some(Seen {
+            connection,
+            recent: track.recent(),
+        })
+    }
+
     fn enforce(&self, timeouts: &Timeouts, now: Instant) {
         self.notice_end();
         let Some(meter) = self.state.meter() else {
@@ -279,6 +351,7 @@ impl Member for Socket {
         let over = self.state.lock().over();
         let delivery = |sent| self.slot.share().live()?.transport.delivery(sent);
         if let Some(limit) = meter.overdue(timeouts, now, over, delivery) {
+            meter.note_limit(limit, timeouts);
             self.abort(Ending::Limit(limit));
         }
     }

@@ -13,7 +13,7 @@ use crate::tcp::live::Live;
 use crate::tcp::sync::Arc;
 use crate::tcp::transport::Shaken;
 use crate::tcp::waiters::Wait;
-use crate::tcp::{Ending, ErrorCode, Limit, PeerTls};
+use crate::tcp::{Ending, ErrorCode, Limit, PeerTls, secured};
 
 /// How a TLS session begins.
 #[derive(Debug)]
@@ -117,6 +117,7 @@ impl Socket {
             None => None,
         };
         if let Some(session) = session {
+            self.report(|| secured(&session));
             // Nobody else sets it: TLS begins once.
             _ = self.own_session.set(Box::new(session));
         }

@@ -38,7 +38,7 @@ impl Socket {
         Poll::Ready(match sent {
             Some(Ok(length)) => {
                 if let Some(meter) = self.state.meter() {
-                    meter.add_sent(length);
+                    meter.add_sent(length, data.get(..length));
                 }
                 if self.flushing.load(Ordering::Relaxed) {
                     // This call has sent what the task was to send.

@@ -16,6 +16,12 @@ impl Socket {
         shared.live().is_some_and(|live| live.transport.is_plain())
     }
 
+    /// Whether somebody wants to see the bytes, which have to pass through memory then.
+    pub(in crate::tcp) fn is_looked_into(&self) -> bool {
+        let meter = self.state.meter();
+        meter.is_some_and(|meter| meter.track().wants_payload())
+    }
+
     /// Moves up to `most` bytes that were received into a pipe. Returns how many; 0 says
     /// nothing about the connection, and [`poll_receive`](Self::poll_receive) has to be asked.
     pub(in crate::tcp) fn poll_fill(
@@ -33,7 +39,7 @@ impl Socket {
         if filled > 0
             && let Some(meter) = self.state.meter()
         {
-            meter.add_received(filled);
+            meter.add_received(filled, None);
         }
         Poll::Ready(filled)
     }
@@ -51,7 +57,7 @@ impl Socket {
         if pipe.held() < held
             && let Some(meter) = self.state.meter()
         {
-            meter.add_sent(held - pipe.held());
+            meter.add_sent(held - pipe.held(), None);
         }
         if drained.is_err() {
             self.settle();

@@ -21,6 +21,23 @@ pub enum ErrorCode {
     Other(Option<String>),
 }
 
+impl ErrorCode {
+    pub(crate) fn is_reset(&self) -> bool {
+        matches!(
+            self,
+            ErrorCode::ConnectionReset | ErrorCode::ConnectionBroken
+        )
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        "error"
+    }
+
+    pub(crate) fn words(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
 impl From<Error> for ErrorCode {
     fn from(error: Error) -> Self {
         match error.kind() {

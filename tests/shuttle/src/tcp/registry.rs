@@ -1,18 +1,24 @@
 //! A set of connections that counts them.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::activity::Activity;
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Arc, Weak};
 use super::{Ending, Timeouts};
+use crate::events::{Seen, Track};
 
 /// A connection as its registries see it.
 pub(super) trait Member: fmt::Debug + Send + Sync {
     fn count(&self, traffic: &mut Traffic);
     fn activity(&self) -> Option<Activity>;
     fn abort(&self, ending: Ending);
+    fn track(&self) -> Option<&Track>;
+    fn peer(&self) -> Option<SocketAddr>;
+    fn look(&self);
+    fn seen(&self) -> Option<Seen>;
     fn enforce(&self, timeouts: &Timeouts, now: Instant);
 }
 

@@ -38,6 +38,7 @@ use crate::serve::systemd;
 use crate::serve::upgrade::{Generations, Step, Takeover};
 use crate::serve::watched::Watched;
 use crate::signals::{Request, Signals};
+use crate::watch::feed::Watching;
 
 /// The interval between checks of watched files.
 const WATCH: Duration = Duration::from_millis(500);
@@ -55,6 +56,7 @@ pub(crate) struct Supervisor {
     log: Log,
     status: StatusLine,
     metrics: Arc<Metrics>,
+    watching: Watching,
     traces: Option<Traces>,
     admin: Admin,
     admin_address: Option<Listening>,
@@ -137,6 +139,7 @@ impl Supervisor {
             log,
             status,
             metrics,
+            watching: Watching::new(),
             traces: Traces::from_env()?,
             admin,
             admin_address: None,
@@ -156,6 +159,8 @@ impl Supervisor {
             upgrading: None,
             upgrade_asked: None,
         };
+        let payload = supervisor.process.watch_payload;
+        supervisor.watching.show_payload(payload);
         let inherited = systemd::sockets()?;
         if let Some(raised) = descriptors::raise() {
             supervisor.say(&raised);
@@ -177,7 +182,8 @@ impl Supervisor {
                 .as_mut()
                 .and_then(|before| before.take_control(path));
             let orders = supervisor.orders.0.clone();
-            supervisor.control = Some(Control::listen(path, handed, orders)?);
+            let watching = supervisor.watching.clone();
+            supervisor.control = Some(Control::listen(path, handed, orders, watching)?);
         }
         match takeover.take() {
             None => {
@@ -218,6 +224,11 @@ impl Supervisor {
             self.say(&format!("metrics on http://{bound}/metrics"));
         }
         Ok(())
+    }
+
+    /// What the process shows of its connections.
+    pub(crate) fn watching(&self) -> Watching {
+        self.watching.clone()
     }
 
     /// Serves until a signal requests a stop, or all listeners have failed, which is a
@@ -284,6 +295,7 @@ impl Supervisor {
     /// Waits until the services' output and the traces are written; for the output, only so
     /// long.
     pub(crate) async fn flush(self) {
+        self.watching.end(FLUSH).await;
         if let Some(control) = self.control {
             control.finish(FLUSH).await;
         }

@@ -113,6 +113,7 @@ impl Supervisor {
         let access_log = self.process.log.access_log;
         let metrics = self.metrics.clone();
         let traces = self.traces.clone();
+        let watching = self.watching.clone();
         let mut buses = self.buses.renewed();
         let runtime = Handle::current();
         tokio::task::spawn_blocking(move || {
@@ -123,7 +124,11 @@ impl Supervisor {
                 let counts = metrics.topics(&name);
                 let tracing = traces.as_ref().map(|traces| traces.observer(&name));
                 let observe = |builder: ServerBuilder| {
-                    let mut builder = builder.name(&name).observer(counting);
+                    let mut builder = builder
+                        .name(&name)
+                        .observer(counting)
+                        .events(watching.events())
+                        .bans(watching.bans());
                     if let Some(tracing) = tracing {
                         builder = builder.observer(tracing);
                     }
@@ -181,6 +186,8 @@ impl Supervisor {
         }
         let before = std::mem::take(&mut self.current);
         self.buses = loaded.buses;
+        let names = services.iter().map(|service| service.name.clone());
+        self.watching.set_services(names.collect());
         let services = loaded.plan.services.into_iter();
         for (((service, server), sockets), listeners) in
             services.zip(loaded.servers).zip(sockets).zip(listeners)

@@ -16,6 +16,7 @@ use super::clock::Watch;
 use super::queue::Queue;
 use super::ready::Signal;
 use super::securing::Securing;
+use crate::events::Kind;
 use crate::tcp::flow::Flow;
 use crate::tcp::waiters::Wait;
 use crate::tcp::{Connection, Ending, ErrorCode, PeerTls, Socket};
@@ -236,6 +237,14 @@ impl Entry {
     }
 
     pub(super) fn pause(&mut self, paused: bool) {
+        if let Some(socket) = &self.socket
+            && self.machine.is_paused() != paused
+        {
+            socket.report(|| match paused {
+                true => Kind::Paused,
+                false => Kind::Resumed,
+            });
+        }
         self.machine.pause(paused);
     }
 

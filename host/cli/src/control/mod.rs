@@ -1,4 +1,6 @@
-//! What a server says of itself on its control socket.
+//! What a server says of itself on its control socket, and asking for it.
+
+pub(crate) mod client;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,42 @@
+//! The flags of `halfopen watch`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::args::values::speed;
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Replays a saved stream: lines of `--json`, or `-` for standard input
+    pub(crate) file: Option<PathBuf>,
+    /// Attaches to the server with this control socket, as its `--control` says
+    #[arg(long, value_name = "PATH", env = "HALFOPEN_CONTROL")]
+    pub(crate) control: Option<PathBuf>,
+    /// Attaches to the server with this admin address, as its `--admin` says
+    ///
+    /// IP:PORT or HOST:PORT; a port alone is on 127.0.0.1. Goes before --control.
+    #[arg(long, value_name = "ADDR", conflicts_with = "file")]
+    pub(crate) admin: Option<String>,
+    /// Shows only what matches, such as `peer:10.0.0.0/8 state:close-wait`
+    ///
+    /// Terms are separated by spaces, and all must match; a `-` before a term turns it round.
+    /// The terms are peer:ADDRESS or peer:NETWORK, service:NAME, state:STATE, outcome:OUTCOME,
+    /// id:NUMBER, and words, which may be anywhere in a connection's line.
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) filter: String,
+    /// Prints a line for each event, for people and pipes
+    #[arg(long)]
+    pub(crate) plain: bool,
+    /// Prints a JSON object for each event, for programs and to be saved
+    #[arg(long, conflicts_with = "plain")]
+    pub(crate) json: bool,
+    /// Replays a file in the time that it took, this many times as fast [default: at once]
+    #[arg(long, value_name = "TIMES", value_parser = speed, requires = "file")]
+    pub(crate) speed: Option<f64>,
+}

@@ -1,0 +1,91 @@
+//! Why a connection has ended, in words.
+
+use super::report::{Outcome, Refusal, Report};
+use crate::events::{Closed, Direction};
+use crate::tcp::{Ending, Side};
+
+/// Describes the end of a connection that has moved so many `bytes` in and out. `both_ended` says
+/// whether both sides have sent FIN; `note` is what was noted of the end before.
+pub(super) fn closed(
+    report: &Report,
+    bytes: (u64, u64),
+    both_ended: bool,
+    note: Option<&str>,
+) -> Closed {
+    Closed {
+        outcome: report.outcome.to_string(),
+        first: first(report),
+        received: bytes.0,
+        sent: bytes.1,
+        age: report.duration,
+        cause: match &report.outcome {
+            Outcome::Refused(refusal) => refusal.reason().to_owned(),
+            Outcome::Served(ending) => of_ending(ending, report.first_end, both_ended, note),
+        },
+    }
+}
+
+/// The direction of the first FIN or RST.
+fn first(report: &Report) -> Option<Direction> {
+    match (report.first_end, &report.outcome) {
+        (Some(Side::Peer), _) => Some(Direction::In),
+        (Some(Side::Service), _) => Some(Direction::Out),
+        (None, Outcome::Refused(refusal)) => refusal.is_first().then_some(Direction::Out),
+        (None, Outcome::Served(Ending::Fin)) => None,
+        (None, Outcome::Served(Ending::Failed(error))) => error.is_reset().then_some(Direction::In),
+        (None, Outcome::Served(_)) => Some(Direction::Out),
+    }
+}
+
+fn of_ending(ending: &Ending, first: Option<Side>, both_ended: bool, note: Option<&str>) -> String {
+    let because = |what: &str| match note {
+        Some(note) => format!("{what}: {note}"),
+        None => what.to_owned(),
+    };
+    match ending {
+        Ending::Fin => match (first, both_ended) {
+            (Some(Side::Peer), true) => "the peer closed first, then the service".to_owned(),
+            (Some(Side::Service), true) => "the service closed first, then the peer".to_owned(),
+            (Some(Side::Peer), false) => "the peer closed".to_owned(),
+            (Some(Side::Service), false) => {
+                "the service closed, and the peer did not in the time that it had".to_owned()
+            }
+            (None, _) => "it ended before either side closed".to_owned(),
+        },
+        Ending::Failed(error) if error.is_reset() => match first {
+            None => "the peer reset the connection".to_owned(),
+            Some(Side::Peer) => "the peer closed, and then reset the connection".to_owned(),
+            Some(Side::Service) => {
+                "the service closed, and the peer reset the connection".to_owned()
+            }
+        },
+        Ending::Failed(error) => format!("the connection failed: {}", error.words()),
+        Ending::Reset => "the service reset the connection".to_owned(),
+        Ending::ServiceFailed => because("the service returned an error"),
+        Ending::Trapped => because("the service trapped"),
+        Ending::Stopped => "the server stopped".to_owned(),
+        Ending::Limit(limit) => match note {
+            Some(note) => note.to_owned(),
+            None => format!("the connection reached the limit `{}`", limit.name()),
+        },
+        Ending::Displaced => "it was the least active when another one needed its place".to_owned(),
+        Ending::Operator => "the operator reset the connection".to_owned(),
+        Ending::Unsent => {
+            "the service wrote more than the peer took, and than there is room for".to_owned()
+        }
+        Ending::ClearText => "data in the clear came behind the request for TLS".to_owned(),
+    }
+}
+
+impl Refusal {
+    /// Whether the refused connection is reset. After a failed handshake it is closed behind an
+    /// alert.
+    pub(super) fn resets(self) -> bool {
+        !matches!(self, Refusal::Handshake)
+    }
+
+    /// Whether the server is the first to end the connection, as far as it knows.
+    fn is_first(self) -> bool {
+        !matches!(self, Refusal::Handshake | Refusal::ProxyHeader)
+    }
+}
