@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! commands/  the commands that do not serve    serve/  `serve`: sockets, versions, signals
+//! watch/     the events of connections          record/ recordings of them
 //! observe/   log, metrics, status line, traces
 //! config/    the configuration file
 //! args/      commands, flags and their values
@@ -22,6 +23,7 @@ mod descriptors;
 mod errors;
 mod files;
 mod observe;
+mod record;
 mod serve;
 mod signals;
 mod watch;

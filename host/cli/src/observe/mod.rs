@@ -2,7 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod counts;
-mod escape;
+pub(crate) mod escape;
 pub(crate) mod guest;
 pub(crate) mod log;
 pub(crate) mod metrics;

@@ -83,6 +83,18 @@ impl Watching {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The line that a stream begins with.
+    pub(crate) fn hello(&self, payload: bool, may_write: bool) -> Line {
+        Line::of(Event::Hello {
+            version: VERSION,
+            pid: std::process::id(),
+            began: rfc3339(self.0.events.began()),
+            services: self.services().clone(),
+            payload,
+            may_write,
+        })
+    }
+
     /// Begins a feed; `None` if there are too many already.
     pub(crate) fn feed(&self, may_write: bool) -> Option<Feed> {
         let shared = self.0.clone();
@@ -96,14 +108,7 @@ impl Watching {
             true => shared.events.subscribe_with_payload(),
             false => shared.events.subscribe(),
         };
-        let hello = Line::of(Event::Hello {
-            version: VERSION,
-            pid: std::process::id(),
-            began: rfc3339(shared.events.began()),
-            services: self.services().clone(),
-            payload,
-            may_write,
-        });
+        let hello = self.hello(payload, may_write);
         let open = subscription.take_connections().into_iter().map(Line::from);
         Some(Feed {
             first: std::iter::once(hello).chain(open).collect(),
