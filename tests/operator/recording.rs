@@ -85,7 +85,10 @@ fn a_killed_server_leaves_what_has_happened_before() -> Result<()> {
         .arg(&recorded.file)
         .output()?;
     let lines = String::from_utf8(watched.stdout)?;
-    ensure!(watched.status.success() && lines.contains("\"event\":\"accepted\""), "{lines}");
+    ensure!(
+        watched.status.success() && lines.contains("\"event\":\"accepted\""),
+        "{lines}"
+    );
     Ok(())
 }
 
@@ -168,7 +171,10 @@ fn a_pipe_waits_for_each_reader_and_holds_up_nothing() -> Result<()> {
             let length = reader.read(&mut buffer)?;
             file.extend(&buffer[..length]);
         }
-        ensure!(file.starts_with(b"\x0A\x0D\x0D\x0A"), "it begins in the midst");
+        ensure!(
+            file.starts_with(b"\x0A\x0D\x0D\x0A"),
+            "it begins in the midst"
+        );
     }
     server.logged("the recording lacks")?;
     is_served(&mut busy)?;
@@ -197,7 +203,9 @@ fn a_full_disk_is_said_once_and_holds_up_nothing() -> Result<()> {
             is_served(&mut client)?;
         }
         let said = server.errors();
-        Ok(said.iter().any(|line| line.contains("cannot write the recording")))
+        Ok(said
+            .iter()
+            .any(|line| line.contains("cannot write the recording")))
     })?;
     for _ in 0..100 {
         once(&server)?;
@@ -212,7 +220,11 @@ fn a_full_disk_is_said_once_and_holds_up_nothing() -> Result<()> {
         .args(["watch", "--json"])
         .arg(&file)
         .output()?;
-    ensure!(watched.status.success(), "{}", String::from_utf8_lossy(&watched.stderr));
+    ensure!(
+        watched.status.success(),
+        "{}",
+        String::from_utf8_lossy(&watched.stderr)
+    );
     Ok(())
 }
 
@@ -222,7 +234,10 @@ fn what_is_recorded_is_what_is_watched() -> Result<()> {
     let control = folder.path().join("control");
     let control = control.to_str().context("a path is text")?;
     let recorded = recorded("echo", "127.0.0.1:0", &["--control", control], &["--quiet"])?;
-    let mut watch = command(&BINARIES.halfopen, ["watch", "--json", "--control", control]);
+    let mut watch = command(
+        &BINARIES.halfopen,
+        ["watch", "--json", "--control", control],
+    );
     let watching = Server::start(watch, 0)?;
     watching.printed(1);
     for _ in 0..3 {
@@ -231,7 +246,11 @@ fn what_is_recorded_is_what_is_watched() -> Result<()> {
     recorded.closed(3)?;
     eventually("all is watched", || {
         let lines = watching.printed(0);
-        Ok(lines.iter().filter(|line| line.contains("\"closed\"")).count() == 3)
+        Ok(lines
+            .iter()
+            .filter(|line| line.contains("\"closed\""))
+            .count()
+            == 3)
     })?;
     watch = command(&BINARIES.halfopen, ["watch", "--json"]);
     watch.arg(&recorded.file);
@@ -252,6 +271,10 @@ fn what_is_no_recording_is_named() -> Result<()> {
     let mut watch = command(&BINARIES.halfopen, ["watch", "--json"]);
     watch.arg(file.path());
     let stopped = run(watch)?;
-    ensure!(!stopped.status.success() && stopped.stderr.len() == 1, "{:?}", stopped.stderr);
+    ensure!(
+        !stopped.status.success() && stopped.stderr.len() == 1,
+        "{:?}",
+        stopped.stderr
+    );
     Ok(())
 }

@@ -82,7 +82,12 @@ pub(super) fn count(file: &[u8], what: &[u8]) -> usize {
 /// Runs `tshark` on a file. Returns the lines that it prints.
 pub(super) fn tshark(file: &Path, arguments: &[&str]) -> Result<Vec<String>> {
     let mut tshark = Command::new("tshark");
-    tshark.args(["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE"]);
+    tshark.args([
+        "-o",
+        "tcp.check_checksum:TRUE",
+        "-o",
+        "ip.check_checksum:TRUE",
+    ]);
     let output = tshark.arg("-r").arg(file).args(arguments).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "tshark: {said}");
@@ -104,13 +109,25 @@ fn is_sound(file: &Path) -> Result<()> {
 
 /// The eventful packets: from which side, its flags, and the length of its data.
 fn packets(file: &Path, server: &Server) -> Result<Vec<String>> {
-    let fields = ["-T", "fields", "-e", "tcp.srcport", "-e", "tcp.flags.str", "-e", "tcp.len"];
+    let fields = [
+        "-T",
+        "fields",
+        "-e",
+        "tcp.srcport",
+        "-e",
+        "tcp.flags.str",
+        "-e",
+        "tcp.len",
+    ];
     let lines = tshark(file, &[&["-Y", EVENTFUL], &fields[..]].concat())?;
     let port = server.address().port().to_string();
     let short = |line: &String| {
         let fields: Vec<_> = line.split('\t').collect();
         let side = if fields[0] == port { "server" } else { "peer" };
-        let flags: String = fields[1].chars().filter(char::is_ascii_alphabetic).collect();
+        let flags: String = fields[1]
+            .chars()
+            .filter(char::is_ascii_alphabetic)
+            .collect();
         format!("{side} {flags} {}", fields[2])
     };
     Ok(lines.iter().map(short).collect())
@@ -172,7 +189,10 @@ fn wireshark_reads_a_connection_as_it_was() -> Result<()> {
         // The last packet tells the outcome and the cause.
         let comments = values(file, "frame.comment", "frame.comment")?;
         let last = comments.last().context("no comment")?;
-        assert!(last.contains("closed: fin; the peer ended first: "), "{last}");
+        assert!(
+            last.contains("closed: fin; the peer ended first: "),
+            "{last}"
+        );
         // The clock is the wall's.
         let now = std::time::UNIX_EPOCH.elapsed()?.as_secs_f64();
         for time in values(file, "tcp", "frame.time_epoch")? {
@@ -232,7 +252,11 @@ fn megabytes_in_both_directions_are_recorded_in_order() -> Result<()> {
     is_sound(file)?;
     let [from_peer, from_server] = followed(file)?;
     ensure!(from_peer == sent, "{} bytes of the peer", from_peer.len());
-    ensure!(from_server == sent, "{} bytes of the server", from_server.len());
+    ensure!(
+        from_server == sent,
+        "{} bytes of the server",
+        from_server.len()
+    );
     Ok(())
 }
 
@@ -251,7 +275,10 @@ fn without_payload_lengths_are_true_and_no_byte_is_there() -> Result<()> {
     is_sound(file)?;
     let data = values(file, "tcp.len > 0", "tcp.len")?;
     assert_eq!(data, ["8", "8"]);
-    ensure!(count(&fs::read(file)?, b"secret") == 0, "a byte is recorded");
+    ensure!(
+        count(&fs::read(file)?, b"secret") == 0,
+        "a byte is recorded"
+    );
     Ok(())
 }
 
@@ -280,7 +307,11 @@ fn a_reset_a_limit_and_a_trap_are_seen_with_their_cause() -> Result<()> {
     let file = recorded.closed(3)?;
     is_sound(file)?;
     for (port, from_server, outcome) in [
-        (reset, false, "closed: reset-by-peer; the peer ended first: "),
+        (
+            reset,
+            false,
+            "closed: reset-by-peer; the peer ended first: ",
+        ),
         (trapped, true, "closed: trap; the service ended first: "),
         (idle, true, "closed: limit-idle; the service ended first: "),
     ] {
@@ -323,7 +354,11 @@ fn a_full_file_becomes_another_and_each_is_whole() -> Result<()> {
         let size = fs::metadata(file)?.len();
         // A file ends with the block that fills it, and what was written together with that.
         ensure!(size < (1 << 19) + (1 << 18), "{size} bytes");
-        let comments = values(file, "frame.comment contains \"\\\"peer\\\"\"", "frame.number")?;
+        let comments = values(
+            file,
+            "frame.comment contains \"\\\"peer\\\"\"",
+            "frame.number",
+        )?;
         ensure!(!comments.is_empty(), "the connection is not introduced");
     }
     Ok(())

@@ -162,7 +162,11 @@ mod tests {
                 // A FIN that a RST has overtaken is recorded, and was not sent.
                 let overtaken = what == "FIN of the server" || what == "the place of FIN";
                 let lenient = overtaken && (captured.client.rst || captured.server.rst);
-                assert_eq!(agrees(recorded, captured).is_ok(), lenient, "{what}: {captured:?}");
+                assert_eq!(
+                    agrees(recorded, captured).is_ok(),
+                    lenient,
+                    "{what}: {captured:?}"
+                );
             }
         }
     }

@@ -155,7 +155,10 @@ impl Capture {
 ///
 /// If `tcpdump` cannot be run, or finds the file damaged.
 pub fn read(file: &Path, server: u16) -> Result<HashMap<u16, Wire>> {
-    let output = Command::new("tcpdump").args(["-nn", "-r"]).arg(file).output()?;
+    let output = Command::new("tcpdump")
+        .args(["-nn", "-r"])
+        .arg(file)
+        .output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     // A block that is not written to its end is the last one.
     let whole = output.status.success() || said.contains("truncated dump file");

@@ -5,12 +5,11 @@
 //!
 //! ```text
 //! commands/  the commands that do not serve    serve/  `serve`: sockets, versions, signals
-//! watch/     the events of connections          record/ recordings of them
 //! observe/   log, metrics, status line, traces
 //! config/    the configuration file
 //! args/      commands, flags and their values
 //! errors     errors and warnings, with the flag that helps
-//! watch/     the events of connections
+//! record/    recordings of connections          watch/  the events of connections
 //! files      signals      descriptors      control
 //! ```
 
@@ -94,4 +93,14 @@ pub fn mistaken_lines(text: &str) -> Vec<usize> {
     let mistakes = config::parse(text, Path::new("/")).err();
     let mistakes = mistakes.unwrap_or_default();
     mistakes.iter().map(|mistake| mistake.line).collect()
+}
+
+/// Reads a recording, or a capture of another program, and returns how many events it tells before
+/// its end, or before what is damaged in it. For the fuzz target.
+#[must_use]
+pub fn recorded_events(file: &[u8]) -> usize {
+    let Ok(mut decoder) = record::Decoder::new(file) else {
+        return 0;
+    };
+    std::iter::from_fn(|| decoder.next().ok().flatten()).count()
 }

@@ -34,11 +34,6 @@ pub(crate) const RAW_IP: u16 = 101;
 /// The resolution of our times: 10 to the power of -6 seconds.
 const MICROSECONDS: u8 = 6;
 
-/// Whether a file that begins so has this format.
-pub(crate) fn is_file(beginning: &[u8]) -> bool {
-    beginning.starts_with(&kind::SECTION.to_le_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
