@@ -30,6 +30,8 @@ mod operator {
     mod observing;
     mod packaging;
     mod programs;
+    mod recording;
+    mod recordings;
     mod redis;
     mod reload;
     mod resp;

@@ -12,6 +12,7 @@ pub mod languages;
 pub mod memory;
 pub mod patience;
 pub mod port;
+pub mod recorded;
 pub mod redis;
 pub mod runner;
 pub mod scenario;

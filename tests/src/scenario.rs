@@ -2,15 +2,18 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use tempfile::NamedTempFile;
 
 use crate::client::{Client, End};
+use crate::recorded;
 use crate::runner::{Binaries, Primitives, Runner};
 use crate::server::Server;
-use crate::wire::{Capture, can_capture, check};
+use crate::wire::{self, Capture, Wire, can_capture, check};
 
 /// The time in which something that must not happen could happen.
 const MOMENT: Duration = Duration::from_millis(300);
@@ -299,7 +302,9 @@ impl Scenario {
     ///
     /// If anything comes of it that must not.
     pub fn run(&self, runner: Runner, binaries: &Binaries) -> Result<()> {
-        let mut server = runner.start(binaries, self.guest, self.arguments)?;
+        let recording = self.recording(runner)?;
+        let file = recording.as_ref().map(|recording| recording.path());
+        let mut server = runner.start_recorded(binaries, self.guest, self.arguments, file)?;
         if !runner.prints() {
             // In place of a line that the server prints.
             server.patience = MOMENT;
@@ -335,11 +340,33 @@ impl Scenario {
                         played.addresses.iter().try_for_each(|(&client, address)| {
                             let wire = wires.get(&address.port()).copied();
                             check(script, client, wire.unwrap_or_default())
-                        })
+                        })?;
+                        match file {
+                            Some(file) => agrees(file, &server, wires),
+                            None => Ok(()),
+                        }
                     })?;
                 }
                 Ok(())
             }
         }
     }
+
+    /// A file for what the server records, if it records anything, and there will be a capture to
+    /// compare it with.
+    fn recording(&self, runner: Runner) -> Result<Option<NamedTempFile>> {
+        let scripted = !matches!(self.play, Play::Code(_));
+        let recorded = scripted && runner.is_serve() && can_capture();
+        Ok(recorded.then(NamedTempFile::new).transpose()?)
+    }
+}
+
+/// Checks that the server has recorded each captured connection as it was.
+fn agrees(file: &Path, server: &Server, wires: &HashMap<u16, Wire>) -> Result<()> {
+    let recorded = wire::read(file, server.address().port())?;
+    wires.iter().try_for_each(|(port, captured)| {
+        let recorded = recorded.get(port).copied().unwrap_or_default();
+        recorded::agrees(recorded, *captured)
+            .with_context(|| format!("recorded {recorded:?}\ncaptured {captured:?}"))
+    })
 }

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
@@ -49,6 +50,17 @@ pub struct Wire {
     pub client: Sent,
     /// From the server.
     pub server: Sent,
+    /// The side whose FIN or RST came first.
+    pub first: Option<End>,
+}
+
+/// An end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client.
+    Client,
+    /// The server.
+    Server,
 }
 
 /// Whether packets can be captured here, which takes `tcpdump` and root.
@@ -133,29 +145,56 @@ impl Capture {
             let fences = lines.iter().filter(|line| line.contains(&printed)).count();
             Ok(fences >= self.fences)
         })?;
-        let mut wires: HashMap<u16, Wire> = HashMap::new();
-        for line in &lines {
-            let Some(packet) = Packet::parse(line) else {
-                continue;
-            };
-            let from_server = packet.from == self.server.port();
-            let client = if from_server { packet.to } else { packet.from };
-            wires.entry(client).or_default().add(&packet, from_server);
-        }
-        Ok(wires)
+        Ok(parse(&lines, self.server.port()))
     }
+}
+
+/// Reads the packets of a recording, by the client's port.
+///
+/// # Errors
+///
+/// If `tcpdump` cannot be run, or finds the file damaged.
+pub fn read(file: &Path, server: u16) -> Result<HashMap<u16, Wire>> {
+    let output = Command::new("tcpdump")
+        .args(["-nn", "-r"])
+        .arg(file)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    // A block that is not written to its end is the last one.
+    let whole = output.status.success() || said.contains("truncated dump file");
+    ensure!(whole, "tcpdump: {said}");
+    let lines: Vec<_> = String::from_utf8(output.stdout)?
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    Ok(parse(&lines, server))
+}
+
+fn parse(lines: &[String], server: u16) -> HashMap<u16, Wire> {
+    let mut wires: HashMap<u16, Wire> = HashMap::new();
+    for packet in lines.iter().filter_map(|line| Packet::parse(line)) {
+        let from_server = packet.from == server;
+        let client = if from_server { packet.to } else { packet.from };
+        wires.entry(client).or_default().add(&packet, from_server);
+    }
+    wires
 }
 
 impl Wire {
     fn add(&mut self, packet: &Packet, from_server: bool) {
-        if !from_server {
-            return self.client.add(packet);
-        }
         // The kernel's answer to a packet that the client's RST has overtaken, on another
         // processor (RFC 9293, section 3.10.7.1).
         let answer = packet.rst && !packet.ack;
-        if !(answer && self.client.rst) {
-            self.server.add(packet);
+        if from_server && answer && self.client.rst {
+            return;
+        }
+        let (sent, end) = match from_server {
+            true => (&mut self.server, End::Server),
+            false => (&mut self.client, End::Client),
+        };
+        sent.add(packet);
+        if packet.fin || packet.rst {
+            self.first.get_or_insert(end);
         }
     }
 }
@@ -221,6 +260,7 @@ pub fn check(script: &[Step], client: u8, wire: Wire) -> Result<()> {
     let Wire {
         client: ours,
         server,
+        ..
     } = wire;
     if let Some(bytes) = expected.sent {
         ensure!(

@@ -9,7 +9,7 @@
 //! config/    the configuration file
 //! args/      commands, flags and their values
 //! errors     errors and warnings, with the flag that helps
-//! watch/     the events of connections
+//! record/    recordings of connections          watch/  the events of connections
 //! files      signals      descriptors      control
 //! ```
 
@@ -22,6 +22,7 @@ mod descriptors;
 mod errors;
 mod files;
 mod observe;
+mod record;
 mod serve;
 mod signals;
 mod viewer;
@@ -93,4 +94,14 @@ pub fn mistaken_lines(text: &str) -> Vec<usize> {
     let mistakes = config::parse(text, Path::new("/")).err();
     let mistakes = mistakes.unwrap_or_default();
     mistakes.iter().map(|mistake| mistake.line).collect()
+}
+
+/// Reads a recording, or a capture of another program, and returns how many events it tells before
+/// its end, or before what is damaged in it. For the fuzz target.
+#[must_use]
+pub fn recorded_events(file: &[u8]) -> usize {
+    let Ok(mut decoder) = record::Decoder::new(file) else {
+        return 0;
+    };
+    std::iter::from_fn(|| decoder.next().ok().flatten()).count()
 }

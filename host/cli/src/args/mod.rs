@@ -16,6 +16,7 @@ mod limits;
 pub(crate) mod listen;
 pub(crate) mod making;
 pub(crate) mod process;
+pub(crate) mod record;
 pub(crate) mod service;
 pub(crate) mod state;
 pub(crate) mod topics;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::args::listen::socket_address;
+use crate::args::record::RecordArgs;
 use crate::args::values::{positive_seconds, seconds};
 
 #[derive(Clone, Debug, Default, Args)]
@@ -16,7 +17,8 @@ pub(crate) struct ProcessArgs {
     /// The keys of the file are the flags without their dashes, and each service is a table.
     /// The flags about the process may be given as well, and override the file: --watch,
     /// --admin, --control, --drain-delay, --upgrade-timeout, --watch-payload, --watch-tcp,
-    /// --no-status, --access-log and --log-format. `halfopen check` reports mistakes in the file.
+    /// --no-status, --access-log, --log-format and those of --record. `halfopen check` reports
+    /// mistakes in the file.
     #[arg(long, value_name = "FILE", help_heading = None)]
     pub(crate) config: Option<PathBuf>,
     /// Reloads when a file changes on disk
@@ -92,6 +94,8 @@ pub(crate) struct ProcessArgs {
     pub(crate) no_status: bool,
     #[command(flatten)]
     pub(crate) log: LogArgs,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 }
 
 /// The content and the format of the log.
@@ -123,6 +127,7 @@ impl ProcessArgs {
         self.no_status |= flags.no_status;
         self.log.access_log |= flags.log.access_log;
         self.log.log_format = flags.log.log_format.or(self.log.log_format);
+        self.record.override_with(&flags.record);
     }
 
     /// The keys whose values differ.
@@ -141,6 +146,7 @@ impl ProcessArgs {
             ("no-status", self.no_status != other.no_status),
             ("access-log", self.log.access_log != other.log.access_log),
             ("log-format", self.log.format() != other.log.format()),
+            ("record", self.record != other.record),
         ];
         let differing = keys.into_iter().filter(|(_, differs)| *differs);
         differing.map(|(key, _)| key).collect()

@@ -104,6 +104,9 @@ pub(crate) struct ServiceArgs {
     /// Whatever --watch-payload says. They see the length of data, and no more. [default: off]
     #[arg(long, help_heading = "Observing", hide_short_help = true)]
     hide_payload: bool,
+    /// Leaves the service out of --record
+    #[arg(long, help_heading = "Observing", hide_short_help = true)]
+    pub(crate) no_record: bool,
     /// Arguments of the service
     #[arg(last = true, value_name = "ARGS", help_heading = None)]
     args: Vec<String>,

@@ -8,7 +8,7 @@ use crate::args::values::speed;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// Replays a saved stream: lines of `--json`, or `-` for standard input
+    /// Replays a file: a recording (pcapng), or saved lines of `--json`; `-` is standard input
     pub(crate) file: Option<PathBuf>,
     /// Attaches to the server with this control socket, as its `--control` says
     #[arg(long, value_name = "PATH", env = "HALFOPEN_CONTROL")]

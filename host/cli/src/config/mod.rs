@@ -117,6 +117,7 @@ impl Plan {
             lines: Lines::default(),
             warnings: environment::without_effect(&args.service.name()),
         };
+        plan.process.record.check()?;
         match plan.conflicts().into_iter().next() {
             Some(conflict) => bail!(conflict.message),
             None => Ok(plan),
@@ -141,9 +142,16 @@ pub(crate) fn read(path: &Path, flags: &ProcessArgs) -> anyhow::Result<Result<Pl
     let folder = path.parent().unwrap_or(Path::new(""));
     let plan = parse(&text, folder).and_then(|mut plan| {
         plan.process.override_with(flags);
-        match plan.conflicts() {
-            conflicts if conflicts.is_empty() => Ok(plan),
-            conflicts => Err(conflicts),
+        let mut mistakes = plan.conflicts();
+        if let Err(misfit) = plan.process.record.check() {
+            mistakes.push(Mistake {
+                line: plan.lines.of(misfit.key, misfit.index),
+                message: misfit.to_string(),
+            });
+        }
+        match mistakes.is_empty() {
+            true => Ok(plan),
+            false => Err(mistakes),
         }
     });
     Ok(plan.map_err(|mistakes| Mistakes {

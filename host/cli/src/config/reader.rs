@@ -39,6 +39,7 @@ const FILES: &[&str] = &[
     STATE,
     "state-password-file",
     "state-ca",
+    "record",
 ];
 
 /// Parses a configuration; relative paths in it start at `folder`.

@@ -2,6 +2,7 @@
 
 mod control;
 mod listen;
+mod recording;
 mod sockets;
 mod supervisor;
 mod systemd;

@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::record::Decoder;
 use crate::watch::json::{At, Line};
 
 /// The longest line that is read: far more than an event with its payload.
 const LONGEST: u64 = 4 * 1024 * 1024;
+
+/// The bytes that a pcapng file begins with: the type of its Section Header Block.
+const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
 /// A stream of events, in order.
 pub(crate) trait Source: Send {
@@ -43,7 +47,31 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Box<dyn Source>> {
     }
     let shown = path.display().to_string();
     let file = File::open(path).with_context(|| format!("cannot open `{shown}`"))?;
-    Ok(Box::new(Saved::new(&shown, BufReader::new(file))))
+    let mut file = BufReader::new(file);
+    let first = file
+        .fill_buf()
+        .with_context(|| format!("cannot read `{shown}`"))?;
+    if first.starts_with(&SECTION) {
+        let decoder = Decoder::new(file).with_context(|| format!("cannot read `{shown}`"))?;
+        return Ok(Box::new(Recorded {
+            name: shown,
+            decoder,
+        }));
+    }
+    Ok(Box::new(Saved::new(&shown, file)))
+}
+
+/// A recording, or another program's capture.
+struct Recorded<R> {
+    name: String,
+    decoder: Decoder<R>,
+}
+
+impl<R: Read + Send> Source for Recorded<R> {
+    fn next(&mut self) -> anyhow::Result<Option<Line>> {
+        let next = self.decoder.next();
+        next.with_context(|| format!("cannot read `{}`", self.name))
+    }
 }
 
 /// A saved stream: JSON lines.

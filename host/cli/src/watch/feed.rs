@@ -83,6 +83,22 @@ impl Watching {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The line that a stream begins with.
+    pub(crate) fn hello(&self, payload: bool, may_write: bool) -> Line {
+        let began = self.0.events.began();
+        let mut hello = Line::of(Event::Hello {
+            version: VERSION,
+            pid: std::process::id(),
+            began: rfc3339(began),
+            services: self.services().clone(),
+            payload,
+            may_write,
+        });
+        // Watchers tell the ages of connections from it.
+        hello.at = began.elapsed().ok().map(At::from);
+        hello
+    }
+
     /// Begins a feed; `None` if there are too many already.
     pub(crate) fn feed(&self, may_write: bool) -> Option<Feed> {
         let shared = self.0.clone();
@@ -96,17 +112,7 @@ impl Watching {
             true => shared.events.subscribe_with_payload(),
             false => shared.events.subscribe(),
         };
-        let began = shared.events.began();
-        let mut hello = Line::of(Event::Hello {
-            version: VERSION,
-            pid: std::process::id(),
-            began: rfc3339(began),
-            services: self.services().clone(),
-            payload,
-            may_write,
-        });
-        // Watchers tell the ages of connections from it.
-        hello.at = began.elapsed().ok().map(At::from);
+        let hello = self.hello(payload, may_write);
         let open = subscription.take_connections().into_iter().map(Line::from);
         Some(Feed {
             first: std::iter::once(hello).chain(open).collect(),

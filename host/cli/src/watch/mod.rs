@@ -8,4 +8,4 @@ pub(crate) mod feed;
 pub(crate) mod json;
 pub(crate) mod orders;
 mod translate;
-mod wall;
+pub(crate) mod wall;

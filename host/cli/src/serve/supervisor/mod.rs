@@ -23,7 +23,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::args::ServeArgs;
 use crate::args::process::ProcessArgs;
 use crate::args::topics::Buses;
-use crate::config::Plan;
+use crate::config::{Plan, Service};
 use crate::descriptors;
 use crate::observe::admin::{Admin, Listening};
 use crate::observe::counts;
@@ -32,7 +32,9 @@ use crate::observe::log::Log;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::StatusLine;
 use crate::observe::traces::Traces;
+use crate::record::Excluded;
 use crate::serve::control::{Answer, Control, Followed, Order};
+use crate::serve::recording::Recording;
 use crate::serve::sockets::{Sockets, addresses_of};
 use crate::serve::systemd;
 use crate::serve::upgrade::{Generations, Step, Takeover};
@@ -57,6 +59,9 @@ pub(crate) struct Supervisor {
     status: StatusLine,
     metrics: Arc<Metrics>,
     watching: Watching,
+    recording: Option<Recording>,
+    /// The services that are not recorded.
+    unrecorded: Excluded,
     traces: Option<Traces>,
     admin: Admin,
     admin_address: Option<Listening>,
@@ -140,6 +145,8 @@ impl Supervisor {
             status,
             metrics,
             watching: Watching::new(),
+            recording: None,
+            unrecorded: Excluded::default(),
             traces: Traces::from_env()?,
             admin,
             admin_address: None,
@@ -187,11 +194,16 @@ impl Supervisor {
         }
         match takeover.take() {
             None => {
+                supervisor.record(&loaded.plan)?;
                 supervisor.introduce(&loaded, &sockets).await?;
                 supervisor.replace(loaded, sockets)?;
             }
             Some(before) => {
                 let before = tokio::task::spawn_blocking(move || before.prepared()).await??;
+                // Not before: until now, the file is the other process's alone.
+                if let Err(error) = supervisor.record(&loaded.plan) {
+                    supervisor.say(&format!("not recorded: {error:#}"));
+                }
                 supervisor.replace(loaded, sockets)?;
                 supervisor.succeed(before);
             }
@@ -229,6 +241,28 @@ impl Supervisor {
     /// What the process shows of its connections.
     pub(crate) fn watching(&self) -> Watching {
         self.watching.clone()
+    }
+
+    /// Begins the recording, if there is to be one.
+    fn record(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        self.name_services(plan);
+        let (args, log) = (&self.process.record, self.log.clone());
+        self.recording = Recording::start(args, &self.watching, self.unrecorded.clone(), log)?;
+        Ok(())
+    }
+
+    /// Names the services to watchers and to the recording.
+    fn name_services(&self, plan: &Plan) {
+        let names = |services: &mut dyn Iterator<Item = &Service>| -> Vec<String> {
+            services.map(|service| service.name.clone()).collect()
+        };
+        let mut unrecorded = plan
+            .services
+            .iter()
+            .filter(|service| service.args.no_record);
+        let unrecorded = names(&mut unrecorded).into_iter().collect();
+        self.unrecorded.set(unrecorded);
+        self.watching.set_services(names(&mut plan.services.iter()));
     }
 
     /// Serves until a signal requests a stop, or all listeners have failed, which is a
@@ -296,6 +330,9 @@ impl Supervisor {
     /// long.
     pub(crate) async fn flush(self) {
         self.watching.end(FLUSH).await;
+        if let Some(recording) = self.recording {
+            recording.finish(FLUSH).await;
+        }
         if let Some(control) = self.control {
             control.finish(FLUSH).await;
         }

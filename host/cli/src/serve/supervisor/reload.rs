@@ -186,8 +186,7 @@ impl Supervisor {
         }
         let before = std::mem::take(&mut self.current);
         self.buses = loaded.buses;
-        let names = services.iter().map(|service| service.name.clone());
-        self.watching.set_services(names.collect());
+        self.name_services(&loaded.plan);
         let services = loaded.plan.services.into_iter();
         for (((service, server), sockets), listeners) in
             services.zip(loaded.servers).zip(sockets).zip(listeners)

@@ -1,0 +1,418 @@
+//! What is recorded is read again.
+
+use std::collections::HashMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::pcapng::{Block, Reader};
+use super::segment::Segment;
+use super::{Decoder, Encoder, Excluded};
+use crate::watch::json::{self, At, By, Dir, Direction, Event, Life, Line, Payload, VERSION};
+
+fn hello() -> Line {
+    let event = Event::Hello {
+        version: VERSION,
+        pid: 7,
+        began: "2026-11-26T12:00:00.250000Z".to_owned(),
+        services: vec!["echo".to_owned()],
+        payload: true,
+        may_write: false,
+    };
+    Line {
+        event,
+        seq: None,
+        at: None,
+        id: None,
+    }
+}
+
+fn encoder(with_payload: bool, excluded: &[&str]) -> Encoder {
+    let names = Excluded::default();
+    names.set(excluded.iter().map(ToString::to_string).collect());
+    Encoder::new(hello(), with_payload, names).unwrap()
+}
+
+fn decode(file: &[u8]) -> Vec<Line> {
+    let mut decoder = Decoder::new(file).unwrap();
+    std::iter::from_fn(|| decoder.next().unwrap()).collect()
+}
+
+/// Numbers events as a process does.
+#[derive(Default)]
+struct Process {
+    lines: Vec<Line>,
+    seq: u64,
+    at: u64,
+}
+
+impl Process {
+    fn add(&mut self, id: Option<u64>, event: Event) {
+        self.seq += 1;
+        self.at += self.seq * 1_000_003 % 2_000_000;
+        self.lines.push(Line {
+            event,
+            seq: Some(self.seq),
+            at: Some(At(self.at)),
+            id,
+        });
+    }
+}
+
+fn accepted(id: u64, service: &str) -> Event {
+    let port = 4000 + id % 1000;
+    let (peer, local) = match id % 2 {
+        0 => (format!("192.0.2.1:{port}"), "192.0.2.2:80"),
+        _ => (format!("[2001:db8::1]:{port}"), "[2001:db8::2]:80"),
+    };
+    Event::Accepted {
+        peer: peer.parse().unwrap(),
+        local: local.parse().unwrap(),
+        service: service.to_owned(),
+    }
+}
+
+fn closed() -> Event {
+    Event::Closed {
+        outcome: "fin".to_owned(),
+        first: Some(json::Side::Peer),
+        received: 1,
+        sent: 2,
+        age: At(3),
+        cause: "the peer closed first \u{1b}[2J".to_owned(),
+    }
+}
+
+/// What may happen to a connection.
+#[derive(Clone, Debug)]
+enum Happening {
+    Accept,
+    Data(Dir, u32, bool, usize),
+    Fin(Dir),
+    Rst(Dir),
+    Remark(Event),
+    Close,
+    Lost(u64),
+    Made,
+}
+
+fn dir() -> impl Strategy<Value = Dir> {
+    prop_oneof![Just(Dir::In), Just(Dir::Out)]
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let remark = prop_oneof![
+        Just(Event::Served { instance: 4 }),
+        Just(Event::Paused),
+        Just(Event::Resumed),
+        dir().prop_map(|dir| Event::Blocked { dir, by: By::Peer }),
+        dir().prop_map(|dir| Event::Unblocked { dir, by: By::Peer }),
+        Just(Event::Limit {
+            limit: "idle".to_owned()
+        }),
+        "\\PC{0,9}".prop_map(|message| Event::Error {
+            code: "other".to_owned(),
+            message
+        }),
+        Just(Event::Tls {
+            version: "1.3".to_owned(),
+            name: None,
+            alpn: Some("h2".to_owned())
+        }),
+    ];
+    let length = prop_oneof![1_u32..9, 60_000_u32..200_000];
+    prop_oneof![
+        4 => Just(Happening::Accept),
+        6 => (dir(), length, any::<bool>(), 0_usize..70_000)
+            .prop_map(|(dir, length, payload, cut)| Happening::Data(dir, length, payload, cut)),
+        2 => dir().prop_map(Happening::Fin),
+        1 => dir().prop_map(Happening::Rst),
+        4 => remark.prop_map(Happening::Remark),
+        1 => Just(Happening::Close),
+        1 => (1_u64..9).prop_map(Happening::Lost),
+        1 => Just(Happening::Made),
+    ]
+}
+
+/// Makes a stream of events of what may happen, leaving out what cannot.
+fn stream(happenings: &[(u64, Happening)]) -> Vec<Line> {
+    let mut process = Process::default();
+    // Of each connection: whether it is open, and of each direction its bytes and its end.
+    let mut all = [(false, [(0_u64, false); 2]); 4];
+    for (number, happening) in happenings {
+        let (open, directions) = &mut all[usize::try_from(*number).unwrap()];
+        // A number is not used twice, and addresses are.
+        let id = Some(number + 1000 * process.seq);
+        let id = match *open {
+            true => process.lines.iter().rev().find_map(|line| {
+                let accepted = matches!(line.event, Event::Accepted { .. });
+                line.id.filter(|id| accepted && id % 1000 == *number)
+            }),
+            false => id,
+        };
+        match happening.clone() {
+            Happening::Accept if !*open => {
+                (*open, *directions) = (true, [(0, false); 2]);
+                process.add(id, accepted(id.unwrap(), "echo"));
+            }
+            Happening::Data(dir, length, payload, cut) if *open => {
+                let (bytes, fin) = &mut directions[dir as usize];
+                if !*fin {
+                    let known = cut.min(length as usize);
+                    let payload =
+                        (payload && known > 0).then(|| vec![number.to_le_bytes()[0]; known]);
+                    let cut = payload.is_some() && known < length as usize;
+                    let (offset, length) = (*bytes, length.into());
+                    *bytes += length;
+                    let payload = payload.map(Payload);
+                    process.add(
+                        id,
+                        Event::Data {
+                            dir,
+                            length,
+                            offset,
+                            payload,
+                            cut,
+                        },
+                    );
+                }
+            }
+            Happening::Fin(dir) if *open => {
+                if !std::mem::replace(&mut directions[dir as usize].1, true) {
+                    process.add(id, Event::Fin { dir });
+                }
+            }
+            Happening::Rst(dir) if *open => process.add(id, Event::Rst { dir }),
+            Happening::Remark(event) if *open => process.add(id, event),
+            Happening::Close if *open => {
+                *open = false;
+                process.add(id, closed());
+            }
+            Happening::Lost(count) => process.lines.push(Line {
+                event: Event::Lost { count },
+                seq: None,
+                at: None,
+                id: None,
+            }),
+            Happening::Made => {
+                let (service, what) = ("echo".to_owned(), Life::Made);
+                process.add(
+                    None,
+                    Event::Instance {
+                        instance: 1,
+                        service,
+                        what,
+                        message: None,
+                    },
+                );
+            }
+            _ => {}
+        }
+    }
+    process.lines
+}
+
+/// Leaves out what describes a connection again.
+fn told(lines: Vec<Line>) -> Vec<Line> {
+    let again = |line: &Line| matches!(line.event, Event::Connection { .. });
+    lines.into_iter().filter(|line| !again(line)).collect()
+}
+
+fn without_payload(mut lines: Vec<Line>) -> Vec<Line> {
+    for line in &mut lines {
+        if let Event::Data { payload, cut, .. } = &mut line.event {
+            (*payload, *cut) = (None, false);
+        }
+    }
+    lines
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_recorded_is_read_again(
+        happenings in vec((0_u64..4, happening()), 0..60),
+        with_payload: bool,
+        anew in vec(any::<bool>(), 60),
+    ) {
+        let lines = stream(&happenings);
+        let mut encoder = encoder(with_payload, &[]);
+        // Files one after the other: each begins with `hello`, and needs none before it.
+        let mut files = vec![Vec::new()];
+        encoder.begin(&mut files[0]);
+        for (line, anew) in lines.iter().zip(anew) {
+            if anew {
+                files.push(Vec::new());
+                encoder.begin(files.last_mut().unwrap());
+            }
+            encoder.add(line, files.last_mut().unwrap());
+        }
+        let mut read = Vec::new();
+        for file in files {
+            let lines = decode(&file);
+            prop_assert_eq!(&lines[0], &hello());
+            read.extend(told(lines).into_iter().skip(1));
+        }
+        let expected = if with_payload { lines } else { without_payload(lines) };
+        prop_assert_eq!(read, expected);
+    }
+
+    /// Nothing looks as if it had been lost, repeated or reordered.
+    #[test]
+    fn packets_follow_each_other_as_those_of_tcp_do(
+        happenings in vec((0_u64..4, happening()), 0..60),
+    ) {
+        let mut encoder = encoder(false, &[]);
+        let mut file = Vec::new();
+        encoder.begin(&mut file);
+        for line in stream(&happenings) {
+            if !matches!(line.event, Event::Lost { .. }) {
+                encoder.add(&line, &mut file);
+            }
+        }
+        let mut sides: HashMap<_, Side> = HashMap::new();
+        let mut blocks = Reader::new(&*file).unwrap();
+        while let Some(block) = blocks.next().unwrap() {
+            let Block::Packet { link, data, original, .. } = block else {
+                continue;
+            };
+            let segment = Segment::parse(link, &data, original).unwrap();
+            let other = sides.get(&(segment.to, segment.from)).map(|side| side.next);
+            let side = sides.entry((segment.from, segment.to)).or_default();
+            if !segment.flags.syn {
+                prop_assert_eq!(segment.sequence, side.next, "{:?}", segment);
+                prop_assert_eq!(Some(segment.acknowledgment), other, "{:?}", segment);
+                let state = (segment.sequence, segment.acknowledgment, segment.window);
+                let is_bare = segment.length == 0 && !segment.flags.fin && !segment.flags.rst;
+                prop_assert!(!is_bare || state != side.last || segment.window == 0, "{:?}", segment);
+            }
+            let more = u32::from(segment.flags.syn) + u32::from(segment.flags.fin);
+            side.next = segment.sequence.wrapping_add(segment.length + more);
+            side.last = (side.next, segment.acknowledgment, segment.window);
+        }
+    }
+}
+
+/// One side of a connection, by its packets.
+#[derive(Default)]
+struct Side {
+    /// The sequence number of its next packet.
+    next: u32,
+    /// What its last packet said: the sequence number after it, what it acknowledged, its window.
+    last: (u32, u32, u16),
+}
+
+#[test]
+fn a_file_that_begins_in_the_midst_describes_its_connections() {
+    let mut process = Process::default();
+    let data = |dir, length, offset| Event::Data {
+        dir,
+        length,
+        offset,
+        payload: None,
+        cut: false,
+    };
+    process.add(Some(6), accepted(6, "echo"));
+    process.add(Some(6), Event::Served { instance: 2 });
+    process.add(Some(6), data(Dir::In, 5_000_000_000, 0));
+    process.add(Some(6), data(Dir::Out, 3, 0));
+    process.add(Some(6), Event::Fin { dir: Dir::In });
+    process.add(Some(6), data(Dir::Out, 4, 3));
+    let mut encoder = encoder(false, &[]);
+    encoder.begin(&mut Vec::new());
+    for line in &process.lines[..5] {
+        encoder.add(line, &mut Vec::new());
+    }
+    let mut file = Vec::new();
+    encoder.begin(&mut file);
+    encoder.add(&process.lines[5], &mut file);
+    let lines = decode(&file);
+    let described = Event::Connection {
+        service: "echo".to_owned(),
+        peer: "192.0.2.1:4006".parse().unwrap(),
+        local: "192.0.2.2:80".parse().unwrap(),
+        began: process.lines[0].at.unwrap(),
+        received: 5_000_000_000,
+        sent: 3,
+        incoming: Direction::Ended,
+        outgoing: Direction::Open,
+        instance: Some(2),
+    };
+    assert_eq!(lines[1].event, described);
+    assert_eq!(lines[2..], process.lines[5..]);
+}
+
+#[test]
+fn an_excluded_service_is_not_recorded() {
+    let mut process = Process::default();
+    for (id, service) in [(1, "secret"), (2, "echo")] {
+        process.add(Some(id), accepted(id, service));
+        process.add(Some(id), Event::Fin { dir: Dir::In });
+        process.add(Some(id), closed());
+        process.add(
+            None,
+            Event::Instance {
+                instance: id,
+                service: service.to_owned(),
+                what: Life::Ended,
+                message: None,
+            },
+        );
+    }
+    let mut encoder = encoder(true, &["secret"]);
+    let mut file = Vec::new();
+    encoder.begin(&mut file);
+    for line in &process.lines {
+        encoder.add(line, &mut file);
+    }
+    assert_eq!(decode(&file)[1..], process.lines[4..]);
+    assert!(!file.windows(6).any(|bytes| bytes == b"secret"));
+}
+
+#[test]
+fn a_recording_that_was_cut_anywhere_is_read_up_to_there() {
+    let mut process = Process::default();
+    process.add(Some(3), accepted(3, "echo"));
+    process.add(
+        Some(3),
+        Event::Data {
+            dir: Dir::In,
+            length: 4,
+            offset: 0,
+            payload: Some(Payload(b"halt".to_vec())),
+            cut: false,
+        },
+    );
+    process.add(Some(3), closed());
+    let mut encoder = encoder(true, &[]);
+    let mut file = Vec::new();
+    encoder.begin(&mut file);
+    let begun = file.len();
+    for line in &process.lines {
+        encoder.add(line, &mut file);
+    }
+    for length in begun..file.len() {
+        let lines = decode(&file[..length]);
+        assert_eq!(lines[1..], process.lines[..lines.len() - 1], "{length}");
+    }
+}
+
+#[test]
+fn what_is_not_known_is_counted() {
+    let mut process = Process::default();
+    process.add(Some(9), Event::Fin { dir: Dir::In });
+    let mut encoder = encoder(true, &[]);
+    let mut file = Vec::new();
+    encoder.begin(&mut file);
+    let begun = file.len();
+    encoder.add(&process.lines[0], &mut file);
+    assert_eq!(file.len(), begun);
+    encoder.lost(1, &mut file);
+    let mut blocks = Reader::new(&*file).unwrap();
+    blocks.next().unwrap();
+    let Some(Block::Statistics { dropped, .. }) = blocks.next().unwrap() else {
+        panic!("no statistics");
+    };
+    assert_eq!(dropped, Some(2));
+}
