@@ -5,6 +5,7 @@
 
 mod operator {
     mod activation;
+    mod admin;
     mod admission;
     mod arrivals;
     mod attack;

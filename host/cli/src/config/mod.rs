@@ -107,7 +107,7 @@ impl Plan {
             return Ok(read(path, &args.process)??);
         }
         args.service.check()?;
-        let plan = Plan {
+        let mut plan = Plan {
             process: args.process.clone(),
             services: vec![Service {
                 name: args.service.name(),
@@ -117,6 +117,7 @@ impl Plan {
             lines: Lines::default(),
             warnings: environment::without_effect(&args.service.name()),
         };
+        plan.warnings.extend(plan.process.without_effect());
         match plan.conflicts().into_iter().next() {
             Some(conflict) => bail!(conflict.message),
             None => Ok(plan),
@@ -141,6 +142,7 @@ pub(crate) fn read(path: &Path, flags: &ProcessArgs) -> anyhow::Result<Result<Pl
     let folder = path.parent().unwrap_or(Path::new(""));
     let plan = parse(&text, folder).and_then(|mut plan| {
         plan.process.override_with(flags);
+        plan.warnings.extend(plan.process.without_effect());
         match plan.conflicts() {
             conflicts if conflicts.is_empty() => Ok(plan),
             conflicts => Err(conflicts),
