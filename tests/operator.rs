@@ -33,11 +33,13 @@ mod operator {
     mod programs;
     mod redis;
     mod reload;
+    mod requests;
     mod resp;
     mod secure;
     mod starttls;
     mod state;
     mod stopping;
+    mod streams;
     mod terminal;
     mod topics;
     mod unread;
