@@ -5,6 +5,7 @@
 
 mod operator {
     mod activation;
+    mod admin;
     mod admission;
     mod arrivals;
     mod attack;
@@ -34,11 +35,13 @@ mod operator {
     mod recordings;
     mod redis;
     mod reload;
+    mod requests;
     mod resp;
     mod secure;
     mod starttls;
     mod state;
     mod stopping;
+    mod streams;
     mod terminal;
     mod topics;
     mod unread;

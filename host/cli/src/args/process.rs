@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::args::listen::socket_address;
 use crate::args::record::RecordArgs;
-use crate::args::values::{positive_seconds, seconds};
+use crate::args::values::{host_name, positive_seconds, seconds};
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct ProcessArgs {
@@ -16,8 +16,9 @@ pub(crate) struct ProcessArgs {
     ///
     /// The keys of the file are the flags without their dashes, and each service is a table.
     /// The flags about the process may be given as well, and override the file: --watch,
-    /// --admin, --control, --drain-delay, --upgrade-timeout, --watch-payload, --watch-tcp,
-    /// --no-status, --access-log, --log-format and those of --record. `halfopen check` reports
+    /// --admin, --admin-host, --admin-write, --control, --drain-delay, --upgrade-timeout,
+    /// --watch-payload, --watch-tcp, --no-status, --access-log, --log-format and those of
+    /// --record. `halfopen check` reports
     /// mistakes in the file.
     #[arg(long, value_name = "FILE", help_heading = None)]
     pub(crate) config: Option<PathBuf>,
@@ -30,8 +31,9 @@ pub(crate) struct ProcessArgs {
     pub(crate) watch: bool,
     /// Serves metrics and health over HTTP on this address
     ///
-    /// Paths are `/metrics` for Prometheus, `/healthz`, and `/readyz`, which fails once
-    /// the server is about to stop. A port alone is on 127.0.0.1. [default: none]
+    /// Paths are `/metrics` for Prometheus, `/healthz`, `/readyz`, which fails once the server
+    /// is about to stop, and `/watch`, a page that shows connections as they are. A port alone
+    /// is on 127.0.0.1. [default: none]
     #[arg(
         long,
         value_name = "ADDR",
@@ -40,6 +42,25 @@ pub(crate) struct ProcessArgs {
         hide_short_help = true
     )]
     pub(crate) admin: Option<SocketAddr>,
+    /// Serves the page of --admin under this name as well
+    ///
+    /// The page is served under addresses and localhost; under other names only if they are
+    /// given, so that a page of another site cannot reach it by a name of its own. Without
+    /// scheme and port. May be repeated.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = host_name,
+        help_heading = "Observing",
+        hide_short_help = true
+    )]
+    pub(crate) admin_host: Vec<String>,
+    /// Allows whoever reaches --admin to reset connections and to ban peers
+    ///
+    /// With `POST /connections/ID/reset`, `POST` and `DELETE /peers/CIDR/ban`, and buttons on the
+    /// page. Without it, the address only shows.
+    #[arg(long, help_heading = "Observing", hide_short_help = true)]
+    pub(crate) admin_write: bool,
     /// Goes on accepting for this long after a stop is requested, in seconds
     ///
     /// Meanwhile `/readyz` fails, and so do health checks with the PROXY protocol, so that load
@@ -117,6 +138,10 @@ impl ProcessArgs {
     pub(crate) fn override_with(&mut self, flags: &ProcessArgs) {
         self.watch |= flags.watch;
         self.admin = flags.admin.or(self.admin);
+        if !flags.admin_host.is_empty() {
+            self.admin_host.clone_from(&flags.admin_host);
+        }
+        self.admin_write |= flags.admin_write;
         self.drain_delay = flags.drain_delay.or(self.drain_delay);
         if flags.control.is_some() {
             self.control.clone_from(&flags.control);
@@ -130,11 +155,25 @@ impl ProcessArgs {
         self.record.override_with(&flags.record);
     }
 
+    /// Warns of flags that do nothing without another one.
+    pub(crate) fn without_effect(&self) -> Option<String> {
+        let flag = match self {
+            ProcessArgs { admin: Some(_), .. } => None,
+            ProcessArgs {
+                admin_write: true, ..
+            } => Some("admin-write"),
+            ProcessArgs { admin_host, .. } => (!admin_host.is_empty()).then_some("admin-host"),
+        }?;
+        Some(format!("`{flag}` has no effect without `admin`"))
+    }
+
     /// The keys whose values differ.
     pub(crate) fn differences(&self, other: &ProcessArgs) -> Vec<&'static str> {
         let keys = [
             ("watch", self.watch != other.watch),
             ("admin", self.admin != other.admin),
+            ("admin-host", self.admin_host != other.admin_host),
+            ("admin-write", self.admin_write != other.admin_write),
             ("control", self.control != other.control),
             ("drain-delay", self.drain_delay != other.drain_delay),
             (

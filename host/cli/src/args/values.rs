@@ -118,6 +118,15 @@ pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     })
 }
 
+/// The name of a host, without scheme and port.
+pub(crate) fn host_name(text: &str) -> Result<String, String> {
+    let is_part = |char: char| char.is_ascii_alphanumeric() || "-._".contains(char);
+    match !text.is_empty() && text.chars().all(is_part) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("write a name without scheme and port, such as admin.example.com".to_owned()),
+    }
+}
+
 /// An environment variable and its value.
 pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

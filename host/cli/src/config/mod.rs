@@ -107,7 +107,7 @@ impl Plan {
             return Ok(read(path, &args.process)??);
         }
         args.service.check()?;
-        let plan = Plan {
+        let mut plan = Plan {
             process: args.process.clone(),
             services: vec![Service {
                 name: args.service.name(),
@@ -118,6 +118,7 @@ impl Plan {
             warnings: environment::without_effect(&args.service.name()),
         };
         plan.process.record.check()?;
+        plan.warnings.extend(plan.process.without_effect());
         match plan.conflicts().into_iter().next() {
             Some(conflict) => bail!(conflict.message),
             None => Ok(plan),
@@ -142,6 +143,7 @@ pub(crate) fn read(path: &Path, flags: &ProcessArgs) -> anyhow::Result<Result<Pl
     let folder = path.parent().unwrap_or(Path::new(""));
     let plan = parse(&text, folder).and_then(|mut plan| {
         plan.process.override_with(flags);
+        plan.warnings.extend(plan.process.without_effect());
         let mut mistakes = plan.conflicts();
         if let Err(misfit) = plan.process.record.check() {
             mistakes.push(Mistake {

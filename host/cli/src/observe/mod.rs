@@ -6,6 +6,7 @@ pub(crate) mod escape;
 pub(crate) mod guest;
 pub(crate) mod log;
 pub(crate) mod metrics;
+pub(crate) mod page;
 pub(crate) mod status;
 pub(crate) mod stderr;
 #[cfg(feature = "opentelemetry")]

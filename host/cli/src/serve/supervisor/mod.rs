@@ -30,6 +30,7 @@ use crate::observe::counts;
 use crate::observe::guest;
 use crate::observe::log::Log;
 use crate::observe::metrics::Metrics;
+use crate::observe::page::Page;
 use crate::observe::status::StatusLine;
 use crate::observe::traces::Traces;
 use crate::record::Excluded;
@@ -132,8 +133,10 @@ impl Supervisor {
         // First, so that a signal during the start is not lost.
         let signals = Signals::of_a_server()?;
         let metrics = Metrics::new(log.stderr());
-        let admin = Admin::new(metrics.clone());
         let process = plan.process.clone();
+        let watching = Watching::new();
+        let page = Page::new(watching.clone(), &process.admin_host, process.admin_write);
+        let admin = Admin::new(metrics.clone(), page);
         let watched = Watched::new(plan.files().chain(&args.process.config));
         let mut supervisor = Supervisor {
             args,
@@ -144,7 +147,7 @@ impl Supervisor {
             log,
             status,
             metrics,
-            watching: Watching::new(),
+            watching,
             recording: None,
             unrecorded: Excluded::default(),
             traces: Traces::from_env()?,
@@ -233,7 +236,9 @@ impl Supervisor {
             self.say(&format!("serving the built-in echo; {how}"));
         }
         if let Some(Listening { bound, .. }) = self.admin_address {
-            self.say(&format!("metrics on http://{bound}/metrics"));
+            self.say(&format!(
+                "metrics on http://{bound}/metrics, connections on http://{bound}/watch"
+            ));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
-//! The admin address: metrics and health over HTTP.
+//! The admin address: metrics, health and the page of connections over HTTP.
 
-use std::collections::VecDeque;
+mod clients;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -10,23 +11,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, ALLOW, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::observe::metrics::{Exposition, Metrics};
+use crate::observe::page::{Page, Response, plain, typed};
 
-/// The limit on connections at once: each takes a descriptor from the services. A further
-/// one takes the place of another.
-const CONNECTIONS: usize = 16;
-/// The limit on a connection, from accept to the end of the response.
-const TIMEOUT: Duration = Duration::from_secs(10);
+use clients::{Clients, Progress, TIMEOUT};
+
 /// How long to wait after accept failed.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -53,14 +51,16 @@ impl Listening {
 #[derive(Clone, Debug)]
 pub(crate) struct Admin {
     metrics: Arc<Metrics>,
+    page: Arc<Page>,
     /// The services accept connections.
     ready: Arc<AtomicBool>,
 }
 
 impl Admin {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(metrics: Arc<Metrics>, page: Page) -> Self {
         Admin {
             metrics,
+            page: Arc::new(page),
             ready: Arc::default(),
         }
     }
@@ -98,13 +98,16 @@ impl Admin {
                 Ok((stream, _)) => {
                     clients.make_room();
                     let admin = self.clone();
-                    let asked = Arc::<AtomicBool>::default();
-                    let is_asked = asked.clone();
+                    let progress = Progress::default();
+                    let of_client = progress.clone();
                     let task = tokio::spawn(async move {
                         // A client that is too slow, or gone, gets no answer.
-                        let _ = timeout(TIMEOUT, admin.answer(stream, &is_asked)).await;
+                        tokio::select! {
+                            _ = admin.answer(stream, &of_client) => {}
+                            () = of_client.over() => {}
+                        }
                     });
-                    clients.0.push_back((task, asked));
+                    clients.add(task, progress);
                 }
                 // Usually the process is out of descriptors. Leave free ones to the
                 // services, whose listeners retry sooner.
@@ -113,10 +116,10 @@ impl Admin {
         }
     }
 
-    async fn answer(self, stream: TcpStream, asked: &AtomicBool) -> io::Result<()> {
+    async fn answer(self, stream: TcpStream, progress: &Progress) -> io::Result<()> {
         let respond = service_fn(|request: Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
-            let response = self.respond(&request);
+            progress.has_asked();
+            let response = self.respond(&request, progress);
             async move { Ok::<_, Infallible>(response) }
         });
         hyper::server::conn::http1::Builder::new()
@@ -128,7 +131,10 @@ impl Admin {
             .map_err(io::Error::other)
     }
 
-    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn respond(&self, request: &Request<Incoming>, progress: &Progress) -> Response {
+        if let Some(response) = self.page.respond(request, &progress.stay) {
+            return response;
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET or HEAD\n");
             let headers = response.headers_mut();
@@ -139,7 +145,7 @@ impl Admin {
         let exposition = Exposition::negotiate(accept.filter_map(|value| value.to_str().ok()));
         match request.uri().path() {
             "/metrics" => match self.metrics.text(exposition) {
-                Ok(text) => typed(StatusCode::OK, exposition.content_type(), text),
+                Ok(text) => typed(StatusCode::OK, exposition.content_type(), Bytes::from(text)),
                 Err(_) => plain(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     "cannot encode the metrics\n",
@@ -149,44 +155,10 @@ impl Admin {
             "/healthz" => plain(StatusCode::OK, "alive\n"),
             "/readyz" if self.ready.load(Ordering::Relaxed) => plain(StatusCode::OK, "ready\n"),
             "/readyz" => plain(StatusCode::SERVICE_UNAVAILABLE, "not accepting\n"),
-            _ => plain(StatusCode::NOT_FOUND, "try /metrics, /healthz or /readyz\n"),
+            _ => plain(
+                StatusCode::NOT_FOUND,
+                "try /watch, /metrics, /healthz or /readyz\n",
+            ),
         }
     }
-}
-
-/// The connections of clients, the oldest first, and whether each has sent its request.
-#[derive(Default)]
-struct Clients(VecDeque<(JoinHandle<()>, Arc<AtomicBool>)>);
-
-impl Clients {
-    /// Makes room for another connection: clients that connect and send nothing must not keep
-    /// others from an answer. The victim is the oldest that has not sent its request; only if
-    /// all have, the oldest.
-    fn make_room(&mut self) {
-        self.0.retain(|(task, _)| !task.is_finished());
-        if self.0.len() < CONNECTIONS {
-            return;
-        }
-        let silent = |(_, asked): &(_, Arc<AtomicBool>)| !asked.load(Ordering::Relaxed);
-        let victim = self.0.iter().position(silent).unwrap_or(0);
-        if let Some((task, _)) = self.0.remove(victim) {
-            task.abort();
-        }
-    }
-}
-
-fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    typed(status, "text/plain; charset=utf-8", text)
-}
-
-fn typed(
-    status: StatusCode,
-    content_type: &'static str,
-    text: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }
