@@ -21,10 +21,12 @@ mod operator {
     mod greedy;
     mod guard_postgres;
     mod guard_redis;
+    mod handing_over;
     mod host;
     mod isolation;
     mod kv;
     mod limits;
+    mod log_file;
     mod logging;
     mod metrics;
     mod observing;
@@ -37,9 +39,11 @@ mod operator {
     mod starttls;
     mod state;
     mod stopping;
+    mod successor;
     mod terminal;
     mod topics;
     mod unread;
     mod upgrading;
+    mod upgrading_load;
     mod usage;
 }

@@ -4,30 +4,48 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::header::HOST;
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use crate::args::{CtlArgs, Order};
-use crate::control::Status;
+use crate::control::{State, Status, now};
+
+/// How long to wait before an order is given again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 pub(crate) fn ctl(args: CtlArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (method, path, body) = match &args.order {
-        Order::Status { .. } => (Method::GET, "/status", String::new()),
-        Order::Drain => (Method::POST, "/drain", String::new()),
-        Order::Upgrade { binary } => (Method::POST, "/upgrade", named(binary.as_deref())?),
+    let ask = |method, path, body| runtime.block_on(ask(&args.control, method, path, body));
+    let answer = match &args.order {
+        Order::Status { .. } => ask(Method::GET, "/status", "")?,
+        Order::Drain => ask(Method::POST, "/drain", "")?,
+        Order::Upgrade { binary, wait } => {
+            let binary = named(binary.as_deref())?;
+            let until = Instant::now() + wait.unwrap_or_default();
+            loop {
+                let answer = ask(Method::POST, "/upgrade", &binary)?;
+                if answer.status != StatusCode::SERVICE_UNAVAILABLE || Instant::now() >= until {
+                    break answer;
+                }
+                std::thread::sleep(AGAIN);
+            }
+        }
     };
-    let answer = runtime.block_on(ask(&args.control, method, path, body))?;
+    if !answer.status.is_success() {
+        bail!("{}", answer.text.trim_end());
+    }
+    let answer = answer.text;
     let shown = match args.order {
-        Order::Status { json: false } => show(&serde_json::from_str(&answer)?),
+        Order::Status { json: false } => show(&serde_json::from_str(&answer)?, now()),
         _ => answer,
     };
     // A closed pipe, as with `| head`, is not an error.
@@ -45,8 +63,14 @@ fn named(binary: Option<&Path>) -> anyhow::Result<String> {
     path.with_context(|| format!("{} is not UTF-8", binary.display()))
 }
 
-/// Sends a request, and returns the text of the answer.
-async fn ask(control: &Path, method: Method, path: &str, body: String) -> anyhow::Result<String> {
+/// What the server says.
+struct Answer {
+    status: StatusCode,
+    text: String,
+}
+
+/// Sends a request, and returns the answer.
+async fn ask(control: &Path, method: Method, path: &str, body: &str) -> anyhow::Result<Answer> {
     let shown = control.display();
     let stream = UnixStream::connect(control).await.with_context(|| {
         format!("cannot connect to {shown}; does a server run with `--control {shown}`?")
@@ -58,19 +82,16 @@ async fn ask(control: &Path, method: Method, path: &str, body: String) -> anyhow
         .method(method)
         .uri(path)
         .header(HOST, "halfopen")
-        .body(Full::new(Bytes::from(body)))?;
+        .body(Full::new(Bytes::from(body.to_owned())))?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
     let bytes = answer.into_body().collect().await?.to_bytes();
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    if !status.is_success() {
-        bail!("{}", text.trim_end());
-    }
-    Ok(text)
+    Ok(Answer { status, text })
 }
 
-/// The status, for people.
-fn show(status: &Status) -> String {
+/// The status at a time in seconds since 1970, for people.
+fn show(status: &Status, now: u64) -> String {
     let mut text = format!(
         "process {}, version {}, {}\n",
         status.process, status.version, status.state
@@ -89,15 +110,29 @@ fn show(status: &Status) -> String {
         let open = status.earlier_connections;
         let _ = writeln!(text, "  {open} connections of versions that accept no more");
     }
-    for process in &status.draining {
-        let _ = writeln!(text, "process {process} drains");
+    for one in &status.generations {
+        let state = match one.state {
+            State::Starting => "starting",
+            State::Serving => "serving",
+            State::Draining => "draining",
+        };
+        let (generation, process, time) =
+            (one.generation, one.process, now.saturating_sub(one.since));
+        let left = match one.connections {
+            Some(open) => format!(", {open} connections"),
+            None => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "generation {generation}: process {process}, {state} for {time} s{left}"
+        );
     }
     text
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::control::Service;
+    use crate::control::{Generation, Service};
 
     use super::*;
 
@@ -113,14 +148,30 @@ mod tests {
                 connections: 3,
             }],
             earlier_connections: 1,
-            draining: vec![5, 6],
+            generations: [
+                (5, State::Draining, Some(2)),
+                (7, State::Serving, Some(4)),
+                (8, State::Starting, None),
+            ]
+            .into_iter()
+            .zip(1..)
+            .map(|((process, state, connections), generation)| Generation {
+                process,
+                generation,
+                state,
+                since: 100,
+                connections,
+            })
+            .collect(),
         };
         assert_eq!(
-            show(&status),
+            show(&status, 112),
             "process 7, version 0.1.0, accepts\n  \
              echo: 3 connections, on 127.0.0.1:1, [::1]:2\n  \
              1 connections of versions that accept no more\n\
-             process 5 drains\nprocess 6 drains\n"
+             generation 1: process 5, draining for 12 s, 2 connections\n\
+             generation 2: process 7, serving for 12 s, 4 connections\n\
+             generation 3: process 8, starting for 12 s\n"
         );
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
 fn serve_from(args: ServeArgs, takeover: &mut Option<Takeover>) -> anyhow::Result<ExitCode> {
     let plan = Plan::of(&args)?;
     let status = StatusLine::new(!plan.process.no_status);
-    let log = log::start(plan.process.log, status.clone());
+    let log = log::start(&plan.process.log, status.clone())?;
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
