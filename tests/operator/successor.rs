@@ -5,10 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result};
-use halfopen_tests::patience::eventually;
+use anyhow::{Context, Result, ensure};
+use halfopen_tests::patience::{PATIENCE, PATIENCE_SECONDS, eventually};
 use halfopen_tests::server::Server;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use super::host::{BINARIES, folder};
 
@@ -44,9 +46,11 @@ impl Binary {
 
     pub(super) fn serve(&self, flags: &[&str]) -> Result<Server> {
         let mut command = Command::new(self.path());
-        command
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(flags);
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        if !flags.contains(&"--upgrade-timeout") {
+            command.args(["--upgrade-timeout", PATIENCE_SECONDS]);
+        }
+        command.args(flags);
         Server::start(command, 1)
     }
 }
@@ -67,7 +71,8 @@ impl Successor {
                 Pid::from_raw(rest.split(' ').next()?.parse().ok()?)
             });
             Ok(done.len() == upgrades)
-        })?;
+        })
+        .with_context(|| server.errors().join("\n"))?;
         newest.map(Successor).context("the line names no process")
     }
 
@@ -79,21 +84,24 @@ impl Successor {
         Ok(kill_process(self.0, signal)?)
     }
 
+    /// Waits until the process has ended with all of its threads. (Its state in proc(5) is that of
+    /// the first thread alone.)
+    pub(super) fn ends(&self) -> Result<()> {
+        let process = match pidfd_open(self.0, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => return Ok(()),
+            opened => opened?,
+        };
+        let ended = &mut [PollFd::new(&process, PollFlags::IN)];
+        let limit = Timespec::try_from(PATIENCE)?;
+        ensure!(poll(ended, Some(&limit))? == 1, "{} still runs", self.0);
+        Ok(())
+    }
+
     /// Stops the process, and waits until it has ended.
     pub(super) fn stop(&self) -> Result<()> {
         self.signal(Signal::TERM)?;
-        eventually("the successor ends", || Ok(!self.is_alive()))
+        self.ends()
     }
-
-    pub(super) fn is_alive(&self) -> bool {
-        is_alive(self.0.as_raw_pid().cast_unsigned())
-    }
-}
-
-/// Whether a process runs. Nobody may wait for it after its end, so that it stays a zombie.
-pub(super) fn is_alive(process: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{process}/stat"));
-    status.is_ok_and(|status| !status.contains(") Z "))
 }
 
 impl Drop for Successor {

@@ -155,9 +155,7 @@ fn the_number_of_processes_that_drain_is_bounded() -> Result<()> {
     }
     // One finishes, and there is room.
     drop(clients.remove(3));
-    eventually("the process without connections ends", || {
-        Ok(!successors[2].is_alive())
-    })?;
+    successors[2].ends()?;
     newest.signal(Signal::USR2)?;
     let ninth = Successor::after(&server, 9)?;
     for client in &mut clients {
