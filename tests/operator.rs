@@ -22,10 +22,12 @@ mod operator {
     mod greedy;
     mod guard_postgres;
     mod guard_redis;
+    mod handing_over;
     mod host;
     mod isolation;
     mod kv;
     mod limits;
+    mod log_file;
     mod logging;
     mod metrics;
     mod observing;
@@ -42,10 +44,12 @@ mod operator {
     mod state;
     mod stopping;
     mod streams;
+    mod successor;
     mod terminal;
     mod topics;
     mod unread;
     mod upgrading;
+    mod upgrading_load;
     mod usage;
     mod viewing;
     mod watched;

@@ -5,9 +5,10 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use halfopen_tests::patience::eventually;
+use halfopen_tests::patience::{PATIENCE_SECONDS, eventually};
 use halfopen_tests::server::{Server, command, run};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -116,13 +117,17 @@ fn an_upgrade_is_ordered_and_its_failure_reported() -> Result<()> {
     let answer = order(&control, &["upgrade"])?;
     ensure!(answer.ends_with(" accepts\n"), "{answer}");
     let status: Value = serde_json::from_str(&order(&control, &["status", "--json"])?)?;
-    ensure!(status["draining"][0] == server.id(), "{status}");
+    let first = &status["generations"][0];
+    ensure!(
+        first["process"] == server.id() && first["state"] == "draining",
+        "{status}"
+    );
     ensure!(status["process"] != server.id(), "{status}");
     let successor = i32::try_from(status["process"].as_i64().context("no process")?)?;
     drop(open);
     ensure!(server.ends()?.success());
     eventually("no process drains", || {
-        Ok(!order(&control, &["status"])?.contains("drains"))
+        Ok(!order(&control, &["status"])?.contains("draining"))
     })?;
     // The next one follows another binary, given by its path.
     let copy = folder.path().join("copy");
@@ -162,4 +167,33 @@ fn a_socket_that_was_left_behind_is_replaced() -> Result<()> {
     let again = Server::start(serve(), 1)?;
     order(&control, &["status"])?;
     again.stop(Signal::TERM).map(drop)
+}
+
+/// While one upgrade is in progress, another is refused at once, or waits for so long.
+#[test]
+fn an_upgrade_can_wait_for_another_one() -> Result<()> {
+    let (server, folder, control) = with_control(&["--upgrade-timeout", "3"])?;
+    let slow = folder.path().join("slow");
+    // Reads nothing, and says nothing.
+    fs::write(&slow, "#!/bin/sh\nexec sleep 1000\n")?;
+    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755))?;
+    let slow = slow.to_str().context("not UTF-8")?.to_owned();
+    let path = control.clone();
+    let first = thread::spawn(move || refusal(&path, &["upgrade", &slow]));
+    server.logged("upgrading; process ")?;
+    let status: Value = serde_json::from_str(&order(&control, &["status", "--json"])?)?;
+    ensure!(
+        status["generations"][1]["state"] == "starting"
+            && status["generations"][1]["generation"] == 2,
+        "{status}"
+    );
+    let error = refusal(&control, &["upgrade"])?;
+    ensure!(error.contains("an upgrade is in progress"), "{error}");
+    let answer = order(&control, &["upgrade", "--wait", PATIENCE_SECONDS])?;
+    ensure!(answer.ends_with(" accepts\n"), "{answer}");
+    let error = first.join().expect("it does not panic")?;
+    ensure!(error.contains("not ready within 3 s"), "{error}");
+    is_served(&mut served(&server)?)?;
+    order(&control, &["drain"])?;
+    eventually("the socket is removed", || Ok(!control.exists()))
 }

@@ -1,117 +1,19 @@
 //! Upgrades in place: SIGUSR2 starts the binary anew, which takes over the listening sockets.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::net::TcpStream;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use halfopen_tests::client::{Client, End};
-use halfopen_tests::patience::{PATIENCE, PATIENCE_SECONDS, eventually};
+use halfopen_tests::client::Client;
+use halfopen_tests::patience::eventually;
 use halfopen_tests::server::Server;
 use halfopen_tests::tools::is_missing;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::activation::{Manager, activated, listener};
 use super::host::{BINARIES, folder, get, is_served, served};
-
-/// A command that the test may replace, as a package manager does: another file at its path.
-struct Binary {
-    folder: tempfile::TempDir,
-}
-
-impl Binary {
-    fn new() -> Result<Self> {
-        let binary = Binary { folder: folder()? };
-        fs::copy(&BINARIES.halfopen, binary.path())?;
-        Ok(binary)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.folder.path().join("halfopen")
-    }
-
-    /// Puts a script into the place of the binary.
-    fn replace(&self, script: &str) -> Result<()> {
-        let new = self.folder.path().join("new");
-        fs::write(&new, format!("#!/bin/sh\n{script}\n"))?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
-        Ok(fs::rename(new, self.path())?)
-    }
-
-    fn restore(&self) -> Result<()> {
-        let new = self.folder.path().join("new");
-        fs::copy(&BINARIES.halfopen, &new)?;
-        Ok(fs::rename(new, self.path())?)
-    }
-
-    fn serve(&self, flags: &[&str]) -> Result<Server> {
-        let mut command = Command::new(self.path());
-        command.args(["serve", "--listen", "127.0.0.1:0"]);
-        if !flags.contains(&"--upgrade-timeout") {
-            command.args(["--upgrade-timeout", PATIENCE_SECONDS]);
-        }
-        command.args(flags);
-        Server::start(command, 1)
-    }
-}
-
-/// A process that took over from another one. It is killed on drop.
-struct Successor(Pid);
-
-impl Successor {
-    /// Waits until as many upgrades are done, and returns the newest process.
-    fn after(server: &Server, upgrades: usize) -> Result<Self> {
-        const DONE: &str = "upgraded; process ";
-        let mut newest = None;
-        eventually("the upgrade is done", || {
-            let lines = server.errors();
-            let done: Vec<_> = lines.iter().filter(|line| line.contains(DONE)).collect();
-            newest = done.last().and_then(|line| {
-                let (_, rest) = line.split_once(DONE)?;
-                Pid::from_raw(rest.split(' ').next()?.parse().ok()?)
-            });
-            Ok(done.len() == upgrades)
-        })
-        .with_context(|| server.errors().join("\n"))?;
-        newest.map(Successor).context("the line names no process")
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill_process(self.0, signal)?)
-    }
-
-    /// Waits until the process has ended with all of its threads. (Its state in proc(5) is that of
-    /// the first thread alone.)
-    fn ends(&self) -> Result<()> {
-        let process = match pidfd_open(self.0, PidfdFlags::empty()) {
-            Err(Errno::SRCH) => return Ok(()),
-            opened => opened?,
-        };
-        let ended = &mut [PollFd::new(&process, PollFlags::IN)];
-        let limit = Timespec::try_from(PATIENCE)?;
-        ensure!(poll(ended, Some(&limit))? == 1, "{} still runs", self.0);
-        Ok(())
-    }
-
-    /// Stops the process, and waits until it has ended.
-    fn stop(&self) -> Result<()> {
-        self.signal(Signal::TERM)?;
-        self.ends()
-    }
-}
-
-impl Drop for Successor {
-    fn drop(&mut self) {
-        // Fails if it has ended.
-        let _ = kill_process(self.0, Signal::KILL);
-    }
-}
+use super::successor::{Binary, Successor};
 
 #[test]
 fn an_upgrade_keeps_the_listener_the_backlog_and_open_connections() -> Result<()> {
@@ -219,7 +121,7 @@ fn systemd_follows_the_upgrade_and_keeps_its_sockets() -> Result<()> {
     manager.receives("READY=1")?;
     server.signal(Signal::USR2)?;
     let successor = Successor::after(&server, 1)?;
-    manager.receives(&format!("MAINPID={}", successor.0))?;
+    manager.receives(&format!("MAINPID={}", successor.process()))?;
     ensure!(server.ends()?.success());
     // The watchdog hears from the successor.
     manager.receives("WATCHDOG=1")?;
@@ -261,85 +163,6 @@ fn the_number_of_processes_that_drain_is_bounded() -> Result<()> {
     }
     is_served(&mut served(&server)?)?;
     ninth.stop()
-}
-
-/// Clients come and go all the time, and none is refused, reset or cut.
-#[test]
-fn upgrades_one_after_another_cut_nobody() -> Result<()> {
-    let binary = Binary::new()?;
-    let server = binary.serve(&["--", "--quiet"])?;
-    let address = server.address();
-    let stop = AtomicBool::new(false);
-    let done = AtomicUsize::new(0);
-    let upgraded = thread::scope(|scope| -> Result<Vec<Successor>> {
-        let clients: Vec<_> = (0..8_u64)
-            .map(|number| {
-                let (stop, done) = (&stop, &done);
-                scope.spawn(move || {
-                    let worked = come_and_go(address, number, stop, done);
-                    // The others need not go on.
-                    if worked.is_err() {
-                        stop.store(true, Ordering::Relaxed);
-                    }
-                    worked
-                })
-            })
-            .collect();
-        let upgraded = one_after_another(&server, 10, &stop, &done);
-        stop.store(true, Ordering::Relaxed);
-        for client in clients {
-            client.join().expect("a client does not panic")?;
-        }
-        upgraded
-    })?;
-    println!(
-        "{} connections over 10 upgrades",
-        done.load(Ordering::Relaxed)
-    );
-    upgraded.last().context("no upgrade")?.stop()
-}
-
-/// Connects again and again. Every fourth connection is a long one, which outlives an upgrade.
-fn come_and_go(
-    address: SocketAddr,
-    number: u64,
-    stop: &AtomicBool,
-    done: &AtomicUsize,
-) -> Result<()> {
-    let mut long = Client::connect(address)?;
-    while !stop.load(Ordering::Relaxed) {
-        is_served(&mut long)?;
-        Client::connect(address)?.exchange(20_000, number)?;
-        if done.fetch_add(1, Ordering::Relaxed).is_multiple_of(32) {
-            long.fin()?;
-            let (_, end) = long.end()?;
-            ensure!(end == End::Fin, "the long connection was reset");
-            long = Client::connect(address)?;
-        }
-    }
-    Ok(())
-}
-
-fn one_after_another(
-    server: &Server,
-    upgrades: usize,
-    stop: &AtomicBool,
-    done: &AtomicUsize,
-) -> Result<Vec<Successor>> {
-    let mut successors: Vec<Successor> = Vec::new();
-    for upgrade in 1..=upgrades {
-        let before = done.load(Ordering::Relaxed);
-        match successors.last() {
-            None => server.signal(Signal::USR2)?,
-            Some(newest) => newest.signal(Signal::USR2)?,
-        }
-        successors.push(Successor::after(server, upgrade)?);
-        eventually("clients go on", || {
-            ensure!(!stop.load(Ordering::Relaxed), "a client failed");
-            Ok(done.load(Ordering::Relaxed) > before + 20)
-        })?;
-    }
-    Ok(successors)
 }
 
 /// In a container the server is process 1, whose end would be that of the container: it stays

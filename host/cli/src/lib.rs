@@ -63,7 +63,8 @@ pub fn main() -> ExitCode {
         }
     };
     if !matches!(command, Command::Serve(_)) {
-        log::start(LogArgs::default(), StatusLine::none());
+        // Without a file it does not fail.
+        let _ = log::start(&LogArgs::default(), StatusLine::none());
     }
     let done = match command {
         // `serve` starts the log itself, because its configuration file sets the format.

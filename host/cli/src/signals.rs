@@ -1,4 +1,5 @@
-//! Signals: Ctrl-C and SIGTERM request a stop, SIGHUP a reload, SIGUSR2 an upgrade.
+//! Signals: Ctrl-C and SIGTERM request a stop, SIGHUP a reload, SIGUSR2 an
+//! upgrade, SIGUSR1 to open the log anew.
 
 use anyhow::Context;
 use futures::future::OptionFuture;
@@ -10,6 +11,7 @@ pub(crate) struct Signals {
     terminate: Signal,
     hang_up: Option<Signal>,
     user: Option<Signal>,
+    reopen: Option<Signal>,
 }
 
 /// What a signal requests.
@@ -18,6 +20,7 @@ pub(crate) enum Request {
     Stop,
     Reload,
     Upgrade,
+    Reopen,
 }
 
 impl Signals {
@@ -28,14 +31,16 @@ impl Signals {
             terminate: signal(SignalKind::terminate()).context("cannot catch SIGTERM")?,
             hang_up: None,
             user: None,
+            reopen: None,
         })
     }
 
-    /// Catches SIGHUP and SIGUSR2 as well.
+    /// Catches SIGHUP, SIGUSR2 and SIGUSR1 as well.
     pub(crate) fn of_a_server() -> anyhow::Result<Self> {
         Ok(Signals {
             hang_up: Some(signal(SignalKind::hangup()).context("cannot catch SIGHUP")?),
             user: Some(signal(SignalKind::user_defined2()).context("cannot catch SIGUSR2")?),
+            reopen: Some(signal(SignalKind::user_defined1()).context("cannot catch SIGUSR1")?),
             ..Signals::new()?
         })
     }
@@ -47,6 +52,7 @@ impl Signals {
             _ = self.terminate.recv() => Request::Stop,
             Some(_) = OptionFuture::from(self.hang_up.as_mut().map(Signal::recv)) => Request::Reload,
             Some(_) = OptionFuture::from(self.user.as_mut().map(Signal::recv)) => Request::Upgrade,
+            Some(_) = OptionFuture::from(self.reopen.as_mut().map(Signal::recv)) => Request::Reopen,
         }
     }
 

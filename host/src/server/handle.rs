@@ -1,6 +1,7 @@
 //! A server that serves, as its embedder holds it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use super::gate::{Gate, Peers};
 use super::instances::Instances;
 use super::observer::Snapshot;
+use super::peers::PeerChanges;
 use super::report::Summary;
 use super::tasks::Tasks;
 
@@ -58,6 +60,22 @@ impl ServerHandle {
     /// Sets the peers that are served from now on. Open connections go on.
     pub fn set_peers(&self, peers: Peers) {
         self.gate.set_peers(peers);
+    }
+
+    /// Follows how many connections each peer has, so that another server can count them as well.
+    #[must_use]
+    pub fn follow_peers(&self) -> PeerChanges {
+        self.gate.follow_peers()
+    }
+
+    /// Returns the peers that have used up some of their
+    /// [rate](super::ServerBuilder::max_rate_per_peer), each with the time until it has all of it
+    /// again; at most so many, those first that have used up most. [`Server::spend`] takes it over.
+    ///
+    /// [`Server::spend`]: super::Server::spend
+    #[must_use]
+    pub fn spent(&self, most: usize) -> Vec<(IpAddr, Duration)> {
+        self.gate.spent(most)
     }
 
     /// Waits until the server accepts no more: after [`retire`](Self::retire) or

@@ -4,6 +4,7 @@
 //! admits or refuses it; the [`Dispatcher`] gives it to one of the [`Instances`].
 
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ mod handle;
 mod instances;
 mod journal;
 mod observer;
+mod peers;
 mod places;
 mod report;
 mod restarts;
@@ -43,6 +45,7 @@ pub use gate::{AtLimit, Bans, Peers, proxy_protocol, tls};
 pub use handle::ServerHandle;
 use instances::Instances;
 pub use observer::{Observer, Snapshot};
+pub use peers::{Elsewhere, PeerChanges};
 pub use report::{Accepted, Outcome, Refusal, Report, Summary};
 use tasks::Tasks;
 
@@ -116,6 +119,19 @@ impl Server {
     #[must_use]
     pub fn begins_tls(&self) -> bool {
         self.begins_tls
+    }
+
+    /// Returns a count of the connections that peers have in another server, such as one of an
+    /// earlier process that still drains. It is empty at first.
+    #[must_use]
+    pub fn elsewhere(&self) -> Elsewhere {
+        self.gate.elsewhere()
+    }
+
+    /// Takes over how much of its [rate](ServerBuilder::max_rate_per_peer) a peer has used up in
+    /// another server, as [`ServerHandle::spent`] says.
+    pub fn spend(&self, peer: IpAddr, left: Duration) {
+        self.gate.spend(peer, left);
     }
 
     /// Serves the connections of `listeners` until `shutdown` resolves or all listeners

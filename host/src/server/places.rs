@@ -1,12 +1,11 @@
 //! The places that a connection takes up, and gives back when it has ended.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
+
+use super::peers::PeerPlace;
 
 /// The places of one connection. Dropping them gives them back.
 #[derive(Debug, Default)]
@@ -59,50 +58,6 @@ impl Drop for Counted {
     fn drop(&mut self) {
         if self.0.0.now.fetch_sub(1, Ordering::Release) == 1 {
             self.0.0.emptied.notify_waiters();
-        }
-    }
-}
-
-/// Counts the connections of each peer.
-#[derive(Debug, Default)]
-pub(super) struct PeerCounts(Mutex<HashMap<IpAddr, u32>>);
-
-/// Counts one connection of a peer in [`PeerCounts`], until it is dropped.
-#[derive(Debug)]
-pub(super) struct PeerPlace {
-    counts: Arc<PeerCounts>,
-    peer: IpAddr,
-}
-
-impl PeerCounts {
-    /// Takes a place for `peer`, if it has fewer than `limit`.
-    pub(super) fn take(self: &Arc<Self>, peer: IpAddr, limit: NonZeroU32) -> Option<PeerPlace> {
-        let mut counts = self.lock();
-        let count = counts.entry(peer).or_default();
-        if *count >= limit.get() {
-            return None;
-        }
-        *count += 1;
-        Some(PeerPlace {
-            counts: self.clone(),
-            peer,
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
-        // No code panics while it holds the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for PeerPlace {
-    fn drop(&mut self) {
-        let mut counts = self.counts.lock();
-        if let Some(count) = counts.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.peer);
-            }
         }
     }
 }

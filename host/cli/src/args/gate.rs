@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use halfopen::tls::TlsFiles;
+use halfopen::tls::{Tickets, TlsFiles};
 use halfopen::{Grants, Peers, ProxyProtocol, ServerBuilder};
 use ipnet::IpNet;
 
@@ -111,11 +111,13 @@ impl TlsArgs {
     }
 
     /// Reads the files, and sets up TLS if there is a certificate: at the begin of each
-    /// connection, or for the service to begin.
+    /// connection, or for the service to begin. Sessions are resumed by these `tickets`, those
+    /// of the service of that name.
     pub(crate) fn apply(
         &self,
         server: ServerBuilder,
         grants: Grants,
+        tickets: Option<(&Tickets, &str)>,
     ) -> anyhow::Result<(ServerBuilder, Grants)> {
         let server = server.handshake_timeout(self.tls_timeout);
         let mut certificates = self.tls_cert.iter().zip(&self.tls_key);
@@ -129,6 +131,9 @@ impl TlsArgs {
             .alpn(&self.tls_alpn);
         if let Some(authorities) = &self.tls_client_ca {
             files = files.client_ca(authorities);
+        }
+        if let Some((tickets, name)) = tickets {
+            files = files.tickets(tickets, name);
         }
         let config = files.load().context("cannot set up TLS")?;
         Ok(match self.starttls {

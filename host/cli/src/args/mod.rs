@@ -234,7 +234,7 @@ pub(crate) struct CtlArgs {
 /// What a server is asked to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Order {
-    /// Shows the process, its services, and earlier processes that still drain
+    /// Shows the process, its services, and the processes before and after it that are alive
     Status {
         /// Prints JSON
         #[arg(long)]
@@ -244,6 +244,10 @@ pub(crate) enum Order {
     Drain,
     /// Replaces the process by a new one, as SIGUSR2 does, and waits until it accepts
     Upgrade {
+        /// Waits for so many seconds, while another upgrade or a reload is in progress, or too
+        /// many earlier processes still drain [default: 0]
+        #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+        wait: Option<Duration>,
         /// The binary to start [default: the one at the path of the server's own]
         binary: Option<PathBuf>,
     },

@@ -17,9 +17,8 @@ pub(crate) struct ProcessArgs {
     /// The keys of the file are the flags without their dashes, and each service is a table.
     /// The flags about the process may be given as well, and override the file: --watch,
     /// --admin, --admin-host, --admin-write, --control, --drain-delay, --upgrade-timeout,
-    /// --watch-payload, --watch-tcp, --no-status, --access-log, --log-format and those of
-    /// --record. `halfopen check` reports
-    /// mistakes in the file.
+    /// --watch-payload, --watch-tcp, --no-status, --access-log, --log-format, --log-file and those
+    /// of --record. `halfopen check` reports mistakes in the file.
     #[arg(long, value_name = "FILE", help_heading = None)]
     pub(crate) config: Option<PathBuf>,
     /// Reloads when a file changes on disk
@@ -120,17 +119,23 @@ pub(crate) struct ProcessArgs {
 }
 
 /// The content and the format of the log.
-#[derive(Clone, Copy, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Observing")]
 pub(crate) struct LogArgs {
     /// Logs a line when a connection ends or is refused
     #[arg(long)]
     pub(crate) access_log: bool,
-    /// Chooses the format of the log on standard error [default: text]
+    /// Chooses the format of the log [default: text]
     ///
     /// The environment variable HALFOPEN_LOG chooses what is logged, such as `debug`.
     #[arg(long, value_enum, value_name = "FORMAT", hide_short_help = true)]
     log_format: Option<LogFormat>,
+    /// Writes the log to the end of this file, in place of standard error
+    ///
+    /// SIGUSR1 opens it anew, once it has been renamed. What services print stays on standard
+    /// output and standard error. [default: none]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) log_file: Option<PathBuf>,
 }
 
 impl ProcessArgs {
@@ -152,6 +157,9 @@ impl ProcessArgs {
         self.no_status |= flags.no_status;
         self.log.access_log |= flags.log.access_log;
         self.log.log_format = flags.log.log_format.or(self.log.log_format);
+        if flags.log.log_file.is_some() {
+            self.log.log_file.clone_from(&flags.log.log_file);
+        }
         self.record.override_with(&flags.record);
     }
 
@@ -186,6 +194,7 @@ impl ProcessArgs {
             ("access-log", self.log.access_log != other.log.access_log),
             ("log-format", self.log.format() != other.log.format()),
             ("record", self.record != other.record),
+            ("log-file", self.log.log_file != other.log.log_file),
         ];
         let differing = keys.into_iter().filter(|(_, differs)| *differs);
         differing.map(|(key, _)| key).collect()

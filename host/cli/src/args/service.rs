@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use halfopen::state::StateStore;
-use halfopen::tls::TlsError;
+use halfopen::tls::{Tickets, TlsError};
 use halfopen::topics::Topics;
 use halfopen::{Isolation, LoadError, Output, Server, ServerBuilder, Source};
 
@@ -230,17 +230,19 @@ impl ServiceArgs {
     }
 
     /// Loads the component and builds its server, which keeps its state in `store`. The service
-    /// prints to `stdout` and `stderr`, and may use `topics`; `observe` adds observers.
+    /// prints to `stdout` and `stderr`, and may use `topics`. TLS sessions are resumed by
+    /// `tickets`, for the service of that name; `observe` adds observers.
     pub(crate) fn server(
         &self,
         store: Option<StateStore>,
         stdout: Output,
         stderr: Output,
         topics: Option<Topics>,
+        tickets: Option<(&Tickets, &str)>,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
         self.check()?;
-        self.load(store, stdout, stderr, topics, observe)
+        self.load(store, stdout, stderr, topics, tickets, observe)
             .with_context(|| match &self.component {
                 Some(path) => format!("cannot serve `{}`", path.display()),
                 None => "cannot serve the built-in echo".to_owned(),
@@ -253,6 +255,7 @@ impl ServiceArgs {
         stdout: Output,
         stderr: Output,
         topics: Option<Topics>,
+        tickets: Option<(&Tickets, &str)>,
         observe: impl FnOnce(ServerBuilder) -> ServerBuilder,
     ) -> anyhow::Result<Server> {
         let grants = self.guest.grants()?;
@@ -267,7 +270,7 @@ impl ServiceArgs {
         if let Some(topics) = topics {
             grants = grants.topics(topics);
         }
-        let (builder, grants) = self.tls.apply(Server::builder(), grants)?;
+        let (builder, grants) = self.tls.apply(Server::builder(), grants, tickets)?;
         let mut builder = builder
             .grants(grants)
             .grace(self.grace)

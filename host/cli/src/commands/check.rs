@@ -27,11 +27,14 @@ pub(crate) fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let mut lines = String::new();
     let mut warnings = String::new();
     for service in &plan.services {
-        let loaded = service
-            .args
-            .server(None, stdout.clone(), stderr.clone(), None, |builder| {
-                builder
-            });
+        let loaded = service.args.server(
+            None,
+            stdout.clone(),
+            stderr.clone(),
+            None,
+            None,
+            |builder| builder,
+        );
         match loaded {
             Ok(server) => {
                 let (name, sharing) = (&service.name, service.args.sharing(&server));

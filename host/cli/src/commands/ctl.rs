@@ -4,40 +4,53 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use hyper::Method;
+use anyhow::{Context, bail};
+use hyper::{Method, StatusCode};
 
 use crate::args::{CtlArgs, Order};
-use crate::control::Status;
-use crate::control::client::ask;
+use crate::control::client::attempt;
+use crate::control::{State, Status, now};
+
+/// How long to wait before an order is given again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 pub(crate) fn ctl(args: CtlArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let without = |method, path: &str| (method, path.to_owned(), String::new());
-    let (method, path, body) = match &args.order {
-        Order::Status { .. } => without(Method::GET, "/status"),
-        Order::Drain => without(Method::POST, "/drain"),
-        Order::Upgrade { binary } => {
-            let body = named(binary.as_deref())?;
-            (Method::POST, "/upgrade".to_owned(), body)
+    let ask = |method, path: &str, body: &str| {
+        runtime.block_on(attempt(&args.control, method, path, body.to_owned()))
+    };
+    let (status, answer) = match &args.order {
+        Order::Status { .. } => ask(Method::GET, "/status", "")?,
+        Order::Drain => ask(Method::POST, "/drain", "")?,
+        Order::Upgrade { binary, wait } => {
+            let binary = named(binary.as_deref())?;
+            let until = Instant::now() + wait.unwrap_or_default();
+            loop {
+                let answer = ask(Method::POST, "/upgrade", &binary)?;
+                if answer.0 != StatusCode::SERVICE_UNAVAILABLE || Instant::now() >= until {
+                    break answer;
+                }
+                std::thread::sleep(AGAIN);
+            }
         }
-        Order::Reset { id } => without(Method::POST, &format!("/connections/{id}/reset")),
+        Order::Reset { id } => ask(Method::POST, &format!("/connections/{id}/reset"), "")?,
         Order::Ban { peers, seconds } => {
             let seconds = seconds.as_secs_f64();
-            without(
-                Method::POST,
-                &format!("/peers/{peers}/ban?seconds={seconds}"),
-            )
+            let path = format!("/peers/{peers}/ban?seconds={seconds}");
+            ask(Method::POST, &path, "")?
         }
-        Order::Unban { peers } => without(Method::DELETE, &format!("/peers/{peers}/ban")),
-        Order::Bans => without(Method::GET, "/bans"),
+        Order::Unban { peers } => ask(Method::DELETE, &format!("/peers/{peers}/ban"), "")?,
+        Order::Bans => ask(Method::GET, "/bans", "")?,
     };
-    let answer = runtime.block_on(ask(&args.control, method, &path, body))?;
+    if !status.is_success() {
+        bail!("{}", answer.trim_end());
+    }
     let shown = match args.order {
-        Order::Status { json: false } => show(&serde_json::from_str(&answer)?),
+        Order::Status { json: false } => show(&serde_json::from_str(&answer)?, now()),
         Order::Bans if answer.is_empty() => "nobody is banned\n".to_owned(),
         _ => answer,
     };
@@ -56,8 +69,8 @@ fn named(binary: Option<&Path>) -> anyhow::Result<String> {
     path.with_context(|| format!("{} is not UTF-8", binary.display()))
 }
 
-/// The status, for people.
-fn show(status: &Status) -> String {
+/// The status at a time in seconds since 1970, for people.
+fn show(status: &Status, now: u64) -> String {
     let mut text = format!(
         "process {}, version {}, {}\n",
         status.process, status.version, status.state
@@ -76,15 +89,29 @@ fn show(status: &Status) -> String {
         let open = status.earlier_connections;
         let _ = writeln!(text, "  {open} connections of versions that accept no more");
     }
-    for process in &status.draining {
-        let _ = writeln!(text, "process {process} drains");
+    for one in &status.generations {
+        let state = match one.state {
+            State::Starting => "starting",
+            State::Serving => "serving",
+            State::Draining => "draining",
+        };
+        let (generation, process, time) =
+            (one.generation, one.process, now.saturating_sub(one.since));
+        let left = match one.connections {
+            Some(open) => format!(", {open} connections"),
+            None => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "generation {generation}: process {process}, {state} for {time} s{left}"
+        );
     }
     text
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::control::Service;
+    use crate::control::{Generation, Service};
 
     use super::*;
 
@@ -100,14 +127,30 @@ mod tests {
                 connections: 3,
             }],
             earlier_connections: 1,
-            draining: vec![5, 6],
+            generations: [
+                (5, State::Draining, Some(2)),
+                (7, State::Serving, Some(4)),
+                (8, State::Starting, None),
+            ]
+            .into_iter()
+            .zip(1..)
+            .map(|((process, state, connections), generation)| Generation {
+                process,
+                generation,
+                state,
+                since: 100,
+                connections,
+            })
+            .collect(),
         };
         assert_eq!(
-            show(&status),
+            show(&status, 112),
             "process 7, version 0.1.0, accepts\n  \
              echo: 3 connections, on 127.0.0.1:1, [::1]:2\n  \
              1 connections of versions that accept no more\n\
-             process 5 drains\nprocess 6 drains\n"
+             generation 1: process 5, draining for 12 s, 2 connections\n\
+             generation 2: process 7, serving for 12 s, 4 connections\n\
+             generation 3: process 8, starting for 12 s\n"
         );
     }
 }

@@ -31,6 +31,7 @@ const ARGS: &str = "args";
 const FILES: &[&str] = &[
     COMPONENT,
     ENV_FILE,
+    "log-file",
     "tls-ca",
     "tls-cert",
     "tls-client-ca",

@@ -2,32 +2,28 @@
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::HOST;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-/// Sends a request, and returns the text of the answer.
+/// Sends a request, and returns the answer, which may be a refusal.
 ///
 /// # Errors
-/// If no server takes orders there, or the order is refused.
-pub(crate) async fn ask(
+/// If no server takes orders there.
+pub(crate) async fn attempt(
     control: &Path,
     method: Method,
     path: &str,
     body: String,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<(StatusCode, String)> {
     let answer = send(control, method, path, body).await?;
     let status = answer.status();
     let bytes = answer.into_body().collect().await?.to_bytes();
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    if !status.is_success() {
-        bail!("{}", text.trim_end());
-    }
-    Ok(text)
+    Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Sends a request, and returns the head of the answer, with a body that is still to come.

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use crate::observe::lines::Lines;
 use crate::observe::metrics::Metrics;
-use crate::observe::stderr::Stderr;
 
 /// The interval between updates.
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// Keeps the status line up to date, in a task.
-pub(crate) fn show(stderr: Stderr, metrics: Arc<Metrics>) -> JoinHandle<()> {
+pub(crate) fn show(stderr: Lines, metrics: Arc<Metrics>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let mut shown = String::new();
         loop {

@@ -7,8 +7,8 @@ use halfopen::Output;
 use crate::observe::log::{Log, SERVICE};
 use crate::observe::status::StatusLine;
 
-/// Returns the destination of what services print on standard error. It is that of the log:
-/// where the log is JSON, each line becomes an event of it.
+/// Returns the destination of what services print on standard error. Where the log is there, and
+/// is JSON, each line becomes an event of it.
 pub(crate) fn stderr(log: &Log, status: &StatusLine) -> Output {
     match log.is_json() {
         true => Output::new(Events),

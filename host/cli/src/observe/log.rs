@@ -1,4 +1,4 @@
-//! The host's log, on standard error. What services print goes to standard output.
+//! The host's log, on standard error or in a file. What services print goes to standard output.
 
 use std::io::{self, IsTerminal, Write};
 use std::panic;
@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use halfopen::tcp::Ending;
 use halfopen::{Outcome, Report};
+use serde_json::{Value, json};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{self, format::Writer};
+use tracing_subscriber::fmt::{self, MakeWriter, format::Writer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::process::{LogArgs, LogFormat};
 use crate::observe::escape::{escaped, fields};
+use crate::observe::lines::{Lines, Notice};
+use crate::observe::log_file::LogFile;
 use crate::observe::status::StatusLine;
-use crate::observe::stderr::Stderr;
 use crate::observe::window;
 
 /// The target of the access log's events, by which a filter selects them.
@@ -37,7 +39,10 @@ const LEVELS: &str = "the levels are off, error, warn, info, debug and trace, al
 /// The log of the process. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Log {
-    stderr: Stderr,
+    /// Where the log goes: the file, if there is one, and otherwise standard error.
+    lines: Lines,
+    stderr: Lines,
+    has_file: bool,
     format: LogFormat,
 }
 
@@ -46,7 +51,10 @@ static STARTED: OnceLock<Log> = OnceLock::new();
 
 /// Starts the log, which happens once. The environment variable `HALFOPEN_LOG` selects
 /// events, in the syntax of `tracing_subscriber::filter::Targets` (default: `warn`).
-pub(crate) fn start(args: LogArgs, status: StatusLine) -> Log {
+///
+/// # Errors
+/// If the file of the log cannot be opened.
+pub(crate) fn start(args: &LogArgs, status: StatusLine) -> anyhow::Result<Log> {
     let selected = std::env::var_os(VARIABLE).unwrap_or_default();
     let (mut filter, doubt) = selection(&selected.to_string_lossy());
     filter.extend([(NOTICE, LevelFilter::INFO), (SERVICE, LevelFilter::INFO)]);
@@ -54,20 +62,11 @@ pub(crate) fn start(args: LogArgs, status: StatusLine) -> Log {
         // Each refusal has its line in the access log.
         filter.extend([(ACCESS, LevelFilter::INFO), (REFUSED, LevelFilter::OFF)]);
     }
-    let log = Log {
-        stderr: Stderr::start(
-            status,
-            match args.format() {
-                LogFormat::Text => dropped_as_text,
-                LogFormat::Json => dropped_as_json,
-            },
-        ),
-        format: args.format(),
-    };
+    let log = Log::open(args, status)?;
     let subscriber = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer()
-        .with_writer(log.stderr.clone())
-        .with_ansi(io::stderr().is_terminal() && !window::is_covered())
+        .with_writer(log.lines.clone())
+        .with_ansi(!log.has_file && io::stderr().is_terminal() && !window::is_covered())
         .with_target(false);
     match args.format() {
         LogFormat::Text => subscriber.with(layer.fmt_fields(fields())).init(),
@@ -83,7 +82,7 @@ pub(crate) fn start(args: LogArgs, status: StatusLine) -> Log {
     if let Some(doubt) = doubt {
         log.say(&doubt);
     }
-    log
+    Ok(log)
 }
 
 /// The events that a text selects, and what is odd about it. A mistake in it is no reason not
@@ -124,6 +123,10 @@ fn is_no_level(part: &str) -> bool {
 
 /// Prints the error that ends the process, and waits until it is written or cannot be.
 pub(crate) fn fail(error: &anyhow::Error) {
+    if let Some(log) = STARTED.get().filter(|log| log.has_file) {
+        // Whoever started the process reads standard error.
+        log.complain(&format!("{error:#}"));
+    }
     // `:#` prints the chain of causes on one line, such as `error: a: b: c`.
     match STARTED.get() {
         Some(log) if matches!(log.format, LogFormat::Json) => tracing::error!("{error:#}"),
@@ -131,7 +134,7 @@ pub(crate) fn fail(error: &anyhow::Error) {
             // The call stack of a trap has several lines.
             let text = format!("error: {error:#}");
             let lines: Vec<_> = text.lines().map(escaped).collect();
-            log.stderr.print((lines.join("\n") + "\n").into_bytes());
+            log.lines.print((lines.join("\n") + "\n").into_bytes());
         }
         None => {
             // Standard error may be closed.
@@ -143,28 +146,73 @@ pub(crate) fn fail(error: &anyhow::Error) {
 /// Waits until the log is written, for at most `limit`.
 pub(crate) fn flush(limit: Duration) {
     if let Some(log) = STARTED.get() {
-        log.stderr.flush(limit);
+        log.lines.flush(limit);
+        if log.has_file {
+            log.stderr.flush(limit);
+        }
     }
 }
 
 impl Log {
+    fn open(args: &LogArgs, status: StatusLine) -> anyhow::Result<Self> {
+        let format = args.format();
+        let stderr = Lines::to_stderr(status, dropped(format, STDERR));
+        let lines = match &args.log_file {
+            None => stderr.clone(),
+            Some(path) => {
+                let stderr = stderr.clone();
+                let complain = move |text: &str| stderr.print(notice(format, "ERROR", text));
+                Lines::to(LogFile::open(path, complain)?, dropped(format, FILE))
+            }
+        };
+        Ok(Log {
+            lines,
+            stderr,
+            has_file: args.log_file.is_some(),
+            format,
+        })
+    }
+
     /// Prints a message to the operator. The log's filter does not apply to it.
     pub(crate) fn say(&self, text: &str) {
         match self.format {
-            LogFormat::Text => {
-                let line = format!("halfopen: {}\n", escaped(text));
-                self.stderr.print(line.into_bytes());
-            }
+            LogFormat::Text => self.lines.print(notice(self.format, "INFO", text)),
             LogFormat::Json => tracing::info!(target: NOTICE, "{text}"),
         }
     }
 
-    pub(crate) fn stderr(&self) -> &Stderr {
+    /// Prints an error on standard error, whatever the log's file is.
+    fn complain(&self, text: &str) {
+        let line = match self.format {
+            LogFormat::Text => format!("error: {}\n", escaped(text)).into_bytes(),
+            LogFormat::Json => notice(self.format, "ERROR", text),
+        };
+        self.stderr.print(line);
+    }
+
+    /// Opens the log's file anew: somebody has renamed it.
+    pub(crate) fn reopen(&self) {
+        match self.has_file {
+            true => self.lines.reopen(),
+            false => {
+                self.say("SIGUSR1 opens the file of the log anew, and there is none: `--log-file`")
+            }
+        }
+    }
+
+    /// Where the log goes.
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
+    /// Standard error, on which the status line is.
+    pub(crate) fn stderr(&self) -> &Lines {
         &self.stderr
     }
 
+    /// Whether standard error is the log, and each line of it one object.
     pub(crate) fn is_json(&self) -> bool {
-        matches!(self.format, LogFormat::Json)
+        matches!(self.format, LogFormat::Json) && !self.has_file
     }
 }
 
@@ -189,19 +237,71 @@ pub(crate) fn access(service: &str, report: &Report) {
 }
 
 /// Why lines are missing.
-const DROPPED: &str = "log lines dropped: standard error was not read, or could not be written";
+const STDERR: &str = "log lines dropped: standard error was not read, or could not be written";
+const FILE: &str = "log lines dropped: the log file could not be written";
 
-fn dropped_as_text(lines: u64) -> String {
-    format!("halfopen: {lines} {DROPPED}\n")
+/// Makes the line that counts dropped lines.
+fn dropped(format: LogFormat, why: &'static str) -> Notice {
+    Box::new(move |lines| match format {
+        LogFormat::Text => notice(format, "WARN", &format!("{lines} {why}")),
+        LogFormat::Json => {
+            let count = json!({ "dropped": lines });
+            object("WARN", &format!("{lines} {why}"), count)
+        }
+    })
 }
 
-fn dropped_as_json(lines: u64) -> String {
+/// A line that does not go through the log's filter.
+fn notice(format: LogFormat, level: &str, text: &str) -> Vec<u8> {
+    match format {
+        LogFormat::Text => format!("halfopen: {}\n", escaped(text)).into_bytes(),
+        LogFormat::Json => object(level, text, json!({})),
+    }
+}
+
+/// A line of the log as JSON.
+fn object(level: &str, message: &str, mut fields: Value) -> Vec<u8> {
     let mut time = String::new();
     // A time that cannot be formatted is left out.
     let _ = SystemTime.format_time(&mut Writer::new(&mut time));
-    format!(
-        "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{lines} {DROPPED}\",\"dropped\":{lines}}}\n"
-    )
+    fields["timestamp"] = time.into();
+    fields["level"] = level.into();
+    fields["message"] = message.into();
+    (fields.to_string() + "\n").into_bytes()
+}
+
+/// Collects what is written into one text, and prints it when dropped: an event of the log.
+pub(crate) struct Whole {
+    lines: Lines,
+    text: Vec<u8>,
+}
+
+impl Write for Whole {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.lines.print(std::mem::take(&mut self.text));
+    }
+}
+
+impl<'w> MakeWriter<'w> for Lines {
+    type Writer = Whole;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        Whole {
+            lines: self.clone(),
+            text: Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]

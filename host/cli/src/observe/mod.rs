@@ -4,11 +4,12 @@ pub(crate) mod admin;
 pub(crate) mod counts;
 pub(crate) mod escape;
 pub(crate) mod guest;
+pub(crate) mod lines;
 pub(crate) mod log;
+mod log_file;
 pub(crate) mod metrics;
 pub(crate) mod page;
 pub(crate) mod status;
-pub(crate) mod stderr;
 #[cfg(feature = "opentelemetry")]
 pub(crate) mod traces;
 #[cfg(not(feature = "opentelemetry"))]

@@ -77,6 +77,11 @@ impl Answer {
         self.send(StatusCode::CONFLICT, format!("{reason}\n"));
     }
 
+    /// The order cannot be followed now.
+    pub(crate) fn later(self, reason: &str) {
+        self.send(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n"));
+    }
+
     fn send(self, status: StatusCode, text: impl Into<Bytes>) {
         // The client may have gone.
         let _ = self.0.send(response(status, text));

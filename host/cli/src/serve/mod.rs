@@ -44,7 +44,7 @@ fn serve_from(args: ServeArgs, takeover: &mut Option<Takeover>) -> anyhow::Resul
         false => None,
     };
     let status = StatusLine::new(!plan.process.no_status && window.is_none());
-    let log = log::start(plan.process.log, status.clone());
+    let log = log::start(&plan.process.log, status.clone())?;
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::bans::Bans;
 use super::rates::Rates;
-use crate::server::places::{PeerCounts, PeerPlace};
+use crate::server::peers::{Elsewhere, PeerChanges, PeerCounts, PeerPlace};
 use crate::server::report::Refusal;
 use crate::tcp::hidden;
 
@@ -95,7 +96,7 @@ pub(super) struct Admission {
     quarter: NonZeroU32,
     /// The load balancers, which have no limit by default.
     balancers: Vec<IpNet>,
-    open: Arc<PeerCounts>,
+    open: PeerCounts,
     rates: Option<Rates>,
 }
 
@@ -115,7 +116,7 @@ impl Admission {
             share,
             quarter: NonZeroU32::new(quarter).unwrap_or(NonZeroU32::MIN),
             balancers,
-            open: Arc::default(),
+            open: PeerCounts::default(),
             rates: rate.map(Rates::new),
         }
     }
@@ -149,6 +150,30 @@ impl Admission {
         };
         let place = self.open.take(key, limit);
         place.map(Some).ok_or(Refusal::TooMany)
+    }
+
+    /// Counts connections of another server as well.
+    pub(super) fn elsewhere(&self) -> Elsewhere {
+        self.open.elsewhere()
+    }
+
+    /// Follows how many connections each peer has.
+    pub(super) fn follow(&self) -> PeerChanges {
+        self.open.follow()
+    }
+
+    /// Returns how long each peer needs until it may connect as often as one that has never
+    /// come, and at most so many peers.
+    pub(super) fn spent(&self, most: usize) -> Vec<(IpAddr, Duration)> {
+        let spent = |rates: &Rates| rates.spent(most, Instant::now());
+        self.rates.as_ref().map(spent).unwrap_or_default()
+    }
+
+    /// Takes over what a peer has spent in another server.
+    pub(super) fn spend(&self, peer: IpAddr, left: Duration) {
+        if let Some(rates) = &self.rates {
+            rates.spend(peer, left, Instant::now());
+        }
     }
 
     /// Returns how many connections `peer` may have at once.

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dispatch::Dispatcher;
 use super::observer::{Observer, Observers};
+use super::peers::{Elsewhere, PeerChanges};
 use super::report::Refusal;
 use super::tasks::Tasks;
 use super::visit::Visit;
@@ -30,6 +32,7 @@ mod introduction;
 pub mod proxy_protocol;
 mod rates;
 mod room;
+mod tickets;
 pub mod tls;
 
 use admission::Admission;
@@ -105,6 +108,26 @@ impl Gate {
 
     pub(super) fn set_peers(&self, peers: Peers) {
         self.admission.set_peers(peers);
+    }
+
+    /// Counts connections that peers have in another server as well.
+    pub(super) fn elsewhere(&self) -> Elsewhere {
+        self.admission.elsewhere()
+    }
+
+    /// Follows how many connections each peer has.
+    pub(super) fn follow_peers(&self) -> PeerChanges {
+        self.admission.follow()
+    }
+
+    /// Returns what peers have spent of their rate.
+    pub(super) fn spent(&self, most: usize) -> Vec<(IpAddr, Duration)> {
+        self.admission.spent(most)
+    }
+
+    /// Takes over what a peer has spent in another server.
+    pub(super) fn spend(&self, peer: IpAddr, left: Duration) {
+        self.admission.spend(peer, left);
     }
 
     /// Lets the health checks of load balancers fail from now on.

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
+pub use super::tickets::{NoTickets, TicketKeys, Tickets};
 use crate::server::report::Refusal;
 use crate::tcp::{client_config, reset_on_close};
 
@@ -36,6 +37,7 @@ pub struct TlsFiles {
     certificates: Vec<(PathBuf, PathBuf)>,
     client_ca: Option<PathBuf>,
     alpn: Vec<String>,
+    tickets: Option<(Tickets, String)>,
 }
 
 /// The reason why files make no TLS configuration, with the file's path.
@@ -62,6 +64,7 @@ impl TlsFiles {
             certificates: vec![(chain.into(), key.into())],
             client_ca: None,
             alpn: Vec::new(),
+            tickets: None,
         }
     }
 
@@ -88,6 +91,17 @@ impl TlsFiles {
         self
     }
 
+    /// Lets clients resume their sessions with tickets of these keys (default: with what the
+    /// configuration remembers of some hundred sessions). A ticket is good for all
+    /// configurations with the same keys, the same `name` and the same
+    /// [authorities](Self::client_ca): the certificate of a client that resumes is not checked
+    /// again.
+    #[must_use]
+    pub fn tickets(mut self, tickets: &Tickets, name: impl Into<String>) -> Self {
+        self.tickets = Some((tickets.clone(), name.into()));
+        self
+    }
+
     /// Reads the files, and makes the configuration.
     ///
     /// # Errors
@@ -103,10 +117,18 @@ impl TlsFiles {
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .expect("the provider has the default versions");
+        // What a ticket is good for. A name has no byte 0.
+        let mut context = Vec::new();
+        if let Some((_, name)) = &self.tickets {
+            context.extend(name.bytes().chain([0]));
+        }
         let verifier = match &self.client_ca {
             None => Arc::new(NoClientAuth),
             Some(path) => {
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider)
+                let authorities = chain(path)?;
+                context.extend(authorities.iter().flat_map(|one| one.iter()));
+                let roots = Arc::new(roots(path, authorities)?);
+                WebPkiClientVerifier::builder_with_provider(roots, provider)
                     .build()
                     .map_err(|error| failed(path, error))?
             }
@@ -119,6 +141,9 @@ impl TlsFiles {
             .iter()
             .map(|name| name.as_bytes().into())
             .collect();
+        if let Some((tickets, _)) = &self.tickets {
+            config.ticketer = tickets.of(&context);
+        }
         Ok(Arc::new(config))
     }
 }
@@ -129,13 +154,17 @@ impl TlsFiles {
 /// # Errors
 /// If the file cannot be read, is not in PEM form, or has no certificate.
 pub fn trusting(authorities: impl AsRef<Path>) -> Result<Arc<ClientConfig>, TlsError> {
-    roots(authorities.as_ref()).map(client_config)
+    let path = authorities.as_ref();
+    roots(path, chain(path)?).map(client_config)
 }
 
-/// Reads the certificates of authorities.
-fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+/// Trusts the authorities that a file has.
+fn roots(
+    path: &Path,
+    authorities: Vec<CertificateDer<'static>>,
+) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in chain(path)? {
+    for certificate in authorities {
         roots
             .add(certificate)
             .map_err(|error| failed(path, error))?;

@@ -27,7 +27,7 @@ pub(crate) use exposition::Exposition;
 use process::{LogLines, Process};
 use servers::{Bytes, Servers};
 
-use crate::observe::stderr::Stderr;
+use crate::observe::lines::Lines;
 
 /// The buckets for durations of connections, in seconds: from a short request to a day.
 const DURATIONS: [f64; 10] = [
@@ -96,8 +96,8 @@ struct Reload {
 }
 
 impl Metrics {
-    /// The metrics of this process, which has just started and logs to `stderr`.
-    pub(crate) fn new(stderr: &Stderr) -> Arc<Self> {
+    /// The metrics of this process, which has just started, and whose log is `lines`.
+    pub(crate) fn new(lines: &Lines) -> Arc<Self> {
         let mut metrics = Metrics {
             registry: Registry::default(),
             accepted: Family::default(),
@@ -113,7 +113,7 @@ impl Metrics {
             .registry
             .register_collector(Box::new(Process::new()));
         let registry = metrics.registry.sub_registry_with_prefix("halfopen");
-        registry.register_collector(Box::new(LogLines(stderr.clone())));
+        registry.register_collector(Box::new(LogLines(lines.clone())));
         registry.register(
             "build",
             "The version of halfopen",

@@ -15,7 +15,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::exposition::NO_EXEMPLAR;
-use crate::observe::stderr::Stderr;
+use crate::observe::lines::Lines;
 
 /// Reads the state of the process when the metrics are encoded. A figure that cannot be read
 /// is left out.
@@ -106,14 +106,14 @@ fn memory() -> Option<[u64; 2]> {
 
 /// Lines of the log that were dropped.
 #[derive(Debug)]
-pub(super) struct LogLines(pub(super) Stderr);
+pub(super) struct LogLines(pub(super) Lines);
 
 impl Collector for LogLines {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         encoder
             .encode_descriptor(
                 "log_lines_dropped",
-                "Log lines dropped, because standard error was not read or could not be written",
+                "Log lines dropped, because standard error was not read, or the log could not be written",
                 None,
                 MetricType::Counter,
             )?

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{EXTEND, Supervisor, ticks};
+use crate::control::now;
 use crate::serve::control::Followed;
 use crate::serve::systemd;
 use crate::signals::Request;
@@ -15,6 +16,7 @@ impl Supervisor {
     /// request to stop ends the delay, as does the failure of every listener.
     pub(super) async fn drain(&mut self, delay: Duration) {
         systemd::stopping();
+        self.since = now();
         self.admin.set_ready(false);
         for current in &self.current {
             current.server.fail_health_checks();
@@ -35,6 +37,7 @@ impl Supervisor {
                     Request::Stop => return,
                     Request::Reload => self.say("not reloaded: the server is about to stop"),
                     Request::Upgrade => self.say("not upgraded: the server is about to stop"),
+                    Request::Reopen => self.log.reopen(),
                 },
                 Some(order) = self.orders.1.recv() => {
                     if let Followed::Stop = self.follow_at_the_end(order, "drains") {

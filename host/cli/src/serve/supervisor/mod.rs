@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::OptionFuture;
+use halfopen::tls::Tickets;
 use halfopen::{Output, Server, ServerHandle};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -24,6 +25,7 @@ use crate::args::ServeArgs;
 use crate::args::process::ProcessArgs;
 use crate::args::topics::Buses;
 use crate::config::{Plan, Service};
+use crate::control::now;
 use crate::descriptors;
 use crate::observe::admin::{Admin, Listening};
 use crate::observe::counts;
@@ -38,7 +40,7 @@ use crate::serve::control::{Answer, Control, Followed, Order};
 use crate::serve::recording::Recording;
 use crate::serve::sockets::{Sockets, addresses_of};
 use crate::serve::systemd;
-use crate::serve::upgrade::{Generations, Step, Takeover};
+use crate::serve::upgrade::{Accepting, Generations, Step, Takeover};
 use crate::serve::watched::Watched;
 use crate::signals::{Request, Signals};
 use crate::watch::feed::Watching;
@@ -78,7 +80,7 @@ pub(crate) struct Supervisor {
     current: Vec<Current>,
     /// Versions that no longer accept, and have connections left. A task of `finishing`
     /// holds each until its last connection has ended.
-    retired: Vec<Arc<ServerHandle>>,
+    retired: Vec<Retired>,
     finishing: JoinSet<()>,
     /// Receives a message whenever a version has stopped accepting.
     stopped: (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>),
@@ -89,10 +91,18 @@ pub(crate) struct Supervisor {
     watched: Watched,
     /// The binary of this process, as its path was at the start.
     binary: io::Result<PathBuf>,
+    /// The keys of TLS session tickets, for all versions of the services.
+    tickets: Tickets,
+    /// How many processes there were before this one, and one more.
+    generation: u32,
+    /// Since when this process accepts, in seconds since 1970.
+    since: u64,
     /// The processes before this one that still drain.
     generations: Generations,
     /// The upgrade in progress.
     upgrading: Option<JoinHandle<anyhow::Result<Step>>>,
+    /// The process that is to take over, and since when it starts, in seconds since 1970.
+    starting: Option<(u32, u64)>,
     /// Whoever asked for it over the control socket.
     upgrade_asked: Option<Answer>,
 }
@@ -103,13 +113,20 @@ enum Over {
     Stopped,
     /// All listeners have failed.
     Lost,
-    /// The process of this number accepts.
-    Upgraded(u32),
+    /// A successor accepts.
+    Upgraded(Accepting),
 }
 
 /// The version of a service that accepts connections.
 struct Current {
     sockets: Sockets,
+    server: Arc<ServerHandle>,
+}
+
+/// A version of a service that no longer accepts.
+struct Retired {
+    /// The name of the service.
+    service: String,
     server: Arc<ServerHandle>,
 }
 
@@ -132,7 +149,7 @@ impl Supervisor {
     ) -> anyhow::Result<Self> {
         // First, so that a signal during the start is not lost.
         let signals = Signals::of_a_server()?;
-        let metrics = Metrics::new(log.stderr());
+        let metrics = Metrics::new(log.lines());
         let process = plan.process.clone();
         let watching = Watching::new();
         let page = Page::new(watching.clone(), &process.admin_host, process.admin_write);
@@ -165,8 +182,12 @@ impl Supervisor {
             reload_again: false,
             watched,
             binary: std::env::current_exe(),
+            tickets: Tickets::new()?,
+            generation: 1,
+            since: 0,
             generations: Generations::default(),
             upgrading: None,
+            starting: None,
             upgrade_asked: None,
         };
         let payload = supervisor.process.watch_payload;
@@ -201,16 +222,9 @@ impl Supervisor {
                 supervisor.introduce(&loaded, &sockets).await?;
                 supervisor.replace(loaded, sockets)?;
             }
-            Some(before) => {
-                let before = tokio::task::spawn_blocking(move || before.prepared()).await??;
-                // Not before: until now, the file is the other process's alone.
-                if let Err(error) = supervisor.record(&loaded.plan) {
-                    supervisor.say(&format!("not recorded: {error:#}"));
-                }
-                supervisor.replace(loaded, sockets)?;
-                supervisor.succeed(before);
-            }
+            Some(before) => supervisor.succeed(before, loaded, sockets).await?,
         }
+        supervisor.since = now();
         supervisor.admin.set_ready(true);
         if supervisor.status.is_shown() {
             let stderr = supervisor.log.stderr().clone();
@@ -249,7 +263,7 @@ impl Supervisor {
     }
 
     /// Begins the recording, if there is to be one.
-    fn record(&mut self, plan: &Plan) -> anyhow::Result<()> {
+    pub(super) fn record(&mut self, plan: &Plan) -> anyhow::Result<()> {
         self.name_services(plan);
         let (args, log) = (&self.process.record, self.log.clone());
         self.recording = Recording::start(args, &self.watching, self.unrecorded.clone(), log)?;
@@ -281,6 +295,7 @@ impl Supervisor {
                     Request::Stop => break Over::Stopped,
                     Request::Reload => self.reload(),
                     Request::Upgrade => self.upgrade(None, None),
+                    Request::Reopen => self.reopen(),
                 },
                 Some(order) = self.orders.1.recv() => match self.follow(order) {
                     Followed::On => {}
@@ -300,13 +315,13 @@ impl Supervisor {
                 }
                 Some(step) = OptionFuture::from(self.upgrading.as_mut()) => {
                     self.upgrading = None;
-                    if let Some(process) = self.stepped(step) {
-                        break Over::Upgraded(process);
+                    if let Some(accepting) = self.stepped(step).await {
+                        break Over::Upgraded(accepting);
                     }
                 }
                 Some(_) = self.finishing.join_next() => {
                     // A finished version's task has dropped its handle.
-                    self.retired.retain(|server| Arc::strong_count(server) > 1);
+                    self.retired.retain(|one| Arc::strong_count(&one.server) > 1);
                 }
                 Some(()) = self.stopped.1.recv() => {
                     if self.current.iter().all(|current| !current.server.is_accepting()) {
@@ -327,7 +342,7 @@ impl Supervisor {
                 self.stop().await;
                 ExitCode::FAILURE
             }
-            Over::Upgraded(process) => self.retire(process).await,
+            Over::Upgraded(accepting) => self.retire(accepting).await,
         })
     }
 
@@ -346,6 +361,12 @@ impl Supervisor {
             // The exporter blocks until its own thread has sent everything.
             let _ = tokio::task::spawn_blocking(move || traces.finish()).await;
         }
+    }
+
+    /// Opens the file of the log anew, here and in the processes that still drain.
+    fn reopen(&self) {
+        self.log.reopen();
+        self.generations.reopen();
     }
 
     /// Prints a message to the operator. The log's filter does not apply to it.

@@ -1,15 +1,18 @@
 //! Orders of the control socket.
 
 use super::Supervisor;
-use crate::control::{Service, Status};
+use crate::control::{Generation, Service, State, Status};
 use crate::serve::control::{Answer, Asked, Followed, Order};
+
+/// The state of a process that accepts connections.
+const ACCEPTS: &str = "accepts";
 
 impl Supervisor {
     /// Follows an order, while the process accepts.
     pub(super) fn follow(&mut self, order: Order) -> Followed {
         let Order { asked, answer } = order;
         match asked {
-            Asked::Status => self.tell(answer, "accepts"),
+            Asked::Status => self.tell(answer, ACCEPTS),
             Asked::Drain => {
                 answer.done("draining\n");
                 return Followed::Stop;
@@ -47,15 +50,35 @@ impl Supervisor {
                 .collect(),
             connections: current.server.connections(),
         });
-        let services = services.collect();
+        let services: Vec<_> = services.collect();
         let earlier = self.retired.iter();
+        let earlier_connections = earlier.map(|one| one.server.connections()).sum();
+        let open: usize = services.iter().map(|service| service.connections).sum();
+        let mut generations = self.generations.alive();
+        generations.push(Generation {
+            process: std::process::id(),
+            generation: self.generation,
+            state: match state {
+                ACCEPTS => State::Serving,
+                _ => State::Draining,
+            },
+            since: self.since,
+            connections: Some(open + earlier_connections),
+        });
+        generations.extend(self.starting.map(|(process, since)| Generation {
+            process,
+            generation: self.generation.saturating_add(1),
+            state: State::Starting,
+            since,
+            connections: None,
+        }));
         let status = Status {
             process: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: state.to_owned(),
             services,
-            earlier_connections: earlier.map(|server| server.connections()).sum(),
-            draining: self.generations.alive(),
+            earlier_connections,
+            generations,
         };
         match serde_json::to_string(&status) {
             Ok(text) => answer.done(text + "\n"),

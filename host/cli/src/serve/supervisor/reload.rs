@@ -7,7 +7,7 @@ use halfopen::{Report, ServerBuilder};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
-use super::{Current, Loaded, Supervisor};
+use super::{Current, Loaded, Retired, Supervisor};
 use crate::config::Plan;
 use crate::descriptors;
 use crate::files;
@@ -76,7 +76,7 @@ impl Supervisor {
         match done {
             Ok(()) => {
                 let older = self.retired.iter();
-                let open: usize = older.map(|server| server.connections()).sum();
+                let open: usize = older.map(|one| one.server.connections()).sum();
                 self.say(&format!(
                     "reloaded; {open} connections go on with earlier versions"
                 ));
@@ -114,6 +114,7 @@ impl Supervisor {
         let metrics = self.metrics.clone();
         let traces = self.traces.clone();
         let watching = self.watching.clone();
+        let tickets = self.tickets.clone();
         let mut buses = self.buses.renewed();
         let runtime = Handle::current();
         tokio::task::spawn_blocking(move || {
@@ -146,7 +147,9 @@ impl Supervisor {
                     .and_then(|topics| {
                         let counted = topics.map(|topics| topics.counted_by(counts));
                         let (stdout, stderr) = (stdout.clone(), stderr.clone());
-                        service.args.server(store, stdout, stderr, counted, observe)
+                        let tickets = Some((&tickets, &*service.name));
+                        let server = &service.args;
+                        server.server(store, stdout, stderr, counted, tickets, observe)
                     })
                     .map_err(|error| service.located(error))?;
                 servers.push(server);
@@ -191,13 +194,17 @@ impl Supervisor {
         for (((service, server), sockets), listeners) in
             services.zip(loaded.servers).zip(sockets).zip(listeners)
         {
+            self.generations.count_at(&service.name, &server);
             let server = self.started(server.start(listeners));
             self.metrics.watch(&service.name, &server);
             self.current.push(Current { sockets, server });
         }
-        for Current { server, .. } in before {
+        for Current { server, sockets } in before {
             server.retire();
-            self.retired.push(server.clone());
+            self.retired.push(Retired {
+                service: sockets.name().to_owned(),
+                server: server.clone(),
+            });
             self.finishing.spawn(async move {
                 server.wait().await;
             });

@@ -5,25 +5,26 @@ use std::process::ExitCode;
 
 use futures::future::join_all;
 
-use super::{EXTEND, Supervisor, ticks};
+use super::{EXTEND, Retired, Supervisor, ticks};
 use crate::serve::control::Followed;
 use crate::serve::systemd;
+use crate::signals::Request;
 
 impl Supervisor {
     /// Stops accepting, and waits until all connections have ended.
     pub(super) async fn stop(&mut self) -> ExitCode {
         // Drops the sockets as well: as long as a descriptor is open, the kernel completes
         // connections to it.
-        let current = std::mem::take(&mut self.current);
-        let servers: Vec<_> = current
-            .into_iter()
-            .map(|current| current.server)
-            .chain(self.retired.iter().cloned())
-            .collect();
+        for current in std::mem::take(&mut self.current) {
+            self.retired.push(Retired {
+                service: current.sockets.name().to_owned(),
+                server: current.server,
+            });
+        }
+        let servers: Vec<_> = self.retired.iter().map(|one| one.server.clone()).collect();
         for server in &servers {
             server.stop();
         }
-        self.retired.clone_from(&servers);
         let grace = servers.iter().map(|server| server.grace()).max();
         let grace = grace.unwrap_or_default().as_secs_f64();
         let open: usize = servers.iter().map(|server| server.connections()).sum();
@@ -37,7 +38,11 @@ impl Supervisor {
         let summaries = loop {
             tokio::select! {
                 summaries = &mut finished => break summaries,
-                () = self.signals.stop() => return self.stop_at_once(),
+                request = self.signals.next() => match request {
+                    Request::Stop => return self.stop_at_once(),
+                    Request::Reopen => self.log.reopen(),
+                    Request::Reload | Request::Upgrade => {}
+                },
                 Some(order) = self.orders.1.recv() => {
                     if let Followed::Stop = self.follow_at_the_end(order, "stops") {
                         return self.stop_at_once();

@@ -2,19 +2,19 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use futures::future::join_all;
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::{Current, FLUSH, Supervisor};
+use super::{Current, FLUSH, Loaded, Retired, Supervisor};
 use crate::config::Plan;
+use crate::control::now;
 use crate::serve::control::Answer;
 use crate::serve::sockets::{Inherited, Sockets};
 use crate::serve::systemd;
-use crate::serve::upgrade::{Children, Offer, Step, Successor, Takeover};
+use crate::serve::upgrade::{Accepting, Children, Last, Offer, Report, Step, Successor, Takeover};
 use crate::signals::Request;
 
 /// The limit on earlier processes that drain at once. Each keeps the memory of its services.
@@ -26,9 +26,12 @@ impl Supervisor {
     /// Begins an upgrade to a binary, or to the one at the path of this process's own; `stepped`
     /// takes its outcome, which goes to the log, and to whoever asked for it.
     pub(super) fn upgrade(&mut self, binary: Option<PathBuf>, asked: Option<Answer>) {
-        if self.upgrading.is_some() {
-            let error = anyhow::anyhow!("an upgrade is in progress");
-            return self.not_upgraded(&error, asked);
+        if let Err(error) = self.may_upgrade() {
+            return match asked {
+                // Whoever asked may try again, and again.
+                Some(asked) => asked.later(&not_upgraded(&error)),
+                None => self.not_upgraded(&error, None),
+            };
         }
         match self.start_successor(binary) {
             Ok(()) => self.upgrade_asked = asked,
@@ -36,7 +39,9 @@ impl Supervisor {
         }
     }
 
-    fn start_successor(&mut self, binary: Option<PathBuf>) -> anyhow::Result<()> {
+    /// Whether an upgrade may begin now.
+    fn may_upgrade(&mut self) -> anyhow::Result<()> {
+        ensure!(self.upgrading.is_none(), "an upgrade is in progress");
         ensure!(
             self.loading.is_none(),
             "a reload is in progress; try again after it"
@@ -46,8 +51,12 @@ impl Supervisor {
             draining.len() < GENERATIONS,
             "{GENERATIONS} earlier processes still drain, the oldest of them process {}; let one \
              finish, or stop it with SIGTERM",
-            draining.first().copied().unwrap_or_default()
+            draining.first().map_or(0, |oldest| oldest.process)
         );
+        Ok(())
+    }
+
+    fn start_successor(&mut self, binary: Option<PathBuf>) -> anyhow::Result<()> {
         let binary = match (&binary, &self.binary) {
             (Some(binary), _) | (None, Ok(binary)) => binary,
             (None, Err(error)) => bail!("the path of this process's binary is not known: {error}"),
@@ -62,42 +71,64 @@ impl Supervisor {
         if let Some(control) = &self.control {
             offer.control(control.path(), control.socket()?)?;
         }
-        offer.generations(&self.generations)?;
+        offer.generations(&self.generations, self.generation)?;
         let successor = Successor::start(binary, std::env::args_os().skip(1).collect())?;
         self.say(&format!(
             "upgrading; process {} loads the services",
             successor.process()
         ));
         let limit = self.process.upgrade_timeout.unwrap_or(TIMEOUT);
+        let generation = self.generation;
+        self.starting = Some((successor.process(), now()));
         self.upgrading = Some(spawn_blocking(move || {
-            Ok(Step::Prepared(successor.prepare(offer, limit)?))
+            Ok(Step::Prepared(successor.prepare(offer, generation, limit)?))
         }));
         Ok(())
     }
 
     /// Goes on with the upgrade in progress. Returns the process that accepts, once it does.
-    pub(super) fn stepped(&mut self, step: Result<anyhow::Result<Step>, JoinError>) -> Option<u32> {
-        match step
+    pub(super) async fn stepped(
+        &mut self,
+        step: Result<anyhow::Result<Step>, JoinError>,
+    ) -> Option<Accepting> {
+        let step = step
             .context("the task that waits for it failed")
-            .and_then(|step| step)
-        {
-            Ok(Step::Prepared(successor)) => {
-                self.upgrading = Some(spawn_blocking(|| {
-                    Ok(Step::Accepts(successor.let_accept()?))
-                }));
-                None
-            }
-            Ok(Step::Accepts(process)) => Some(process),
-            Err(error) => {
-                let asked = self.upgrade_asked.take();
-                self.not_upgraded(&error, asked);
-                None
-            }
-        }
+            .and_then(|step| step);
+        let error = match step {
+            Ok(Step::Accepts(accepting)) => return Some(accepting),
+            Ok(Step::Prepared(successor)) => match self.last().await {
+                Ok(last) => {
+                    self.upgrading = Some(spawn_blocking(|| {
+                        Ok(Step::Accepts(successor.let_accept(last)?))
+                    }));
+                    return None;
+                }
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        self.starting = None;
+        self.generations.hear(None).await;
+        let asked = self.upgrade_asked.take();
+        self.not_upgraded(&error, asked);
+        None
+    }
+
+    /// What a successor gets just before it accepts. From now on it hears the earlier processes.
+    async fn last(&mut self) -> anyhow::Result<Last> {
+        self.generations.hear_nobody().await;
+        let current = self.current.iter();
+        let current = current.map(|one| (one.sockets.name().to_owned(), one.server.clone()));
+        let retired = self.retired.iter();
+        let retired = retired.map(|one| (one.service.clone(), one.server.clone()));
+        Ok(Last {
+            tickets: self.tickets.keys()?,
+            report: Report::of(current.chain(retired)),
+        })
     }
 
     fn not_upgraded(&self, error: &anyhow::Error, asked: Option<Answer>) {
-        let text = format!("not upgraded, and nothing has changed: {error:#}");
+        let text = not_upgraded(error);
         self.say(&text);
         if let Some(asked) = asked {
             asked.refused(&text);
@@ -106,7 +137,8 @@ impl Supervisor {
 
     /// Accepts no more, and lets all connections finish, however long they take: the successor
     /// serves.
-    pub(super) async fn retire(&mut self, successor: u32) -> ExitCode {
+    pub(super) async fn retire(&mut self, accepting: Accepting) -> ExitCode {
+        let successor = accepting.process;
         systemd::main_process(successor);
         // The successor draws a status line of its own.
         if let Some(counting) = self.counting.take() {
@@ -122,11 +154,13 @@ impl Supervisor {
         if let Some(control) = self.control.take() {
             control.hand_over(FLUSH).await;
         }
-        for Current { server, .. } in std::mem::take(&mut self.current) {
+        for Current { server, sockets } in std::mem::take(&mut self.current) {
             server.retire();
-            self.retired.push(server);
+            let service = sockets.name().to_owned();
+            self.retired.push(Retired { service, server });
         }
-        let servers: Vec<_> = self.retired.iter().map(Arc::clone).collect();
+        tokio::spawn(accepting.tell());
+        let servers: Vec<_> = self.retired.iter().map(|one| one.server.clone()).collect();
         let open: usize = servers.iter().map(|server| server.connections()).sum();
         self.say(&format!(
             "upgraded; process {successor} accepts, and {open} connections finish in process {}",
@@ -144,6 +178,7 @@ impl Supervisor {
                     }
                     match request {
                         Request::Stop => break self.stop().await,
+                        Request::Reopen => self.log.reopen(),
                         Request::Reload | Request::Upgrade => self.say(&format!(
                             "this process only lets connections finish; process {successor} serves"
                         )),
@@ -164,14 +199,30 @@ impl Supervisor {
         inherited: Vec<Inherited>,
         before: &mut Takeover,
     ) -> anyhow::Result<Vec<Sockets>> {
-        self.generations = std::mem::take(&mut before.generations);
         let handed = Sockets::handed(std::mem::take(&mut before.listeners));
         let previous: Vec<_> = handed.iter().collect();
         Sockets::open(&plan.services, &previous, inherited)
     }
 
-    /// Reports that this process accepts in place of the one before.
-    pub(super) fn succeed(&mut self, before: Takeover) {
+    /// Accepts in place of the process before, once that lets it.
+    pub(super) async fn succeed(
+        &mut self,
+        before: Takeover,
+        loaded: Loaded,
+        sockets: Vec<Sockets>,
+    ) -> anyhow::Result<()> {
+        let mut before = spawn_blocking(move || before.prepared()).await??;
+        self.generation = before.generation.saturating_add(1);
+        self.generations = std::mem::take(&mut before.generations);
+        if let Some(keys) = before.tickets.take() {
+            self.tickets.adopt(keys.as_bytes())?;
+        }
+        self.generations.hear(Some(before.process)).await;
+        // Not before: until now, the file is the other process's alone.
+        if let Err(error) = self.record(&loaded.plan) {
+            self.say(&format!("not recorded: {error:#}"));
+        }
+        self.replace(loaded, sockets)?;
         before.ready();
         if let Some(control) = &mut self.control {
             control.own();
@@ -183,5 +234,10 @@ impl Supervisor {
             before.process,
             addresses.join(", ")
         ));
+        Ok(())
     }
+}
+
+fn not_upgraded(error: &anyhow::Error) -> String {
+    format!("not upgraded, and nothing has changed: {error:#}")
 }

@@ -1,54 +1,26 @@
 //! Messages between a process and its successor, over a pair of Unix sockets. A message can
 //! carry a descriptor (`SCM_RIGHTS`, unix(7)).
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use halfopen::tls::TicketKeys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use serde::{Deserialize, Serialize};
 
-/// The version of the messages. A successor that knows others refuses.
-pub(super) const FORMAT: u32 = 1;
+use super::message::Message;
 
 /// The limit on one message, far below the send buffer of a Unix socket.
 const LONGEST: usize = 64 * 1024;
-
-/// What the two processes say to each other.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Message {
-    /// The first message to the successor.
-    Begin { format: u32, process: u32 },
-    /// A listening socket of a service, with its descriptor. Without `listen`, systemd made it.
-    Listener {
-        service: String,
-        listen: Option<String>,
-    },
-    /// The listening socket of the admin address, with its descriptor.
-    Admin { address: String },
-    /// The listening socket of the control path, with its descriptor.
-    Control { path: String },
-    /// A process that drains or is about to, with a descriptor of it (pidfd_open(2)).
-    Generation { process: u32 },
-    /// Everything has been handed over.
-    End,
-    /// The successor has loaded its services, and accepts nothing yet.
-    Prepared,
-    /// The successor may accept.
-    Take,
-    /// The successor accepts.
-    Ready,
-    /// The successor gives up.
-    Failed { reason: String },
-}
+/// How long the other process may leave unread what is sent to it.
+const UNREAD: Duration = Duration::from_secs(30);
 
 /// One end of the pair.
 #[derive(Debug)]
@@ -72,7 +44,7 @@ impl Channel {
     /// # Errors
     /// If standard input is something else.
     pub(super) fn on_stdin() -> anyhow::Result<Channel> {
-        let stdin = std::io::stdin();
+        let stdin = io::stdin();
         let kind = rustix::net::sockopt::socket_type(&stdin);
         ensure!(
             kind == Ok(SocketType::SEQPACKET),
@@ -81,29 +53,62 @@ impl Channel {
         Ok(Channel(stdin.as_fd().try_clone_to_owned()?))
     }
 
+    /// The end that was handed over.
+    pub(super) fn of(descriptor: OwnedFd) -> Self {
+        Channel(descriptor)
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Channel(self.0.try_clone()?))
+    }
+
+    /// Sends a message. Blocks while the other process does not read, for [`UNREAD`] at most.
     pub(super) fn send(
         &self,
         message: &Message,
         descriptor: Option<BorrowedFd<'_>>,
     ) -> anyhow::Result<()> {
-        let bytes = serde_json::to_vec(message)?;
-        ensure!(bytes.len() <= LONGEST, "a message is too long");
+        self.transmit(&encoded(message)?, descriptor)
+    }
+
+    /// Sends keys, of which no copy stays behind. They follow [`Message::Tickets`].
+    pub(super) fn send_keys(&self, keys: &TicketKeys) -> anyhow::Result<()> {
+        self.transmit(keys.as_bytes(), None)
+    }
+
+    fn transmit(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> anyhow::Result<()> {
+        loop {
+            match self.transmit_now(bytes, descriptor) {
+                Err(Errno::AGAIN) => self.wait(PollFlags::OUT, UNREAD)?,
+                sent => return sent.context("the other process has ended"),
+            }
+        }
+    }
+
+    /// Sends a message, if the other process has read enough of those before.
+    pub(super) fn send_now(&self, message: &Message) -> io::Result<()> {
+        let bytes = encoded(message).map_err(io::Error::other)?;
+        Ok(self.transmit_now(&bytes, None)?)
+    }
+
+    fn transmit_now(
+        &self,
+        bytes: &[u8],
+        descriptor: Option<BorrowedFd<'_>>,
+    ) -> rustix::io::Result<()> {
         let descriptors: Vec<_> = descriptor.into_iter().collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut rights = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
             rights.push(SendAncillaryMessage::ScmRights(&descriptors));
         }
+        let slices = [IoSlice::new(bytes)];
+        // Without SIGPIPE, if the other process has gone.
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         loop {
-            // Without SIGPIPE, if the other process has gone.
-            match sendmsg(
-                &self.0,
-                &[IoSlice::new(&bytes)],
-                &mut rights,
-                SendFlags::NOSIGNAL,
-            ) {
+            match sendmsg(&self.0, &slices, &mut rights, flags) {
                 Err(Errno::INTR) => {}
-                sent => return sent.map(drop).context("the other process has ended"),
+                sent => return sent.map(drop),
             }
         }
     }
@@ -113,38 +118,63 @@ impl Channel {
     /// # Errors
     /// If the other process has ended, or sends nothing within the limit.
     pub(super) fn receive(&self, limit: Duration) -> anyhow::Result<(Message, Option<OwnedFd>)> {
-        self.wait(limit)?;
+        self.wait(PollFlags::IN, limit)?;
         let mut bytes = vec![0; LONGEST];
+        let (length, descriptor) = self.take(&mut bytes).context("cannot receive")?;
+        Ok((decoded(&bytes[..length])?, descriptor))
+    }
+
+    /// Waits for keys.
+    pub(super) fn receive_keys(&self, limit: Duration) -> anyhow::Result<TicketKeys> {
+        self.wait(PollFlags::IN, limit)?;
+        let mut bytes = vec![0; 1024];
+        let (length, _) = self.take(&mut bytes).context("cannot receive")?;
+        ensure!(length > 0, GONE);
+        bytes.truncate(length);
+        Ok(TicketKeys::from(bytes))
+    }
+
+    /// Receives a message, if there is one.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the other process has ended.
+    pub(super) fn receive_now(&self) -> io::Result<Message> {
+        let mut bytes = vec![0; LONGEST];
+        let (length, _) = self.take(&mut bytes)?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        decoded(&bytes[..length]).map_err(io::Error::other)
+    }
+
+    /// Takes what has come. 0 bytes: the other process has ended.
+    fn take(&self, bytes: &mut [u8]) -> rustix::io::Result<(usize, Option<OwnedFd>)> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut rights = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         let received = loop {
-            let mut slices = [IoSliceMut::new(&mut bytes)];
-            match recvmsg(&self.0, &mut slices, &mut rights, RecvFlags::CMSG_CLOEXEC) {
+            let mut slices = [IoSliceMut::new(bytes)];
+            match recvmsg(&self.0, &mut slices, &mut rights, flags) {
                 Err(Errno::INTR) => {}
                 Ok(received) => break received.bytes,
-                // ECONNRESET: it ended without reading what was sent to it.
+                // It ended without reading what was sent to it.
                 Err(Errno::CONNRESET) => break 0,
-                Err(error) => return Err(error).context("cannot receive"),
+                Err(error) => return Err(error),
             }
         };
-        if received == 0 {
-            bail!("the other process has ended");
-        }
-        let message = serde_json::from_slice(&bytes[..received])
-            .context("the other process sent something unknown")?;
         let descriptor = rights.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
             _ => None,
         });
-        Ok((message, descriptor))
+        Ok((received, descriptor))
     }
 
-    fn wait(&self, limit: Duration) -> anyhow::Result<()> {
+    fn wait(&self, what: PollFlags, limit: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + limit;
         loop {
             let rest = deadline.saturating_duration_since(Instant::now());
             let rest = Timespec::try_from(rest).context("the time is too long")?;
-            let mut descriptors = [PollFd::new(&self.0, PollFlags::IN)];
+            let mut descriptors = [PollFd::new(&self.0, what)];
             match poll(&mut descriptors, Some(&rest)) {
                 Err(Errno::INTR) => {}
                 Ok(0) => bail!("it was not ready within {} s", limit.as_secs_f64()),
@@ -154,11 +184,31 @@ impl Channel {
     }
 }
 
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+const GONE: &str = "the other process has ended";
+
+fn encoded(message: &Message) -> anyhow::Result<Vec<u8>> {
+    let bytes = serde_json::to_vec(message)?;
+    ensure!(bytes.len() <= LONGEST, "a message is too long");
+    Ok(bytes)
+}
+
+fn decoded(bytes: &[u8]) -> anyhow::Result<Message> {
+    ensure!(!bytes.is_empty(), GONE);
+    serde_json::from_slice(bytes).context("the other process sent something unknown")
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io::Read;
 
+    use super::super::message::FORMAT;
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(60);
@@ -174,6 +224,7 @@ mod tests {
         let begin = Message::Begin {
             format: FORMAT,
             process: 1,
+            generation: 1,
         };
         one.send(&begin, None).unwrap();
         let file = File::open("/proc/self/comm").unwrap();
@@ -188,6 +239,31 @@ mod tests {
             .read_to_string(&mut content)
             .unwrap();
         assert!(content.ends_with('\n'));
+    }
+
+    #[test]
+    fn keys_arrive_whole() {
+        let (one, other) = channels();
+        one.send(&Message::Tickets, None).unwrap();
+        one.send_keys(&TicketKeys::from(vec![7; 100])).unwrap();
+        assert!(matches!(other.receive(LIMIT).unwrap().0, Message::Tickets));
+        let keys = other.receive_keys(LIMIT).unwrap();
+        assert_eq!(keys.as_bytes(), [7; 100]);
+    }
+
+    #[test]
+    fn who_does_not_read_holds_up_nobody_for_ever() {
+        let (one, _other) = channels();
+        let full = loop {
+            if let Err(error) = one.send_now(&Message::Tell) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        let error = one
+            .wait(PollFlags::OUT, Duration::from_millis(1))
+            .unwrap_err();
+        assert!(error.to_string().contains("not ready within"), "{error}");
     }
 
     #[test]

@@ -32,6 +32,7 @@ impl Children {
             Request::Stop => Signal::TERM,
             Request::Reload => Signal::HUP,
             Request::Upgrade => Signal::USR2,
+            Request::Reopen => Signal::USR1,
         };
         let below = below(Path::new("/proc/self"));
         for &process in &below {

@@ -1,12 +1,28 @@
 //! The processes that came before, as long as they drain.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
+use futures::future::join_all;
+use halfopen::Server;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{PidfdFlags, getpid, pidfd_open};
+use rustix::process::{PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-/// Processes that drain after an upgrade.
+use super::channel::Channel;
+use super::known::Known;
+use super::line::Line;
+use super::message::Message;
+use crate::control::{self, now};
+
+/// How long to wait for what the processes tell, before this one accepts.
+const TELL: Duration = Duration::from_secs(1);
+
+/// Processes that drain after an upgrade, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Generations(Vec<Generation>);
 
@@ -15,23 +31,89 @@ pub(crate) struct Generations(Vec<Generation>);
 #[derive(Debug)]
 pub(super) struct Generation {
     pub(super) process: u32,
-    pub(super) descriptor: OwnedFd,
+    /// How many processes there were before it, and one more.
+    pub(super) number: u32,
+    /// Since when it drains, in seconds since 1970.
+    pub(super) since: u64,
+    descriptor: OwnedFd,
+    /// How it tells of itself.
+    channel: Option<Channel>,
+    known: Arc<Mutex<Known>>,
+    /// The task that hears it.
+    hearing: Option<JoinHandle<()>>,
 }
 
 impl Generation {
-    /// This process.
-    pub(super) fn this() -> anyhow::Result<Self> {
+    /// A process that was handed over.
+    pub(super) fn new(process: u32, number: u32, since: u64, descriptor: OwnedFd) -> Self {
+        Generation {
+            process,
+            number,
+            since,
+            descriptor,
+            channel: None,
+            known: Arc::default(),
+            hearing: None,
+        }
+    }
+
+    /// This process, which drains from now on.
+    pub(super) fn this(number: u32) -> anyhow::Result<Self> {
         let descriptor = pidfd_open(getpid(), PidfdFlags::empty())
             .context("the kernel has no pidfd_open(2), which came with Linux 5.3")?;
-        Ok(Generation {
-            process: std::process::id(),
-            descriptor,
-        })
+        let process = std::process::id();
+        Ok(Generation::new(process, number, now(), descriptor))
+    }
+
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.descriptor
+    }
+
+    pub(super) fn channel(&self) -> Option<&Channel> {
+        self.channel.as_ref()
     }
 
     fn is_alive(&self) -> bool {
         let mut descriptors = [PollFd::new(&self.descriptor, PollFlags::IN)];
         poll(&mut descriptors, Some(&Timespec::default())) == Ok(0)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        lock(&self.known)
+    }
+
+    /// Hears the process from now on, if nobody does; with `ask`, it tells everything once more.
+    /// The receiver resolves once it has, or has ended.
+    fn hear(&mut self, ask: bool) -> Option<oneshot::Receiver<()>> {
+        if self.hearing.is_some() {
+            return None;
+        }
+        let line = Line::new(self.channel.as_ref()?.try_clone().ok()?).ok()?;
+        let known = self.known.clone();
+        let (told, all_told) = oneshot::channel();
+        let mut told = Some(told).filter(|_| ask);
+        self.hearing = Some(tokio::spawn(async move {
+            if ask {
+                lock(&known).forget();
+                // If the process has ended, receiving says so.
+                let _ = line.send(&Message::Tell).await;
+            }
+            while let Ok(message) = line.receive().await {
+                if lock(&known).hear(message) {
+                    drop(told.take());
+                }
+            }
+            lock(&known).ended();
+        }));
+        Some(all_told)
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        if let Some(hearing) = &self.hearing {
+            hearing.abort();
+        }
     }
 }
 
@@ -40,10 +122,76 @@ impl Generations {
         self.0.push(generation);
     }
 
+    /// Sets how a process tells of itself.
+    pub(super) fn set_channel(&mut self, process: u32, channel: Channel) {
+        let mut all = self.0.iter_mut();
+        if let Some(generation) = all.find(|generation| generation.process == process) {
+            generation.channel = Some(channel);
+        }
+    }
+
+    /// Takes in what a process has told over another channel than its own.
+    pub(super) fn tells(&self, process: u32, message: Message) {
+        let mut all = self.0.iter();
+        if let Some(generation) = all.find(|generation| generation.process == process) {
+            generation.known().hear(message);
+        }
+    }
+
+    /// Hears all processes from now on. Returns when they have told everything, or when that
+    /// takes too long. The `latest` one drains from now on, and has told everything.
+    pub(crate) async fn hear(&mut self, latest: Option<u32>) {
+        let mut told = Vec::new();
+        for generation in &mut self.0 {
+            let is_latest = latest == Some(generation.process);
+            if is_latest {
+                generation.since = now();
+            }
+            told.extend(generation.hear(!is_latest));
+        }
+        // One that does not answer tells later, or never.
+        let _ = timeout(TELL, join_all(told)).await;
+    }
+
+    /// Hears no process any more: a successor does.
+    pub(crate) async fn hear_nobody(&mut self) {
+        for generation in &mut self.0 {
+            if let Some(hearing) = generation.hearing.take() {
+                hearing.abort();
+                // Of the task that was cancelled.
+                let _ = hearing.await;
+            }
+        }
+    }
+
+    /// Lets the server of a service count the connections that peers have in these processes.
+    pub(crate) fn count_at(&self, service: &str, server: &Server) {
+        for generation in &self.0 {
+            generation.known().count_at(service, server);
+        }
+    }
+
     /// Returns the processes that still run, the oldest first.
-    pub(crate) fn alive(&mut self) -> Vec<u32> {
+    pub(crate) fn alive(&mut self) -> Vec<control::Generation> {
         self.0.retain(Generation::is_alive);
-        self.0.iter().map(|generation| generation.process).collect()
+        let alive = self.0.iter();
+        alive
+            .map(|one| control::Generation {
+                process: one.process,
+                generation: one.number,
+                state: control::State::Draining,
+                since: one.since,
+                connections: one.known().connections,
+            })
+            .collect()
+    }
+
+    /// Lets them open the files of their logs anew.
+    pub(crate) fn reopen(&self) {
+        for generation in &self.0 {
+            // Fails if it has ended.
+            let _ = pidfd_send_signal(generation.descriptor.as_fd(), Signal::USR1);
+        }
     }
 
     pub(super) fn is_alive(&self, process: u32) -> bool {
@@ -54,6 +202,11 @@ impl Generations {
     pub(super) fn iter(&self) -> impl Iterator<Item = &Generation> {
         self.0.iter()
     }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    // No code panics while it holds the lock.
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -69,14 +222,15 @@ mod tests {
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         let descriptor = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
         let mut generations = Generations::default();
-        generations.push(Generation::this().unwrap());
-        generations.push(Generation {
-            process: child.id(),
-            descriptor,
-        });
-        assert_eq!(generations.alive(), [std::process::id(), child.id()]);
+        generations.push(Generation::this(1).unwrap());
+        generations.push(Generation::new(child.id(), 2, 7, descriptor));
+        let mut alive = || -> Vec<_> {
+            let alive = generations.alive().into_iter();
+            alive.map(|one| (one.process, one.generation)).collect()
+        };
+        assert_eq!(alive(), [(std::process::id(), 1), (child.id(), 2)]);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(generations.alive(), [std::process::id()]);
+        assert_eq!(alive(), [(std::process::id(), 1)]);
     }
 }

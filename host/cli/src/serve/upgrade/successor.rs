@@ -8,10 +8,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use halfopen::tls::TicketKeys;
 
-use super::channel::{Channel, FORMAT, Message};
+use super::channel::Channel;
 use super::generations::Generation;
-use super::{Generations, VARIABLE};
+use super::message::{FORMAT, Message};
+use super::{Generations, Report, VARIABLE};
 use crate::args::listen::Listen;
 
 /// How long a successor that is prepared may take to accept.
@@ -20,6 +22,19 @@ const ACCEPT: Duration = Duration::from_secs(30);
 /// What a process hands over.
 #[derive(Debug, Default)]
 pub(crate) struct Offer(Vec<(Message, OwnedFd)>);
+
+/// What a process hands over just before its successor accepts.
+pub(crate) struct Last {
+    pub(crate) tickets: TicketKeys,
+    pub(crate) report: Report,
+}
+
+/// A successor that accepts.
+pub(crate) struct Accepting {
+    pub(crate) process: u32,
+    channel: Channel,
+    report: Report,
+}
 
 /// A successor that has been started. It is killed on drop, unless it has been told to accept.
 #[derive(Debug)]
@@ -30,12 +45,10 @@ pub(crate) struct Successor {
 }
 
 /// What has been done of an upgrade.
-#[derive(Debug)]
 pub(crate) enum Step {
     /// The successor is prepared, and accepts nothing yet.
     Prepared(Successor),
-    /// The successor, of this number, accepts.
-    Accepts(u32),
+    Accepts(Accepting),
 }
 
 impl Offer {
@@ -69,14 +82,21 @@ impl Offer {
         Ok(())
     }
 
-    /// Adds this process, and the earlier ones that still drain.
-    pub(crate) fn generations(&mut self, earlier: &Generations) -> anyhow::Result<()> {
-        let this = Generation::this()?;
+    /// Adds this process, which has this number, and the earlier ones that still drain.
+    pub(crate) fn generations(&mut self, earlier: &Generations, this: u32) -> anyhow::Result<()> {
+        let this = Generation::this(this)?;
         for generation in earlier.iter().chain([&this]) {
+            let process = generation.process;
             let message = Message::Generation {
-                process: generation.process,
+                process,
+                generation: generation.number,
+                since: generation.since,
             };
-            self.0.push((message, generation.descriptor.try_clone()?));
+            self.0.push((message, generation.descriptor().try_clone()?));
+            if let Some(channel) = generation.channel() {
+                let descriptor = channel.as_fd().try_clone_to_owned()?;
+                self.0.push((Message::Line { process }, descriptor));
+            }
         }
         Ok(())
     }
@@ -108,14 +128,21 @@ impl Successor {
         self.process
     }
 
-    /// Hands over, and waits until the successor is prepared. Blocks.
+    /// Hands over, as the process of this number, and waits until the successor is prepared.
+    /// Blocks.
     ///
     /// # Errors
     /// If the successor gives up, ends or is not prepared within the limit. It has ended then.
-    pub(crate) fn prepare(self, offer: Offer, limit: Duration) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(
+        self,
+        offer: Offer,
+        generation: u32,
+        limit: Duration,
+    ) -> anyhow::Result<Self> {
         let begin = Message::Begin {
             format: FORMAT,
             process: std::process::id(),
+            generation,
         };
         self.channel.send(&begin, None)?;
         for (message, descriptor) in offer.0 {
@@ -130,13 +157,26 @@ impl Successor {
     ///
     /// # Errors
     /// If the successor ends instead, or does not answer in time.
-    pub(crate) fn let_accept(self) -> anyhow::Result<u32> {
+    pub(crate) fn let_accept(mut self, last: Last) -> anyhow::Result<Accepting> {
+        let Last {
+            tickets,
+            mut report,
+        } = last;
+        self.channel.send(&Message::Tickets, None)?;
+        self.channel.send_keys(&tickets)?;
+        for message in report.spent().iter().chain(&report.news()) {
+            self.channel.send(message, None)?;
+        }
         self.channel.send(&Message::Take, None)?;
+        let channel = self.channel.try_clone()?;
         self.expect(ACCEPT, |message| matches!(message, Message::Ready))?;
-        let mut accepts = self;
         // From now on it serves, whatever becomes of this process.
-        accepts.child = None;
-        Ok(accepts.process)
+        self.child = None;
+        Ok(Accepting {
+            process: self.process,
+            channel,
+            report,
+        })
     }
 
     fn expect(&self, limit: Duration, expected: impl Fn(&Message) -> bool) -> anyhow::Result<()> {
@@ -146,6 +186,13 @@ impl Successor {
             Message::Failed { reason } => bail!("{reason}"),
             message => bail!("the other process says {message:?}"),
         }
+    }
+}
+
+impl Accepting {
+    /// Tells the successor what becomes of the connections of this process.
+    pub(crate) async fn tell(self) {
+        self.report.tell(self.channel).await;
     }
 }
 

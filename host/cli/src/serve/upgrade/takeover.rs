@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use halfopen::tls::TicketKeys;
 
 use super::VARIABLE;
-use super::channel::{Channel, FORMAT, Message};
+use super::channel::Channel;
 use super::generations::{Generation, Generations};
+use super::message::{FORMAT, Message};
 use crate::args::listen::Listen;
 
 /// How long the process before may take to hand over, and to let this one accept. Both need
@@ -31,12 +33,16 @@ pub(crate) struct Takeover {
     channel: Channel,
     /// The process before.
     pub(crate) process: u32,
+    /// The number of the process before.
+    pub(crate) generation: u32,
     pub(crate) listeners: Vec<Handed>,
     /// The admin address as the configuration wrote it, and its socket.
     pub(crate) admin: Option<(SocketAddr, TcpListener)>,
     /// The path of the control socket, and the socket.
     pub(crate) control: Option<(PathBuf, OwnedFd)>,
     pub(crate) generations: Generations,
+    /// The keys of TLS session tickets, once this process may accept.
+    pub(crate) tickets: Option<TicketKeys>,
 }
 
 impl Takeover {
@@ -55,16 +61,27 @@ impl Takeover {
     }
 
     fn receive_over(channel: Channel) -> anyhow::Result<Self> {
-        let (Message::Begin { format, process }, _) = channel.receive(PATIENCE)? else {
+        let begin = channel.receive(PATIENCE)?;
+        let (
+            Message::Begin {
+                format,
+                process,
+                generation,
+            },
+            _,
+        ) = begin
+        else {
             bail!("the other process says something unknown");
         };
         let mut takeover = Takeover {
             channel,
             process,
+            generation,
             listeners: Vec::new(),
             admin: None,
             control: None,
             generations: Generations::default(),
+            tickets: None,
         };
         if format != FORMAT {
             let reason = format!(
@@ -77,7 +94,11 @@ impl Takeover {
         loop {
             let (message, descriptor) = takeover.channel.receive(PATIENCE)?;
             match (message, descriptor) {
-                (Message::End, None) => return Ok(takeover),
+                (Message::End, None) => {
+                    let line = takeover.channel.try_clone()?;
+                    takeover.generations.set_channel(process, line);
+                    return Ok(takeover);
+                }
                 (message, Some(descriptor)) => takeover.keep(message, descriptor)?,
                 (message, None) => bail!("{message:?} comes without its descriptor"),
             }
@@ -98,10 +119,18 @@ impl Takeover {
                 self.admin = Some((address.parse()?, TcpListener::from(descriptor)));
             }
             Message::Control { path } => self.control = Some((path.into(), descriptor)),
-            Message::Generation { process } => self.generations.push(Generation {
+            Message::Generation {
                 process,
-                descriptor,
-            }),
+                generation,
+                since,
+            } => {
+                let generation = Generation::new(process, generation, since, descriptor);
+                self.generations.push(generation);
+            }
+            Message::Line { process } => {
+                let channel = Channel::of(descriptor);
+                self.generations.set_channel(process, channel);
+            }
             message => bail!("{message:?} comes with a descriptor"),
         }
         Ok(())
@@ -126,16 +155,23 @@ impl Takeover {
     ///
     /// # Errors
     /// If the process before goes on without this one.
-    pub(crate) fn prepared(self) -> anyhow::Result<Self> {
-        if self.channel.send(&Message::Prepared, None).is_err() {
-            return Ok(self);
+    pub(crate) fn prepared(mut self) -> anyhow::Result<Self> {
+        let taken = self.channel.send(&Message::Prepared, None);
+        if let Err(error) = taken.and_then(|()| self.receive_last()) {
+            ensure!(!self.generations.is_alive(self.process), error);
         }
-        match self.channel.receive(PATIENCE) {
-            Ok((Message::Take, _)) => Ok(self),
-            Ok((message, _)) => bail!("the other process says {message:?}"),
-            Err(error) => {
-                ensure!(!self.generations.is_alive(self.process), error);
-                Ok(self)
+        Ok(self)
+    }
+
+    /// Receives what the process before hands over last.
+    fn receive_last(&mut self) -> anyhow::Result<()> {
+        loop {
+            match self.channel.receive(PATIENCE)?.0 {
+                Message::Take => return Ok(()),
+                Message::Tickets => {
+                    self.tickets = Some(self.channel.receive_keys(PATIENCE)?);
+                }
+                message => self.generations.tells(self.process, message),
             }
         }
     }

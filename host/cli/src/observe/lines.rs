@@ -1,9 +1,8 @@
-//! Standard error, behind a bounded queue that one thread writes.
+//! Lines for standard error or a file, behind a bounded queue that one thread writes.
 //!
-//! Writing to standard error can block for ever (a pipe that nobody reads, a terminal on
-//! which somebody pressed Ctrl-S) and can fail (no reader, no room on the disk). Only the
-//! thread suffers: a line that finds no room in the queue, or cannot be written, is dropped
-//! and counted.
+//! Writing can block for ever (a pipe that nobody reads, a terminal on which somebody pressed
+//! Ctrl-S, a disk on the network) and can fail (no reader, no room on the disk). Only the thread
+//! suffers: a line that finds no room in the queue, or cannot be written, is dropped and counted.
 //!
 //! The crate `tracing-appender` has such a queue as well. It counts lines and not bytes,
 //! forgets lines that cannot be written, has no flush but the end of its guard, and prints
@@ -17,8 +16,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tracing_subscriber::fmt::MakeWriter;
-
 use crate::observe::status::StatusLine;
 use crate::observe::window::Coverable;
 
@@ -27,9 +24,19 @@ const QUEUE: usize = 512 * 1024;
 /// The time until another attempt, where the descriptor does not block.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Standard error. Clones are the same.
+/// Lines for one destination. Clones are the same.
 #[derive(Clone)]
-pub(crate) struct Stderr(Arc<Shared>);
+pub(crate) struct Lines(Arc<Shared>);
+
+/// Where lines go.
+pub(super) trait Destination: Write + Send + 'static {
+    /// Begins anew, if that is possible; returns whether it has.
+    fn reopen(&mut self) -> bool {
+        false
+    }
+}
+
+impl Destination for Coverable<io::Stderr> {}
 
 struct Shared {
     state: Mutex<State>,
@@ -59,28 +66,32 @@ enum Entry {
     Dropped(u64),
     /// Removes the status line.
     Clear,
+    /// Opens the destination anew: behind what was added before.
+    Reopen,
 }
 
 /// Returns the line that counts dropped lines.
-pub(crate) type Notice = fn(u64) -> String;
+pub(super) type Notice = Box<dyn Fn(u64) -> Vec<u8> + Send>;
 
-impl fmt::Debug for Stderr {
+impl fmt::Debug for Lines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stderr").finish_non_exhaustive()
+        f.debug_struct("Lines").finish_non_exhaustive()
     }
 }
 
-impl Stderr {
-    /// Starts the thread. `notice` makes the line that counts dropped lines.
-    pub(crate) fn start(status: StatusLine, notice: Notice) -> Self {
-        Stderr::start_with(Coverable::new(io::stderr()), status, notice)
+impl Lines {
+    /// Starts the thread for standard error, below which is the status line. `notice` makes the
+    /// line that counts dropped lines.
+    pub(super) fn to_stderr(status: StatusLine, notice: Notice) -> Self {
+        Lines::start(Coverable::new(io::stderr()), status, notice)
     }
 
-    fn start_with(
-        destination: impl Write + Send + 'static,
-        status: StatusLine,
-        notice: Notice,
-    ) -> Self {
+    /// Starts the thread for another destination, where no status line is.
+    pub(super) fn to(destination: impl Destination, notice: Notice) -> Self {
+        Lines::start(destination, StatusLine::none(), notice)
+    }
+
+    fn start(destination: impl Destination, status: StatusLine, notice: Notice) -> Self {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             added: Condvar::new(),
@@ -96,7 +107,7 @@ impl Stderr {
             torn: false,
         };
         thread::spawn(move || writer.run());
-        Stderr(shared)
+        Lines(shared)
     }
 
     /// Adds text, which is whole lines, to the queue; drops it if there is no room. Never
@@ -125,6 +136,11 @@ impl Stderr {
     /// Removes the status line.
     pub(crate) fn clear_status(&self) {
         self.0.add(&mut self.0.state(), Entry::Clear);
+    }
+
+    /// Opens the destination anew, behind everything that has been added.
+    pub(super) fn reopen(&self) {
+        self.0.add(&mut self.0.state(), Entry::Reopen);
     }
 
     /// Waits until everything in the queue has been written, for at most `limit`.
@@ -167,7 +183,7 @@ struct Writer<W> {
     torn: bool,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Destination> Writer<W> {
     fn run(mut self) {
         loop {
             let (entry, status, last) = self.next();
@@ -181,6 +197,8 @@ impl<W: Write> Writer<W> {
                     }
                 }
                 Some(Entry::Clear) => self.status.clear(),
+                // What was torn is in what was open before.
+                Some(Entry::Reopen) => self.torn &= !self.destination.reopen(),
                 None => {}
             }
             if let Some(text) = status {
@@ -214,7 +232,7 @@ impl<W: Write> Writer<W> {
             all.push(b'\n');
         }
         if self.pending > 0 {
-            all.extend_from_slice((self.notice)(self.pending).as_bytes());
+            all.extend_from_slice(&(self.notice)(self.pending));
         }
         all.extend_from_slice(text);
         let destination = &mut self.destination;
@@ -259,40 +277,6 @@ fn lines(text: &[u8]) -> u64 {
     text.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
-/// Collects what is written into one text, and prints it when dropped: an event of the log.
-pub(crate) struct Whole {
-    stderr: Stderr,
-    text: Vec<u8>,
-}
-
-impl Write for Whole {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(data);
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Whole {
-    fn drop(&mut self) {
-        self.stderr.print(std::mem::take(&mut self.text));
-    }
-}
-
-impl<'w> MakeWriter<'w> for Stderr {
-    type Writer = Whole;
-
-    fn make_writer(&'w self) -> Self::Writer {
-        Whole {
-            stderr: self.clone(),
-            text: Vec::new(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
@@ -319,52 +303,54 @@ mod tests {
         }
     }
 
-    fn guarded() -> (Stderr, Sender<io::Result<usize>>, Receiver<String>) {
+    impl Destination for Guarded {}
+
+    fn guarded() -> (Lines, Sender<io::Result<usize>>, Receiver<String>) {
         let (permit, permissions) = channel();
         let (written, texts) = channel();
         let destination = Guarded {
             permissions,
             written,
         };
-        let notice = |lines| format!("({lines})\n");
-        let stderr = Stderr::start_with(destination, StatusLine::none(), notice);
-        (stderr, permit, texts)
+        let notice = |lines| format!("({lines})\n").into_bytes();
+        let lines = Lines::to(destination, Box::new(notice));
+        (lines, permit, texts)
     }
 
     #[test]
     fn what_finds_no_room_is_counted_where_it_is_missing() {
-        let (stderr, permit, texts) = guarded();
+        let (lines, permit, texts) = guarded();
         let half = format!("{}\n", "x".repeat(QUEUE / 2 - 1));
         // The thread takes the first one out of the queue.
-        stderr.print(b"first\n".to_vec());
+        lines.print(b"first\n".to_vec());
         permit.send(Ok(6)).unwrap();
         assert_eq!(texts.recv().unwrap(), "first\n");
-        stderr.flush(Duration::from_secs(60));
-        stderr.print(b"blocks\n".to_vec());
-        while !stderr.0.state().queue.is_empty() {
+        lines.flush(Duration::from_secs(60));
+        lines.print(b"blocks\n".to_vec());
+        while !lines.0.state().queue.is_empty() {
             thread::yield_now();
         }
         for _ in 0..2 {
-            stderr.print(half.clone().into_bytes());
+            lines.print(half.clone().into_bytes());
         }
         for _ in 0..3 {
-            stderr.print(b"no room\n".to_vec());
+            lines.print(b"no room\n".to_vec());
         }
-        assert_eq!(stderr.dropped(), 3);
+        assert_eq!(lines.dropped(), 3);
         for expected in ["blocks\n", &half, &half, "(3)\n"] {
             permit.send(Ok(usize::MAX)).unwrap();
             assert_eq!(texts.recv().unwrap(), expected);
         }
-        stderr.print(b"room again\n".to_vec());
+        lines.print(b"room again\n".to_vec());
         permit.send(Ok(usize::MAX)).unwrap();
         assert_eq!(texts.recv().unwrap(), "room again\n");
     }
 
     #[test]
     fn what_cannot_be_written_is_counted_and_writing_goes_on() {
-        let (stderr, permit, texts) = guarded();
+        let (lines, permit, texts) = guarded();
         for text in ["one\n", "two\n", "three\n"] {
-            stderr.print(text.as_bytes().to_vec());
+            lines.print(text.as_bytes().to_vec());
         }
         permit.send(Err(ErrorKind::StorageFull.into())).unwrap();
         // An error within the second line, which must not swallow the third.
@@ -373,14 +359,14 @@ mod tests {
         permit.send(Ok(usize::MAX)).unwrap();
         assert_eq!(texts.recv().unwrap(), "(1)\ntw");
         assert_eq!(texts.recv().unwrap(), "\n(2)\nthree\n");
-        stderr.flush(Duration::from_secs(60));
-        assert_eq!(stderr.dropped(), 2);
+        lines.flush(Duration::from_secs(60));
+        assert_eq!(lines.dropped(), 2);
     }
 
     #[test]
     fn a_flush_waits_only_so_long() {
-        let (stderr, _permit, _texts) = guarded();
-        stderr.print(b"stuck\n".to_vec());
-        stderr.flush(Duration::from_millis(10));
+        let (lines, _permit, _texts) = guarded();
+        lines.print(b"stuck\n".to_vec());
+        lines.flush(Duration::from_millis(10));
     }
 }
