@@ -22,7 +22,9 @@ mod operator {
     mod guard_postgres;
     mod guard_redis;
     mod host;
+    mod image;
     mod isolation;
+    mod kubernetes;
     mod kv;
     mod limits;
     mod logging;

@@ -1,0 +1,175 @@
+//! The clients: long connections, each with a stream of requests, and short ones at a steady rate.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::counts::{Current, Loss};
+use crate::link::{Cut, Link, PAUSE, Tls};
+
+/// How long a long connection lasts: shorter than the stack's grace.
+const LIFE: Duration = Duration::from_secs(20);
+
+/// The threads that make short connections, in turn.
+const SHORT: u32 = 50;
+
+/// A pause after a connection that was cut, so that a dead server does not draw all of them.
+const AFTER_A_LOSS: Duration = Duration::from_millis(200);
+
+/// What all clients share.
+#[derive(Debug)]
+struct Shared {
+    to: SocketAddr,
+    tls: Option<Tls>,
+    counts: Current,
+    stop: AtomicBool,
+    open: AtomicUsize,
+}
+
+/// The clients, which run until [`Clients::stop`].
+#[derive(Debug)]
+pub(crate) struct Clients {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Clients {
+    /// Starts so many long connections, and so many short ones a second.
+    pub(crate) fn start(to: SocketAddr, tls: Option<Tls>, long: u32, short: u32) -> Self {
+        let shared = Arc::new(Shared {
+            to,
+            tls,
+            counts: Current::default(),
+            stop: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+        });
+        let mut threads = Vec::new();
+        let mut spawn = |run: Box<dyn FnOnce(&Shared) + Send>| {
+            let shared = shared.clone();
+            threads.push(thread::spawn(move || run(&shared)));
+        };
+        for number in 0..long {
+            // They begin one after the other, and end so, too.
+            let first = LIFE.mul_f64(f64::from(number + 1) / f64::from(long));
+            spawn(Box::new(move |shared| shared.long(first)));
+        }
+        for number in 0..SHORT {
+            let every = Duration::from_secs(1) * SHORT / short;
+            let first = every.mul_f64(f64::from(number) / f64::from(SHORT));
+            spawn(Box::new(move |shared| shared.short(first, every)));
+        }
+        spawn(Box::new(Shared::sleep));
+        Clients { shared, threads }
+    }
+
+    pub(crate) fn counts(&self) -> &Current {
+        &self.shared.counts
+    }
+
+    /// The long connections that are open.
+    pub(crate) fn open(&self) -> usize {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+
+    /// Lets all connections come to their end.
+    pub(crate) fn stop(self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().expect("a client does not panic");
+        }
+    }
+}
+
+/// Bytes that no two exchanges share. None is `q`, which asks the echo to end.
+fn bytes(length: usize) -> Vec<u8> {
+    (0..length).map(|_| fastrand::u8(b'0'..=b'9')).collect()
+}
+
+impl Shared {
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Makes one connection after the other, each for [`LIFE`], the first for a part of it.
+    fn long(&self, first: Duration) {
+        let mut life = first;
+        while !self.stopped() {
+            let end = Instant::now() + life;
+            self.connection(|link, shared| {
+                shared.open.fetch_add(1, Ordering::Relaxed);
+                let streamed = shared.stream(link, end);
+                shared.open.fetch_sub(1, Ordering::Relaxed);
+                streamed
+            });
+            life = LIFE;
+        }
+    }
+
+    /// Makes requests until then.
+    fn stream(&self, link: &mut Link, end: Instant) -> Result<(), Cut> {
+        while Instant::now() < end && !self.stopped() {
+            self.request(link, fastrand::usize(1..=4096))?;
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Makes a short connection each time.
+    fn short(&self, first: Duration, every: Duration) {
+        let mut next = Instant::now() + first;
+        while !self.stopped() {
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+            // What is late is left out.
+            next = Instant::now().max(next) + every;
+            self.connection(|link, shared| shared.request(link, 64));
+        }
+    }
+
+    fn request(&self, link: &mut Link, length: usize) -> Result<(), Cut> {
+        let start = Instant::now();
+        link.exchange(&bytes(length))?;
+        self.counts.get().answered(start.elapsed());
+        Ok(())
+    }
+
+    /// Makes a connection, uses it, and ends it with a half-close.
+    fn connection(&self, run: impl FnOnce(&mut Link, &Shared) -> Result<(), Cut>) {
+        let mut port = 0;
+        let start = Instant::now();
+        let used = Link::connect(self.to, self.tls.as_ref(), &mut port)
+            .map_err(|cut| (cut, false))
+            .and_then(|mut link| {
+                self.counts.get().waited(start.elapsed());
+                run(&mut link, self).map_err(|cut| (cut, true))?;
+                let start = Instant::now();
+                link.finish().map_err(|cut| (cut, false))?;
+                self.counts.get().waited(start.elapsed());
+                Ok(())
+            });
+        match used {
+            Ok(()) => self.counts.get().finished(),
+            Err((cut, unanswered)) => {
+                self.counts.get().lost(Loss {
+                    port,
+                    cut,
+                    unanswered,
+                });
+                thread::sleep(AFTER_A_LOSS);
+            }
+        }
+    }
+
+    /// Sleeps, to see how late the machine wakes threads.
+    fn sleep(&self) {
+        const NAP: Duration = Duration::from_millis(20);
+        while !self.stopped() {
+            let start = Instant::now();
+            thread::sleep(NAP);
+            self.counts
+                .get()
+                .woke_late(start.elapsed().saturating_sub(NAP));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What the clients count, for each event of the fleet.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
+
+use crate::link::Cut;
+
+/// A connection that ended otherwise than its client wanted.
+#[derive(Clone, Debug)]
+pub(crate) struct Loss {
+    /// The client's port, by which HAProxy's log names the connection. 0: it was never made.
+    pub(crate) port: u16,
+    pub(crate) cut: Cut,
+    /// Whether a request was without an answer.
+    pub(crate) unanswered: bool,
+}
+
+/// The counts of one event.
+#[derive(Debug)]
+pub(crate) struct Counts {
+    since: Instant,
+    connections: AtomicU64,
+    requests: AtomicU64,
+    /// The longest wait of a client that got what it waited for, in ms.
+    stall: AtomicU64,
+    /// The longest time by which a thread that only sleeps woke too late, in ms: what the machine
+    /// itself adds to a stall.
+    late: AtomicU64,
+    losses: Mutex<Vec<Loss>>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Counts {
+            since: Instant::now(),
+            connections: AtomicU64::default(),
+            requests: AtomicU64::default(),
+            stall: AtomicU64::default(),
+            late: AtomicU64::default(),
+            losses: Mutex::default(),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Counts {
+    /// A connection ended as its client wanted.
+    pub(crate) fn finished(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A client got what it waited for.
+    pub(crate) fn waited(&self, time: Duration) {
+        self.stall.fetch_max(millis(time), Ordering::Relaxed);
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&self, time: Duration) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.waited(time);
+    }
+
+    pub(crate) fn woke_late(&self, time: Duration) {
+        self.late.fetch_max(millis(time), Ordering::Relaxed);
+    }
+
+    pub(crate) fn lost(&self, loss: Loss) {
+        self.losses.lock().expect("not poisoned").push(loss);
+    }
+
+    pub(crate) fn losses(&self) -> Vec<Loss> {
+        self.losses.lock().expect("not poisoned").clone()
+    }
+
+    /// How many connections were cut like this.
+    pub(crate) fn cut(&self, cut: Cut) -> usize {
+        let losses = self.losses.lock().expect("not poisoned");
+        losses.iter().filter(|loss| loss.cut == cut).count()
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stall(&self) -> Duration {
+        Duration::from_millis(self.stall.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn late(&self) -> Duration {
+        Duration::from_millis(self.late.load(Ordering::Relaxed))
+    }
+
+    /// The head of the table.
+    pub(crate) fn head() -> String {
+        format!(
+            "{:<28} {:>5} {:>8} {:>9} {:>7} {:>5} {:>9} {:>6} {:>6} {:>8} {:>7}",
+            "event",
+            "s",
+            "ended",
+            "answered",
+            "refused",
+            "told",
+            "truncated",
+            "silent",
+            "lost",
+            "stall ms",
+            "late ms"
+        )
+    }
+
+    /// A row of the table.
+    pub(crate) fn row(&self, name: &str) -> String {
+        let unanswered = self.losses().iter().filter(|loss| loss.unanswered).count();
+        format!(
+            "{name:<28} {:>5} {:>8} {:>9} {:>7} {:>5} {:>9} {:>6} {:>6} {:>8} {:>7}",
+            self.since.elapsed().as_secs(),
+            self.connections.load(Ordering::Relaxed),
+            self.requests(),
+            self.cut(Cut::Refused),
+            self.cut(Cut::Told),
+            self.cut(Cut::Truncated),
+            self.cut(Cut::Silent) + self.cut(Cut::Wrong),
+            unanswered,
+            self.stall().as_millis(),
+            self.late().as_millis(),
+        )
+    }
+}
+
+/// The counts of the event that goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Current(RwLock<Arc<Counts>>);
+
+impl Current {
+    pub(crate) fn get(&self) -> Arc<Counts> {
+        self.0.read().expect("not poisoned").clone()
+    }
+
+    /// Begins to count anew.
+    pub(crate) fn begin(&self) -> Arc<Counts> {
+        let counts = Arc::new(Counts::default());
+        *self.0.write().expect("not poisoned") = counts.clone();
+        counts
+    }
+}
