@@ -14,6 +14,8 @@
 mod balancer;
 #[path = "fleet/clients.rs"]
 mod clients;
+#[path = "fleet/cost.rs"]
+mod cost;
 #[path = "fleet/counts.rs"]
 mod counts;
 #[path = "fleet/events.rs"]

@@ -36,32 +36,44 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Starts so many long connections, and so many short ones a second.
-    pub(crate) fn start(to: SocketAddr, tls: Option<Tls>, long: u32, short: u32) -> Self {
-        let shared = Arc::new(Shared {
+    /// Clients of a server, which do nothing yet.
+    pub(crate) fn new(to: SocketAddr, tls: Option<Tls>) -> Self {
+        let shared = Shared {
             to,
             tls,
             counts: Current::default(),
             stop: AtomicBool::new(false),
             open: AtomicUsize::new(0),
-        });
-        let mut threads = Vec::new();
-        let mut spawn = |run: Box<dyn FnOnce(&Shared) + Send>| {
-            let shared = shared.clone();
-            threads.push(thread::spawn(move || run(&shared)));
         };
-        for number in 0..long {
+        let mut clients = Clients {
+            shared: Arc::new(shared),
+            threads: Vec::new(),
+        };
+        clients.spawn(Shared::sleep);
+        clients
+    }
+
+    fn spawn(&mut self, run: impl FnOnce(&Shared) + Send + 'static) {
+        let shared = self.shared.clone();
+        self.threads.push(thread::spawn(move || run(&shared)));
+    }
+
+    /// Makes so many long connections, always.
+    pub(crate) fn long(&mut self, number: u32) {
+        for client in 1..=number {
             // They begin one after the other, and end so, too.
-            let first = LIFE.mul_f64(f64::from(number + 1) / f64::from(long));
-            spawn(Box::new(move |shared| shared.long(first)));
+            let first = LIFE.mul_f64(f64::from(client) / f64::from(number));
+            self.spawn(move |shared| shared.long(first));
         }
-        for number in 0..SHORT {
-            let every = Duration::from_secs(1) * SHORT / short;
-            let first = every.mul_f64(f64::from(number) / f64::from(SHORT));
-            spawn(Box::new(move |shared| shared.short(first, every)));
+    }
+
+    /// Makes so many short connections a second.
+    pub(crate) fn short(&mut self, rate: u32) {
+        let every = Duration::from_secs(1) * SHORT / rate;
+        for client in 0..SHORT {
+            let first = every.mul_f64(f64::from(client) / f64::from(SHORT));
+            self.spawn(move |shared| shared.short(first, every));
         }
-        spawn(Box::new(Shared::sleep));
-        Clients { shared, threads }
     }
 
     pub(crate) fn counts(&self) -> &Current {

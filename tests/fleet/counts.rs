@@ -86,6 +86,11 @@ impl Counts {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// The connections that ended as their clients wanted.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn stall(&self) -> Duration {
         Duration::from_millis(self.stall.load(Ordering::Relaxed))
     }
@@ -118,7 +123,7 @@ impl Counts {
         format!(
             "{name:<28} {:>5} {:>8} {:>9} {:>7} {:>5} {:>9} {:>6} {:>6} {:>8} {:>7}",
             self.since.elapsed().as_secs(),
-            self.connections.load(Ordering::Relaxed),
+            self.connections(),
             self.requests(),
             self.cut(Cut::Refused),
             self.cut(Cut::Told),

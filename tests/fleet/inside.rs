@@ -16,10 +16,10 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::Security;
 use crate::clients::Clients;
 use crate::events::Play;
-use crate::images;
 use crate::link::Tls;
 use crate::nodes::{self, Node};
 use crate::stack::{Deployed, Fleet, NAME, authority, component};
+use crate::{cost, images};
 
 /// The long connections, and the short ones a second.
 const LONG: u32 = 300;
@@ -60,7 +60,13 @@ pub(crate) fn run(folder: &Path, security: Security) -> Result<()> {
             .with_no_client_auth();
         Ok((Arc::new(config), ServerName::try_from(NAME)?))
     });
-    let clients = Clients::start(address, tls.transpose()?, LONG, SHORT);
+    let mut clients = Clients::new(address, tls.transpose()?);
+    clients.long(LONG);
+    eventually("all long connections are open", || {
+        // Between two of its connections a client has none.
+        Ok(clients.open() > LONG as usize * 9 / 10)
+    })?;
+    cost::measure(&fleet, &mut clients, SHORT)?;
     let mut play = Play {
         fleet,
         clients,
@@ -68,10 +74,6 @@ pub(crate) fn run(folder: &Path, security: Security) -> Result<()> {
         security,
         failures: Vec::new(),
     };
-    eventually("all long connections are open", || {
-        // Between two of its connections a client has none.
-        Ok(play.clients.open() > LONG as usize * 9 / 10)
-    })?;
     let played = play.run();
     let Play {
         clients,

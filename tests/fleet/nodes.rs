@@ -167,12 +167,18 @@ impl Node {
         done(&mut self.command(arguments)).with_context(|| format!("on {}", self.name))
     }
 
-    /// The path, for this process, of a path in a container.
-    pub(crate) fn inside(&self, container: &str, path: &str) -> Result<PathBuf> {
+    /// The folder of a container's first process in `/proc`.
+    pub(crate) fn process(&self, container: &str) -> Result<PathBuf> {
         let process = self.docker(&["inspect", "--format", "{{.State.Pid}}", container])?;
         // The number is of the node's PID namespace, whose /proc is in its mounts.
         let node = self.process.id();
-        Ok(format!("/proc/{node}/root/proc/{}/root{path}", process.trim()).into())
+        Ok(format!("/proc/{node}/root/proc/{}", process.trim()).into())
+    }
+
+    /// The path, for this process, of an absolute path in a container.
+    pub(crate) fn inside(&self, container: &str, path: &str) -> Result<PathBuf> {
+        let root = self.process(container)?.join("root");
+        Ok(root.join(path.trim_start_matches('/')))
     }
 
     /// The end of the daemon's log.

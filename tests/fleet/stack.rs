@@ -190,7 +190,8 @@ impl Fleet {
         found.context("no replica is on another node than HAProxy")
     }
 
-    fn balancer(&self) -> Result<String> {
+    /// The container of HAProxy.
+    pub(crate) fn balancer(&self) -> Result<String> {
         let container = containers(self.first(), BALANCER)?.into_iter().next();
         container.context("HAProxy does not run")
     }
