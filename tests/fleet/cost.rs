@@ -28,10 +28,11 @@ pub(crate) fn measure(fleet: &Fleet, clients: &mut Clients, rate: u32) -> Result
     clients.short(rate);
     let both = used(fleet, clients)?;
     println!("processor time, in \u{b5}s  a request  a connection beside its request");
-    for (name, of) in [
-        ("HAProxy", (|used| used.balancer) as fn(&Used) -> f64),
+    let sides: [(&str, fn(&Used) -> f64); 2] = [
+        ("HAProxy", |used| used.balancer),
         ("replicas", |used| used.replicas),
-    ] {
+    ];
+    for (name, of) in sides {
         let request = of(&long) / long.requests;
         let connection = (of(&both) - request * both.requests) / both.connections;
         println!("{name:<22} {request:>10.0}  {connection:>10.0}");

@@ -24,11 +24,12 @@ const OTHERS_WAIT: Duration = Duration::from_secs(2);
 const UPGRADES: usize = 3;
 
 /// What an event may cost.
-enum Price<'a> {
+enum Price {
     /// Nothing at all.
     Nothing,
-    /// The connections of this replica; the others wait for at most [`OTHERS_WAIT`].
-    Only(&'a Replica),
+    /// The connections of the replicas with these addresses; the others wait for at most
+    /// [`OTHERS_WAIT`].
+    Only(Vec<String>),
 }
 
 /// The fleet, its clients, and what they have counted.
@@ -69,11 +70,13 @@ impl Play<'_> {
             upgrade(&play.fleet, &replica)
         })?;
         let replica = self.fleet.elsewhere()?;
-        self.event("4 a node cut off for 10 s", Price::Only(&replica), |play| {
+        let price = Price::Only(self.fleet.addresses(replica.node)?);
+        self.event("4 a node cut off for 10 s", price, |play| {
             part(&play.fleet, &replica)
         })?;
         let replica = self.fleet.elsewhere()?;
-        self.event("3 a node dies", Price::Only(&replica), |play| {
+        let price = Price::Only(self.fleet.addresses(replica.node)?);
+        self.event("3 a node dies", price, |play| {
             kill(&mut play.fleet, &replica)
         })
     }
@@ -81,7 +84,7 @@ impl Play<'_> {
     fn event(
         &mut self,
         name: &str,
-        price: Price<'_>,
+        price: Price,
         happen: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
         let counts = self.clients.counts().begin();
@@ -100,18 +103,18 @@ impl Play<'_> {
         Ok(())
     }
 
-    fn check(&self, price: &Price<'_>, counts: &Counts) -> Result<()> {
+    fn check(&self, price: &Price, counts: &Counts) -> Result<()> {
         let losses = counts.losses();
         ensure!(
             counts.cut(Cut::Wrong) == 0 && counts.cut(Cut::Silent) == 0,
             "{losses:?}"
         );
-        let replica = match price {
+        let addresses = match price {
             Price::Nothing => {
                 ensure!(losses.is_empty(), "{}: {losses:?}", self.servers(counts)?);
                 return Ok(());
             }
-            Price::Only(replica) => replica,
+            Price::Only(addresses) => addresses,
         };
         ensure!(counts.cut(Cut::Refused) == 0, "{losses:?}");
         ensure!(
@@ -124,7 +127,7 @@ impl Play<'_> {
             let logged = self.fleet.logged()?;
             let mut servers = losses.iter().map(|loss| logged.get(&loss.port));
             strangers = servers.clone().flatten().cloned().collect();
-            strangers.retain(|server| *server != replica.address);
+            strangers.retain(|server| !addresses.contains(server));
             Ok(servers.all(|server| server.is_some()))
         });
         all?;

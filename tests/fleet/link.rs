@@ -66,7 +66,7 @@ impl Link {
     pub(crate) fn exchange(&mut self, bytes: &[u8]) -> Result<(), Cut> {
         let secure = matches!(self, Link::Tls(_));
         let mut answer = vec![0; bytes.len()];
-        let both = |stream: &mut dyn Stream| -> io::Result<()> {
+        let mut both = |stream: &mut dyn Stream| -> io::Result<()> {
             stream.write_all(bytes)?;
             stream.flush()?;
             stream.read_exact(&mut answer)

@@ -190,6 +190,13 @@ impl Fleet {
         found.context("no replica is on another node than HAProxy")
     }
 
+    /// The addresses of the replicas on a node.
+    pub(crate) fn addresses(&self, node: usize) -> Result<Vec<String>> {
+        let there = self.replicas()?.into_iter();
+        let there = there.filter(|replica| replica.node == node);
+        Ok(there.map(|replica| replica.address).collect())
+    }
+
     /// The container of HAProxy.
     pub(crate) fn balancer(&self) -> Result<String> {
         let container = containers(self.first(), BALANCER)?.into_iter().next();
