@@ -46,8 +46,8 @@ impl Play<'_> {
     pub(crate) fn run(&mut self) -> Result<()> {
         println!("{}", Counts::head());
         self.event("nothing", Price::Nothing, |_| {
-            // As long as a long connection lasts.
-            thread::sleep(Duration::from_secs(20));
+            // Longer than a long connection lasts.
+            thread::sleep(Duration::from_secs(15));
             Ok(())
         })?;
         self.event("5 a node is drained", Price::Nothing, drain)?;

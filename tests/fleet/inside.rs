@@ -4,10 +4,10 @@ use std::env;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use halfopen_tests::patience::eventually;
+use halfopen_tests::patience::{eventually, set_patience};
 use halfopen_tests::runner::Binaries;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -28,6 +28,8 @@ const SHORT: u32 = 200;
 /// Plays all events.
 pub(crate) fn run(folder: &Path, security: Security) -> Result<()> {
     let start = Instant::now();
+    // An update replaces one replica after the other, and each drains.
+    set_patience(Duration::from_secs(400));
     nodes::bridge()?;
     let nodes = (1..=3)
         .map(|number| Node::start(folder, number))

@@ -82,7 +82,10 @@ fn the_image_has_the_same_bytes_twice_and_all_that_the_binary_needs() -> Result<
         &image,
         &layer,
     )?;
-    ensure!(listed.iter().all(|line| line.contains(" 0/0 ")), "{listed:?}");
+    ensure!(
+        listed.iter().all(|line| line.contains(" 0/0 ")),
+        "{listed:?}"
+    );
     let open = listed.iter().filter(|line| line.starts_with("drwxrwxrwt"));
     ensure!(
         open.clone().count() == 1 && open.clone().all(|line| line.ends_with("run/halfopen/")),
