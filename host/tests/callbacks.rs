@@ -280,8 +280,11 @@ fn what_is_written_before_the_connection_exists_is_sent_with_fin_behind_it() {
 #[test]
 fn a_connection_that_fails_has_an_error_and_a_close() {
     for wheel in each() {
-        let (listener, port) = upstream();
-        drop(listener);
+        // A bound socket that does not listen: nobody else gets its port.
+        let closed = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        closed.bind(&address.into()).unwrap();
+        let port = closed.local_addr().unwrap().as_socket().unwrap().port();
         let mut client = wheel.client();
         let socket = client.number(&format!("connect {port}\n"));
         client.expect(&[

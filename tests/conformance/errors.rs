@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::patience::PATIENCE;
+use halfopen_tests::port::Port;
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::server::{Server, command, run};
 use socket2::SockRef;
@@ -21,7 +22,8 @@ const ELSEWHERE: &str = "a program, not a service";
 
 pub(crate) const CASES: &[Case] = &[
     case("error-connection-refused", &["E3"], |runner, binaries| {
-        let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let port = Port::reserve()?;
+        let nobody = port.address()?;
         says(
             &granted(runner, binaries, &[&format!("connect={nobody}")]),
             &["connect: ECONNREFUSED (connection refused)"],
@@ -35,7 +37,8 @@ pub(crate) const CASES: &[Case] = &[
         )
     }),
     case("error-address-in-use", &["L3", "L4"], |runner, binaries| {
-        let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let port = Port::reserve()?;
+        let free = port.address()?;
         let listen = format!("listen={free}");
         let once = format!("listen: {free}");
         says(
@@ -217,7 +220,8 @@ pub(crate) const CASES: &[Case] = &[
             format!("hoard-listeners: {why}"),
             "hoard-connections: ECONNREFUSED (connection refused)".to_owned(),
         ];
-        let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let port = Port::reserve()?;
+        let nobody = port.address()?;
         let hoard = format!("hoard-connections={nobody}");
         let program = granted(runner, binaries, &["hoard-listeners", &hoard]);
         // The hoarded listeners are closed first, so that there are descriptors again.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use halfopen_tests::patience::{eventually, patience};
+use halfopen_tests::port::Port;
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::server::Server;
 
@@ -182,7 +183,9 @@ fn idle_timeout(runner: Runner, binaries: &Binaries) -> Result<()> {
 fn connecting(runner: Runner, binaries: &Binaries) -> Result<()> {
     let server = start(runner, binaries)?;
     let address = server.address();
-    let (listener, port) = upstream()?;
+    let reserved = Port::reserve()?;
+    let listener = TcpListener::bind(reserved.address()?)?;
+    let port = reserved.address()?.port();
     let mut client = Peer::connect(address)?;
     let socket = client.number(&format!("connect {port}\n"))?;
     let mut peer = Peer::accept(&listener)?;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::patience::{PATIENCE, eventually};
+use halfopen_tests::port::Port;
 use halfopen_tests::runner::{Binaries, Instances, Runner};
 use halfopen_tests::server::Server;
 
@@ -307,7 +308,8 @@ fn names(runner: Runner, binaries: &Binaries) -> Result<()> {
 
 /// The outcome of connecting to a name is that of connecting to what it has.
 fn connecting(runner: Runner, binaries: &Binaries) -> Result<()> {
-    let (listener, address) = upstream()?;
+    let reserved = Port::reserve()?;
+    let address = reserved.address()?;
     let port = address.port();
     let flags = [
         "--allow-connect",
@@ -317,7 +319,6 @@ fn connecting(runner: Runner, binaries: &Binaries) -> Result<()> {
         "--allow-connect",
         "[::1]:*",
     ];
-    drop(listener);
     each(runner, binaries, &flags, |server| {
         let connect = format!("connect localhost {port}");
         ask(server, &connect, "error ECONNREFUSED")?;

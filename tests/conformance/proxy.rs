@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::patience::PATIENCE;
+use halfopen_tests::port::Port;
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::server::Server;
 use socket2::SockRef;
@@ -106,7 +107,8 @@ fn full_duplex(runner: Runner, binaries: &Binaries) -> Result<()> {
 
 /// If nobody listens upstream, the client's connection is closed, and no other.
 fn refused(runner: Runner, binaries: &Binaries) -> Result<()> {
-    let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let port = Port::reserve()?;
+    let nobody = port.address()?;
     let proxy = proxy(runner, binaries, nobody)?;
     for _ in 0..2 {
         let mut client = Client::connect(proxy.address())?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::chat::{self, asks, enter};
 use halfopen_tests::client::{Client, End};
+use halfopen_tests::port::Port;
 use halfopen_tests::runner::{Runner, root};
 use halfopen_tests::server::{Server, command, run};
 
@@ -205,7 +206,8 @@ fn the_relay_passes_on_bytes_and_fin_and_keeps_the_events_of_its_own_connections
 
 #[test]
 fn the_relay_resets_a_client_whose_server_is_not_there() -> Result<()> {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let port = Port::reserve()?;
+    let gone = port.address()?;
     let server = relay(gone)?;
     ensure!(Client::until_end(server.address())?.1 == End::Rst);
     server.logged("the server: connection refused")?;

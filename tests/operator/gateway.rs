@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use halfopen_tests::patience::PATIENCE;
+use halfopen_tests::port::Port;
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command};
 use rustix::process::Signal;
@@ -286,8 +287,9 @@ fn nothing_that_was_acknowledged_to_five_hundred_devices_is_lost() -> Result<()>
         devices
     };
     let limits = ["--max-connections", "2000"];
-    let mut server = place.serve("127.0.0.1:0", &limits, &[])?;
-    let address = server.address();
+    let port = Port::reserve()?;
+    let address = port.address()?;
+    let mut server = place.serve(&address.to_string(), &limits, &[])?;
     let written = devices(address)
         .arg("--write-tokens")
         .arg(place.devices())

@@ -141,6 +141,11 @@ fn instances_that_outlast_their_connections_count() -> Result<()> {
     for _ in 0..2 {
         ask(&server, "leave")?.end()?;
     }
+    // Until then their instances have not outlasted them.
+    eventually("both connections have closed", || {
+        let closed = r#"halfopen_closed_total{service="greedy",ending="fin"}"#;
+        Ok(metric(&admin, closed)? == 2.0)
+    })?;
     // Also where connections are refused otherwise, and long before the time is over.
     let mut open = ask(&server, "hello")?;
     ensure!(line(&mut open)? == "hello");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::patience::{PATIENCE_SECONDS, eventually};
+use halfopen_tests::port::Port;
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command, run};
 use halfopen_tests::tools::skipped;
@@ -168,7 +169,8 @@ fn a_plain_program_gets_the_names_and_folders_that_are_granted() -> Result<()> {
         Ok([ended.stdout, ended.stderr].concat().join("\n"))
     };
     // Nothing listens there.
-    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let port = Port::reserve()?;
+    let address = port.address()?;
     let by_name = format!("localhost:{}", address.port());
     let denied = said(&[], &["connect", &by_name])?;
     ensure!(denied.contains("cannot connect: "), "{denied}");

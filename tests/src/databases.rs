@@ -1,7 +1,7 @@
 //! Redis and PostgreSQL as tests start them: each with data of its own, on loopback.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use tempfile::TempDir;
 
 use crate::patience::eventually;
+use crate::port::Port;
 use crate::tls::Authority;
 use crate::tools::{is_missing, skipped};
 
@@ -24,6 +25,7 @@ pub struct Database {
     child: Child,
     /// The address that it listens on.
     pub address: SocketAddr,
+    _port: Port,
     _folder: TempDir,
 }
 
@@ -38,14 +40,15 @@ impl Database {
             return Ok(None);
         }
         let folder = tempfile::tempdir()?;
-        let address = free_address()?;
+        let port = Port::reserve()?;
+        let address = port.address()?;
         let mut server = Command::new("redis-server");
         server.args(["--bind", "127.0.0.1", "--save", "", "--port"]);
         server
             .arg(address.port().to_string())
             .arg("--dir")
             .arg(folder.path());
-        Database::start(server, address, folder).map(Some)
+        Database::start(server, port, folder).map(Some)
     }
 
     /// Starts PostgreSQL, with the user `postgres` and no password; `None` if it is not
@@ -83,7 +86,8 @@ impl Database {
             "{}",
             String::from_utf8_lossy(&made.stderr)
         );
-        let address = free_address()?;
+        let port = Port::reserve()?;
+        let address = port.address()?;
         let mut server = unprivileged(&programs.join("postgres"));
         server
             .arg("-D")
@@ -106,10 +110,11 @@ impl Database {
                 server.args(["-c", &format!("{setting}={}", copy.display())]);
             }
         }
-        Database::start(server, address, folder).map(Some)
+        Database::start(server, port, folder).map(Some)
     }
 
-    fn start(mut server: Command, address: SocketAddr, folder: TempDir) -> Result<Self> {
+    fn start(mut server: Command, port: Port, folder: TempDir) -> Result<Self> {
+        let address = port.address()?;
         let child = server
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -118,6 +123,7 @@ impl Database {
         let mut database = Database {
             child: child.with_context(|| format!("cannot start {server:?}"))?,
             address,
+            _port: port,
             _folder: folder,
         };
         eventually("the database listens", || {
@@ -163,10 +169,4 @@ fn own(path: &Path) -> Result<()> {
         true => Ok(chown(path, Some(NOBODY), Some(NOBODY))?),
         false => Ok(()),
     }
-}
-
-/// An address that nothing listens on. Another process could take it before the database does;
-/// then that ends.
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -10,6 +10,7 @@ pub mod kit;
 pub mod languages;
 pub mod memory;
 pub mod patience;
+pub mod port;
 pub mod redis;
 pub mod runner;
 pub mod scenario;

@@ -1,12 +1,13 @@
 //! A Redis for the tests: Debian's `redis-server`, on a free port of loopback.
 
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+use crate::port::Port;
 use crate::tools::is_missing;
 
 /// A Redis that is killed on drop.
@@ -14,6 +15,7 @@ use crate::tools::is_missing;
 pub struct Redis {
     process: Option<Child>,
     address: SocketAddr,
+    _port: Port,
     folder: TempDir,
     arguments: Vec<String>,
 }
@@ -29,14 +31,14 @@ impl Redis {
         if is_missing("redis-server", what)? {
             return Ok(None);
         }
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = Port::reserve()?;
         let mut redis = Redis {
             process: None,
-            address: free.local_addr()?,
+            address: port.address()?,
+            _port: port,
             folder: tempfile::tempdir()?,
             arguments: arguments.iter().map(|&text| text.to_owned()).collect(),
         };
-        drop(free);
         redis.start_again()?;
         Ok(Some(redis))
     }

@@ -36,13 +36,19 @@ pub(super) async fn connect(broker: Broker) -> Result<Arc<Bus>, BrokerError> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
 
     #[tokio::test]
     async fn an_address_where_nothing_listens_is_an_error() {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        drop(socket);
+        // A bound socket that does not listen: nobody else gets its port.
+        let closed = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        closed.bind(&address.into()).unwrap();
+        let address = closed.local_addr().unwrap().as_socket().unwrap();
         let broker = Broker::new(&format!("redis://{address}")).unwrap();
         let error = connect(broker).await.unwrap_err().to_string();
         assert!(error.contains("Connection refused"), "{error}");
