@@ -45,12 +45,10 @@ impl Clients {
             stop: AtomicBool::new(false),
             open: AtomicUsize::new(0),
         };
-        let mut clients = Clients {
+        Clients {
             shared: Arc::new(shared),
             threads: Vec::new(),
-        };
-        clients.spawn(Shared::sleep);
-        clients
+        }
     }
 
     fn spawn(&mut self, run: impl FnOnce(&Shared) + Send + 'static) {
@@ -170,18 +168,6 @@ impl Shared {
                 });
                 thread::sleep(AFTER_A_LOSS);
             }
-        }
-    }
-
-    /// Sleeps, to see how late the machine wakes threads.
-    fn sleep(&self) {
-        const NAP: Duration = Duration::from_millis(20);
-        while !self.stopped() {
-            let start = Instant::now();
-            thread::sleep(NAP);
-            self.counts
-                .get()
-                .woke_late(start.elapsed().saturating_sub(NAP));
         }
     }
 }

@@ -24,9 +24,6 @@ pub(crate) struct Counts {
     requests: AtomicU64,
     /// The longest wait of a client that got what it waited for, in ms.
     stall: AtomicU64,
-    /// The longest time by which a thread that only sleeps woke too late, in ms: what the machine
-    /// itself adds to a stall.
-    late: AtomicU64,
     losses: Mutex<Vec<Loss>>,
 }
 
@@ -37,7 +34,6 @@ impl Default for Counts {
             connections: AtomicU64::default(),
             requests: AtomicU64::default(),
             stall: AtomicU64::default(),
-            late: AtomicU64::default(),
             losses: Mutex::default(),
         }
     }
@@ -62,10 +58,6 @@ impl Counts {
     pub(crate) fn answered(&self, time: Duration) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.waited(time);
-    }
-
-    pub(crate) fn woke_late(&self, time: Duration) {
-        self.late.fetch_max(millis(time), Ordering::Relaxed);
     }
 
     pub(crate) fn lost(&self, loss: Loss) {
@@ -95,14 +87,10 @@ impl Counts {
         Duration::from_millis(self.stall.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn late(&self) -> Duration {
-        Duration::from_millis(self.late.load(Ordering::Relaxed))
-    }
-
     /// The head of the table.
     pub(crate) fn head() -> String {
         format!(
-            "{:<28} {:>5} {:>8} {:>9} {:>7} {:>5} {:>9} {:>6} {:>6} {:>8} {:>7}",
+            "{:<28} {:>5} {:>8} {:>9} {:>7} {:>5} {:>9} {:>6} {:>6} {:>8}",
             "event",
             "s",
             "ended",
@@ -112,8 +100,7 @@ impl Counts {
             "truncated",
             "silent",
             "lost",
-            "stall ms",
-            "late ms"
+            "stall ms"
         )
     }
 
@@ -121,7 +108,7 @@ impl Counts {
     pub(crate) fn row(&self, name: &str) -> String {
         let unanswered = self.losses().iter().filter(|loss| loss.unanswered).count();
         format!(
-            "{name:<28} {:>5} {:>8} {:>9} {:>7} {:>5} {:>9} {:>6} {:>6} {:>8} {:>7}",
+            "{name:<28} {:>5} {:>8} {:>9} {:>7} {:>5} {:>9} {:>6} {:>6} {:>8}",
             self.since.elapsed().as_secs(),
             self.connections(),
             self.requests(),
@@ -131,7 +118,6 @@ impl Counts {
             self.cut(Cut::Silent) + self.cut(Cut::Wrong),
             unanswered,
             self.stall().as_millis(),
-            self.late().as_millis(),
         )
     }
 }

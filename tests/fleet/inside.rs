@@ -74,6 +74,7 @@ pub(crate) fn run(folder: &Path, security: Security) -> Result<()> {
         clients,
         versions: &versions,
         security,
+        usual: Duration::ZERO,
         failures: Vec::new(),
     };
     let played = play.run();
