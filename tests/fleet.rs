@@ -6,7 +6,7 @@
 //! Everything lives in namespaces that the test makes, and ends with its process. It needs root,
 //! `dockerd` and `haproxy`, and runs only with HALFOPEN_FLEET=1: once in the clear, and once under
 //! TLS, some five minutes each. HALFOPEN_FLEET_BINARY names another binary than that of the
-//! profile.
+//! profile, and HALFOPEN_FLEET_EVENTS the events, such as `346`.
 
 #![allow(clippy::print_stdout, reason = "a test prints what it measured")]
 

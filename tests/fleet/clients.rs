@@ -10,7 +10,7 @@ use crate::counts::{Current, Loss};
 use crate::link::{Cut, Link, PAUSE, Tls};
 
 /// How long a long connection lasts: shorter than the stack's grace.
-const LIFE: Duration = Duration::from_secs(12);
+pub(crate) const LIFE: Duration = Duration::from_secs(12);
 
 /// The threads that make short connections, in turn.
 const SHORT: u32 = 50;
