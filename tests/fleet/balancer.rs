@@ -1,6 +1,6 @@
 //! HAProxy in the fleet: what it says over its socket, and what it logs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
@@ -12,21 +12,40 @@ use crate::nodes::Node;
 /// A server, as HAProxy sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Backend {
+    pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) up: bool,
-    pub(crate) sessions: usize,
 }
 
 /// The servers that have an address.
 pub(crate) fn backends(node: &Node, container: &str) -> Result<Vec<Backend>> {
+    Ok(parse(&order(node, container, "show stat typed")?))
+}
+
+/// Sends an order to HAProxy's socket, and returns the answer.
+fn order(node: &Node, container: &str, order: &str) -> Result<String> {
     let socket = node.inside(container, "/run/haproxy/admin.sock")?;
     let mut admin = UnixStream::connect(&socket)
         .with_context(|| format!("cannot connect to {}", socket.display()))?;
     admin.set_read_timeout(Some(PATIENCE))?;
-    admin.write_all(b"show stat typed\n")?;
+    writeln!(admin, "{order}")?;
     let mut answer = String::new();
     admin.read_to_string(&mut answer)?;
-    Ok(parse(&answer))
+    Ok(answer)
+}
+
+/// The ports of the clients whose connections are with a server, by the server's name.
+pub(crate) fn clients(node: &Node, container: &str, server: &str) -> Result<BTreeSet<u16>> {
+    let sessions = order(node, container, "show sess")?;
+    let server = format!("srv={server}");
+    let there = sessions
+        .lines()
+        .filter(|line| line.split(' ').any(|word| word == server));
+    let ports = there.filter_map(|line| {
+        let source = line.split(' ').find_map(|word| word.strip_prefix("src="))?;
+        source.rsplit_once(':')?.1.parse().ok()
+    });
+    Ok(ports.collect())
 }
 
 /// Reads lines such as `S.3.1.73.addr.1:CGS:str:10.200.0.4:1234`: the number of a server, the name
@@ -43,9 +62,9 @@ fn parse(answer: &str) -> Vec<Backend> {
     let backends = servers.values().filter_map(|fields| {
         let (address, _) = fields.get("addr")?.rsplit_once(':')?;
         Some(Backend {
+            name: fields.get("svname")?.to_string(),
             address: address.to_owned(),
             up: fields.get("status")?.starts_with("UP"),
-            sessions: fields.get("scur")?.parse().ok()?,
         })
     });
     backends.collect()

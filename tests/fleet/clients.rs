@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::counts::{Current, Loss};
+use crate::counts::{Current, Loss, millis};
 use crate::link::{Cut, Link, PAUSE, Tls};
 
 /// How long a long connection lasts: shorter than the stack's grace.
@@ -26,12 +26,22 @@ struct Shared {
     counts: Current,
     stop: AtomicBool,
     open: AtomicUsize,
+    start: Instant,
+}
+
+/// One client.
+#[derive(Debug)]
+struct Client {
+    shared: Arc<Shared>,
+    /// When it last had an answer or a loss, in ms since the start.
+    turn: Arc<AtomicU64>,
 }
 
 /// The clients, which run until [`Clients::stop`].
 #[derive(Debug)]
 pub(crate) struct Clients {
     shared: Arc<Shared>,
+    turns: Vec<Arc<AtomicU64>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -44,16 +54,31 @@ impl Clients {
             counts: Current::default(),
             stop: AtomicBool::new(false),
             open: AtomicUsize::new(0),
+            start: Instant::now(),
         };
         Clients {
             shared: Arc::new(shared),
+            turns: Vec::new(),
             threads: Vec::new(),
         }
     }
 
-    fn spawn(&mut self, run: impl FnOnce(&Shared) + Send + 'static) {
-        let shared = self.shared.clone();
-        self.threads.push(thread::spawn(move || run(&shared)));
+    fn spawn(&mut self, run: impl FnOnce(&Client) + Send + 'static) {
+        let client = Client {
+            shared: self.shared.clone(),
+            turn: Arc::default(),
+        };
+        self.turns.push(client.turn.clone());
+        self.threads.push(thread::spawn(move || run(&client)));
+    }
+
+    /// How many clients have had neither an answer nor a loss since then.
+    pub(crate) fn waiting_since(&self, then: Instant) -> usize {
+        let then = millis(then.saturating_duration_since(self.shared.start));
+        let turns = self.turns.iter();
+        turns
+            .filter(|turn| turn.load(Ordering::Relaxed) <= then)
+            .count()
     }
 
     /// Makes so many long connections, always.
@@ -61,7 +86,7 @@ impl Clients {
         for client in 1..=number {
             // They begin one after the other, and end so, too.
             let first = LIFE.mul_f64(f64::from(client) / f64::from(number));
-            self.spawn(move |shared| shared.long(first));
+            self.spawn(move |client| client.long(first));
         }
     }
 
@@ -70,7 +95,7 @@ impl Clients {
         let every = Duration::from_secs(1) * SHORT / rate;
         for client in 0..SHORT {
             let first = every.mul_f64(f64::from(client) / f64::from(SHORT));
-            self.spawn(move |shared| shared.short(first, every));
+            self.spawn(move |client| client.short(first, every));
         }
     }
 
@@ -97,9 +122,14 @@ fn bytes(length: usize) -> Vec<u8> {
     (0..length).map(|_| fastrand::u8(b'0'..=b'9')).collect()
 }
 
-impl Shared {
+impl Client {
+    fn had_a_turn(&self) {
+        let now = millis(self.shared.start.elapsed());
+        self.turn.store(now, Ordering::Relaxed);
+    }
+
     fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.shared.stop.load(Ordering::Relaxed)
     }
 
     /// Makes one connection after the other, each for [`LIFE`], the first for a part of it.
@@ -107,10 +137,10 @@ impl Shared {
         let mut life = first;
         while !self.stopped() {
             let end = Instant::now() + life;
-            self.connection(|link, shared| {
-                shared.open.fetch_add(1, Ordering::Relaxed);
-                let streamed = shared.stream(link, end);
-                shared.open.fetch_sub(1, Ordering::Relaxed);
+            self.connection(|link| {
+                self.shared.open.fetch_add(1, Ordering::Relaxed);
+                let streamed = self.stream(link, end);
+                self.shared.open.fetch_sub(1, Ordering::Relaxed);
                 streamed
             });
             life = LIFE;
@@ -133,39 +163,45 @@ impl Shared {
             thread::sleep(next.saturating_duration_since(Instant::now()));
             // What is late is left out.
             next = Instant::now().max(next) + every;
-            self.connection(|link, shared| shared.request(link, 64));
+            self.connection(|link| self.request(link, 64));
         }
     }
 
     fn request(&self, link: &mut Link, length: usize) -> Result<(), Cut> {
         let start = Instant::now();
         link.exchange(&bytes(length))?;
-        self.counts.get().answered(start.elapsed());
+        self.shared
+            .counts
+            .get()
+            .answered(link.port(), start.elapsed());
+        self.had_a_turn();
         Ok(())
     }
 
     /// Makes a connection, uses it, and ends it with a half-close.
-    fn connection(&self, run: impl FnOnce(&mut Link, &Shared) -> Result<(), Cut>) {
+    fn connection(&self, run: impl FnOnce(&mut Link) -> Result<(), Cut>) {
         let mut port = 0;
         let start = Instant::now();
-        let used = Link::connect(self.to, self.tls.as_ref(), &mut port)
+        let used = Link::connect(self.shared.to, self.shared.tls.as_ref(), &mut port)
             .map_err(|cut| (cut, false))
             .and_then(|mut link| {
-                self.counts.get().waited(start.elapsed());
-                run(&mut link, self).map_err(|cut| (cut, true))?;
+                let port = link.port();
+                self.shared.counts.get().waited(port, start.elapsed());
+                run(&mut link).map_err(|cut| (cut, true))?;
                 let start = Instant::now();
                 link.finish().map_err(|cut| (cut, false))?;
-                self.counts.get().waited(start.elapsed());
+                self.shared.counts.get().waited(port, start.elapsed());
                 Ok(())
             });
         match used {
-            Ok(()) => self.counts.get().finished(),
+            Ok(()) => self.shared.counts.get().finished(),
             Err((cut, unanswered)) => {
-                self.counts.get().lost(Loss {
+                self.shared.counts.get().lost(Loss {
                     port,
                     cut,
                     unanswered,
                 });
+                self.had_a_turn();
                 thread::sleep(AFTER_A_LOSS);
             }
         }

@@ -1,5 +1,6 @@
 //! What the clients count, for each event of the fleet.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -16,14 +17,19 @@ pub(crate) struct Loss {
     pub(crate) unanswered: bool,
 }
 
+/// A wait for which it matters whose it was.
+const LONG: Duration = Duration::from_millis(500);
+
 /// The counts of one event.
 #[derive(Debug)]
 pub(crate) struct Counts {
     since: Instant,
     connections: AtomicU64,
     requests: AtomicU64,
-    /// The longest wait of a client that got what it waited for, in ms.
-    stall: AtomicU64,
+    /// The longest wait of a client that got what it waited for, in ms, if it was below [`LONG`].
+    short_wait: AtomicU64,
+    /// Longer waits, with the client's port.
+    long_waits: Mutex<Vec<(u16, Duration)>>,
     losses: Mutex<Vec<Loss>>,
 }
 
@@ -33,13 +39,15 @@ impl Default for Counts {
             since: Instant::now(),
             connections: AtomicU64::default(),
             requests: AtomicU64::default(),
-            stall: AtomicU64::default(),
+            short_wait: AtomicU64::default(),
+            long_waits: Mutex::default(),
             losses: Mutex::default(),
         }
     }
 }
 
-fn millis(time: Duration) -> u64 {
+/// A time in ms.
+pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -50,14 +58,19 @@ impl Counts {
     }
 
     /// A client got what it waited for.
-    pub(crate) fn waited(&self, time: Duration) {
-        self.stall.fetch_max(millis(time), Ordering::Relaxed);
+    pub(crate) fn waited(&self, port: u16, time: Duration) {
+        if time < LONG {
+            self.short_wait.fetch_max(millis(time), Ordering::Relaxed);
+        } else {
+            let mut waits = self.long_waits.lock().expect("not poisoned");
+            waits.push((port, time));
+        }
     }
 
     /// A request was answered.
-    pub(crate) fn answered(&self, time: Duration) {
+    pub(crate) fn answered(&self, port: u16, time: Duration) {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        self.waited(time);
+        self.waited(port, time);
     }
 
     pub(crate) fn lost(&self, loss: Loss) {
@@ -83,8 +96,12 @@ impl Counts {
         self.connections.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn stall(&self) -> Duration {
-        Duration::from_millis(self.stall.load(Ordering::Relaxed))
+    /// The longest wait of a client that got what it waited for, other than those with these ports.
+    pub(crate) fn stall(&self, except: &BTreeSet<u16>) -> Duration {
+        let short = Duration::from_millis(self.short_wait.load(Ordering::Relaxed));
+        let waits = self.long_waits.lock().expect("not poisoned");
+        let others = waits.iter().filter(|(port, _)| !except.contains(port));
+        others.map(|(_, time)| *time).fold(short, Duration::max)
     }
 
     /// The head of the table.
@@ -104,8 +121,8 @@ impl Counts {
         )
     }
 
-    /// A row of the table.
-    pub(crate) fn row(&self, name: &str) -> String {
+    /// A row of the table. The stall is that of the clients other than those with these ports.
+    pub(crate) fn row(&self, name: &str, except: &BTreeSet<u16>) -> String {
         let unanswered = self.losses().iter().filter(|loss| loss.unanswered).count();
         format!(
             "{name:<28} {:>5} {:>8} {:>9} {:>7} {:>5} {:>9} {:>6} {:>6} {:>8}",
@@ -117,7 +134,7 @@ impl Counts {
             self.cut(Cut::Truncated),
             self.cut(Cut::Silent) + self.cut(Cut::Wrong),
             unanswered,
-            self.stall().as_millis(),
+            self.stall(except).as_millis(),
         )
     }
 }

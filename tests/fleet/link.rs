@@ -62,6 +62,15 @@ impl Link {
         }
     }
 
+    /// The client's port.
+    pub(crate) fn port(&self) -> u16 {
+        let stream = match self {
+            Link::Clear(stream) => stream,
+            Link::Tls(stream) => &stream.sock,
+        };
+        stream.local_addr().map_or(0, |address| address.port())
+    }
+
     /// Sends bytes, and receives as many: the same ones.
     pub(crate) fn exchange(&mut self, bytes: &[u8]) -> Result<(), Cut> {
         let secure = matches!(self, Link::Tls(_));

@@ -1,5 +1,6 @@
 //! The stack of `host/packaging/swarm` on the fleet, and what its nodes say of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,9 +21,9 @@ const STACK: &str = "fleet";
 const SERVICE: &str = "fleet_halfopen";
 const BALANCER: &str = "fleet_balancer";
 
-/// How long a server may be silent. Shorter than the stack's default, and than the time for which
-/// the test cuts a node off.
-const SILENCE: &str = "6s";
+/// After how many retransmissions a server has gone: after 6 s, which is less than the stack's
+/// default, and than the time for which the test cuts a node off.
+const RETRIES: &str = "4";
 
 /// What the stack serves.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl Fleet {
             .env("HALFOPEN_SERVICE", &deployed.component)
             .env("HALFOPEN_SERVICE_VERSION", deployed.number.to_string())
             .env("HALFOPEN_SERVICE_ARGS", "--quiet")
-            .env("HALFOPEN_SILENCE", SILENCE);
+            .env("HALFOPEN_RETRIES", RETRIES);
         if let Some(authority) = &self.authority {
             deploy
                 .args(["--compose-file", "tls.yml"])
@@ -197,6 +198,19 @@ impl Fleet {
         Ok(there.map(|replica| replica.address).collect())
     }
 
+    /// The ports of the clients whose connections are with servers at these addresses.
+    pub(crate) fn clients(&self, addresses: &[String]) -> Result<BTreeSet<u16>> {
+        let container = self.balancer()?;
+        let mut ports = BTreeSet::new();
+        for server in self.backends()? {
+            if addresses.contains(&server.address) {
+                let clients = balancer::clients(self.first(), &container, &server.name)?;
+                ports.extend(clients);
+            }
+        }
+        Ok(ports)
+    }
+
     /// The container of HAProxy.
     pub(crate) fn balancer(&self) -> Result<String> {
         let container = containers(self.first(), BALANCER)?.into_iter().next();
@@ -212,7 +226,7 @@ impl Fleet {
     }
 
     /// The servers of the connections that did not end well, by the client's port.
-    pub(crate) fn logged(&self) -> Result<std::collections::BTreeMap<u16, String>> {
+    pub(crate) fn logged(&self) -> Result<BTreeMap<u16, String>> {
         balancer::logged(self.first(), &self.balancer()?)
     }
 }
