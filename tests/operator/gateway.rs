@@ -293,7 +293,8 @@ fn nothing_that_was_acknowledged_to_five_hundred_devices_is_lost() -> Result<()>
     let written = devices(address)
         .arg("--write-tokens")
         .arg(place.devices())
-        .status()?;
+        .status()
+        .with_context(|| format!("cannot start {}", bench.display()))?;
     ensure!(written.success(), "{written}");
     let mut running = devices(address).stdout(Stdio::piped()).spawn()?;
     let mut lines = BufReader::new(running.stdout.take().context("it has an output")?).lines();

@@ -10,10 +10,12 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
-use halfopen_tests::patience::eventually;
+use halfopen_tests::patience::{PATIENCE, PATIENCE_SECONDS, eventually};
 use halfopen_tests::server::Server;
 use halfopen_tests::tools::is_missing;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, test_kill_process};
 
 use super::activation::{Manager, activated, listener};
 use super::host::{BINARIES, folder, get, is_served, served};
@@ -50,9 +52,11 @@ impl Binary {
 
     fn serve(&self, flags: &[&str]) -> Result<Server> {
         let mut command = Command::new(self.path());
-        command
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(flags);
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        if !flags.contains(&"--upgrade-timeout") {
+            command.args(["--upgrade-timeout", PATIENCE_SECONDS]);
+        }
+        command.args(flags);
         Server::start(command, 1)
     }
 }
@@ -73,7 +77,8 @@ impl Successor {
                 Pid::from_raw(rest.split(' ').next()?.parse().ok()?)
             });
             Ok(done.len() == upgrades)
-        })?;
+        })
+        .with_context(|| server.errors().join("\n"))?;
         newest.map(Successor).context("the line names no process")
     }
 
@@ -81,14 +86,23 @@ impl Successor {
         Ok(kill_process(self.0, signal)?)
     }
 
+    /// Waits until the process has ended with all of its threads. (Its state in proc(5) is that of
+    /// the first thread alone.)
+    fn ends(&self) -> Result<()> {
+        let process = match pidfd_open(self.0, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => return Ok(()),
+            opened => opened?,
+        };
+        let ended = &mut [PollFd::new(&process, PollFlags::IN)];
+        let limit = Timespec::try_from(PATIENCE)?;
+        ensure!(poll(ended, Some(&limit))? == 1, "{} still runs", self.0);
+        Ok(())
+    }
+
     /// Stops the process, and waits until it has ended.
     fn stop(&self) -> Result<()> {
         self.signal(Signal::TERM)?;
-        let status = format!("/proc/{}/stat", self.0);
-        eventually("the successor ends", || {
-            // Nobody may wait for it, so that it stays a zombie.
-            Ok(fs::read_to_string(&status).map_or(true, |status| status.contains(") Z ")))
-        })
+        self.ends()
     }
 }
 
@@ -239,12 +253,7 @@ fn the_number_of_processes_that_drain_is_bounded() -> Result<()> {
     }
     // One finishes, and there is room.
     drop(clients.remove(3));
-    eventually("the process without connections ends", || {
-        Ok(test_kill_process(successors[2].0).is_err() || {
-            let status = fs::read_to_string(format!("/proc/{}/stat", successors[2].0));
-            status.map_or(true, |status| status.contains(") Z "))
-        })
-    })?;
+    successors[2].ends()?;
     newest.signal(Signal::USR2)?;
     let ninth = Successor::after(&server, 9)?;
     for client in &mut clients {

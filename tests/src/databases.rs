@@ -25,6 +25,8 @@ pub struct Database {
     child: Child,
     /// The address that it listens on.
     pub address: SocketAddr,
+    /// What ends it at once.
+    end: Signal,
     _port: Port,
     _folder: TempDir,
 }
@@ -48,7 +50,7 @@ impl Database {
             .arg(address.port().to_string())
             .arg("--dir")
             .arg(folder.path());
-        Database::start(server, port, folder).map(Some)
+        Database::start(server, Signal::KILL, port, folder).map(Some)
     }
 
     /// Starts PostgreSQL, with the user `postgres` and no password; `None` if it is not
@@ -110,10 +112,11 @@ impl Database {
                 server.args(["-c", &format!("{setting}={}", copy.display())]);
             }
         }
-        Database::start(server, port, folder).map(Some)
+        // At SIGQUIT it ends its processes as well.
+        Database::start(server, Signal::QUIT, port, folder).map(Some)
     }
 
-    fn start(mut server: Command, port: Port, folder: TempDir) -> Result<Self> {
+    fn start(mut server: Command, end: Signal, port: Port, folder: TempDir) -> Result<Self> {
         let address = port.address()?;
         let child = server
             .stdin(Stdio::null())
@@ -123,6 +126,7 @@ impl Database {
         let mut database = Database {
             child: child.with_context(|| format!("cannot start {server:?}"))?,
             address,
+            end,
             _port: port,
             _folder: folder,
         };
@@ -136,9 +140,8 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // PostgreSQL ends its processes at SIGQUIT, at once; Redis ends as well.
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::QUIT);
+            let _ = kill_process(pid, self.end);
         }
         let _ = self.child.wait();
     }

@@ -3,6 +3,7 @@
 //! run.
 
 #![allow(clippy::print_stdout, reason = "tables go to standard output")]
+#![allow(clippy::print_stderr, reason = "errors go to standard error")]
 
 mod devices;
 mod goals;
@@ -17,6 +18,7 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -104,8 +106,18 @@ struct RunArgs {
     output: Option<PathBuf>,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    match act(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(command: Command) -> Result<()> {
+    match command {
         Command::Run(args) => run(&args),
         Command::Show { file } => {
             let run = Run::read(&file)?;
