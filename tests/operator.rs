@@ -24,7 +24,9 @@ mod operator {
     mod guard_redis;
     mod handing_over;
     mod host;
+    mod image;
     mod isolation;
+    mod kubernetes;
     mod kv;
     mod limits;
     mod log_file;

@@ -1,0 +1,243 @@
+//! What happens to the fleet while the clients count.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use halfopen_tests::patience::eventually;
+
+use crate::Security;
+use crate::clients::{Clients, LIFE};
+use crate::counts::Counts;
+use crate::images::Version;
+use crate::link::Cut;
+use crate::stack::{Deployed, Fleet, Replica, component};
+
+/// For how long a node is cut off.
+const PARTED: Duration = Duration::from_secs(10);
+
+/// The longest that a client may wait whose server is well, while another one goes, beyond what it
+/// waits when nothing happens: HAProxy gives up a connection attempt after 1 s, and then tries another
+/// server.
+const OTHERS_WAIT: Duration = Duration::from_secs(2);
+
+/// The upgrades in place, one after the other.
+const UPGRADES: usize = 3;
+
+/// What an event may cost.
+enum Price {
+    /// Nothing at all.
+    Nothing,
+    /// The connections of the replicas with these addresses; the others wait for at most
+    /// [`OTHERS_WAIT`].
+    Only(Vec<String>),
+}
+
+/// The fleet, its clients, and what they have counted.
+pub(crate) struct Play<'a> {
+    pub(crate) fleet: Fleet,
+    pub(crate) clients: Clients,
+    pub(crate) versions: &'a [Version; 2],
+    pub(crate) security: Security,
+    /// The longest wait when nothing happened: what the machine adds to every wait.
+    pub(crate) usual: Duration,
+    pub(crate) failures: Vec<String>,
+}
+
+impl Play<'_> {
+    /// All events, one after the other. Prints a row for each.
+    pub(crate) fn run(&mut self) -> Result<()> {
+        println!("{}", Counts::head());
+        self.event("nothing", Price::Nothing, |_| {
+            // Longer than a long connection lasts.
+            thread::sleep(Duration::from_secs(15));
+            Ok(())
+        })?;
+        self.usual = self.clients.counts().get().stall(&BTreeSet::new());
+        self.event("5 a node is drained", Price::Nothing, drain)?;
+        self.event("1 a new component", Price::Nothing, |play| {
+            play.fleet.deploy(&Deployed {
+                version: &play.versions[0],
+                component: component("pass"),
+                number: 2,
+            })
+        })?;
+        self.event("2 a new binary", Price::Nothing, |play| {
+            play.fleet.deploy(&Deployed {
+                version: &play.versions[1],
+                component: component("pass"),
+                number: 2,
+            })
+        })?;
+        let replica = self.fleet.elsewhere()?;
+        self.event("6 upgrades in place", Price::Nothing, |play| {
+            upgrade(&play.fleet, &replica)
+        })?;
+        let replica = self.fleet.elsewhere()?;
+        let price = Price::Only(self.fleet.addresses(replica.node)?);
+        self.event("4 a node cut off for 10 s", price, |play| {
+            part(&play.fleet, &replica)
+        })?;
+        let replica = self.fleet.elsewhere()?;
+        let price = Price::Only(self.fleet.addresses(replica.node)?);
+        self.event("3 a node dies", price, |play| {
+            kill(&mut play.fleet, &replica)
+        })
+    }
+
+    fn event(
+        &mut self,
+        name: &str,
+        price: Price,
+        happen: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        // The number of the event, if it has one.
+        let number = name.split(' ').next().unwrap_or_default();
+        let chosen = env::var("HALFOPEN_FLEET_EVENTS");
+        if chosen.is_ok_and(|chosen| number.parse::<u8>().is_ok() && !chosen.contains(number)) {
+            return Ok(());
+        }
+        let there = match &price {
+            Price::Nothing => BTreeSet::new(),
+            Price::Only(addresses) => self.fleet.clients(addresses)?,
+        };
+        let counts = self.clients.counts().begin();
+        happen(self).with_context(|| name.to_owned())?;
+        // Whoever waits for a server that has gone learns of it.
+        let happened = Instant::now();
+        eventually("each client has had an answer or a loss", || {
+            Ok(self.clients.waiting_since(happened) == 0)
+        })?;
+        println!("{}", counts.row(name, &there));
+        if let Err(error) = self.check(&price, &there, &counts) {
+            println!("!!! {name}: {error:#}");
+            self.failures.push(format!("{name}: {error:#}"));
+        }
+        Ok(())
+    }
+
+    fn check(&self, price: &Price, there: &BTreeSet<u16>, counts: &Counts) -> Result<()> {
+        let losses = counts.losses();
+        ensure!(
+            counts.cut(Cut::Wrong) == 0 && counts.cut(Cut::Silent) == 0,
+            "{losses:?}"
+        );
+        let addresses = match price {
+            Price::Nothing => {
+                ensure!(losses.is_empty(), "{}: {losses:?}", self.servers(counts)?);
+                return Ok(());
+            }
+            Price::Only(addresses) => addresses,
+        };
+        ensure!(counts.cut(Cut::Refused) == 0, "{losses:?}");
+        ensure!(
+            !there.is_empty() && !losses.is_empty(),
+            "the event has harmed nobody: was it one?"
+        );
+        // HAProxy logs a connection when it has ended, which clients see a moment sooner.
+        let mut strangers = Vec::new();
+        let all = eventually("HAProxy has logged each cut connection", || {
+            let logged = self.fleet.logged()?;
+            let mut servers = losses.iter().map(|loss| logged.get(&loss.port));
+            strangers = servers.clone().flatten().cloned().collect();
+            strangers.retain(|server| !addresses.contains(server));
+            Ok(servers.all(|server| server.is_some()))
+        });
+        all?;
+        ensure!(
+            strangers.is_empty(),
+            "connections of {strangers:?} were cut"
+        );
+        let bound = OTHERS_WAIT + self.usual;
+        ensure!(
+            counts.stall(there) <= bound,
+            "somebody waited for {:?}, more than {bound:?}",
+            counts.stall(there)
+        );
+        // In the clear, HAProxy makes FIN of RST.
+        ensure!(
+            self.security == Security::Clear || counts.cut(Cut::Truncated) == 0,
+            "{} answers ended as if they were complete",
+            counts.cut(Cut::Truncated)
+        );
+        Ok(())
+    }
+
+    /// Which servers had the connections that were cut.
+    fn servers(&self, counts: &Counts) -> Result<String> {
+        let logged = self.fleet.logged()?;
+        let losses = counts.losses();
+        let servers = losses.iter().map(|loss| {
+            let server = logged.get(&loss.port).map_or("unknown", String::as_str);
+            format!("{}: {server}", loss.port)
+        });
+        Ok(servers.take(20).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Stops what runs on a node, which is then available again.
+fn drain(play: &mut Play<'_>) -> Result<()> {
+    let fleet = &play.fleet;
+    let replica = fleet.elsewhere()?;
+    let node = &fleet.nodes[replica.node].name;
+    let first = fleet.first();
+    first.docker(&["node", "update", "--availability", "drain", node])?;
+    fleet.settles(|other| Ok(other.node != replica.node))?;
+    first.docker(&["node", "update", "--availability", "active", node])?;
+    Ok(())
+}
+
+/// Upgrades a replica in place, several times, and waits until the earlier processes have ended.
+fn upgrade(fleet: &Fleet, replica: &Replica) -> Result<()> {
+    let ctl = |order: &[&str]| -> Result<String> {
+        let command = [
+            "/usr/bin/halfopen",
+            "ctl",
+            "--control",
+            "/run/halfopen/control",
+        ];
+        let arguments = [&["exec", &replica.container], &command[..], order].concat();
+        fleet.nodes[replica.node].docker(&arguments)
+    };
+    let mut processes = vec![process(&ctl(&["status", "--json"])?)?];
+    for _ in 0..UPGRADES {
+        ctl(&["upgrade"])?;
+        processes.push(process(&ctl(&["status", "--json"])?)?);
+    }
+    let mut different = processes.clone();
+    different.dedup();
+    ensure!(different.len() == UPGRADES + 1, "{processes:?}");
+    // The container's first process stays, without connections when the last of them has ended.
+    eventually("the earlier processes have ended", || {
+        Ok(ctl(&["status", "--json"])?.contains("\"draining\":[1]"))
+    })?;
+    thread::sleep(LIFE);
+    Ok(())
+}
+
+/// The process in a status.
+fn process(status: &str) -> Result<u64> {
+    let status: serde_json::Value = serde_json::from_str(status)?;
+    status["process"]
+        .as_u64()
+        .with_context(|| status.to_string())
+}
+
+/// Takes a node off the network for a while, and waits until all is well again.
+fn part(fleet: &Fleet, replica: &Replica) -> Result<()> {
+    let node = &fleet.nodes[replica.node];
+    let start = Instant::now();
+    node.part()?;
+    thread::sleep(PARTED.saturating_sub(start.elapsed()));
+    node.join()?;
+    fleet.settles(|_| Ok(true))
+}
+
+/// Ends all processes of a node, and waits until the others have its work.
+fn kill(fleet: &mut Fleet, replica: &Replica) -> Result<()> {
+    fleet.nodes[replica.node].kill()?;
+    fleet.dead.push(replica.node);
+    fleet.settles(|_| Ok(true))
+}
