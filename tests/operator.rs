@@ -28,6 +28,7 @@ mod operator {
     mod isolation;
     mod kubernetes;
     mod kv;
+    mod lawful;
     mod limits;
     mod log_file;
     mod logging;
