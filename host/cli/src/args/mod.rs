@@ -102,7 +102,7 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Controls a running server over its socket, `--control`
     Ctl(CtlArgs),
-    /// Shows each connection live: what goes each way, who ended it, and why
+    /// Shows connections live: what goes each way, who ended them, why
     ///
     /// Attaches to a running server, or replays a saved stream. In the terminal, `?` lists the
     /// keys.
