@@ -8,9 +8,11 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::patience::eventually;
+use halfopen_tests::recorded::agrees;
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command};
 use halfopen_tests::tools::is_missing;
+use halfopen_tests::wire::{self, Wire};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -223,6 +225,47 @@ fn what_wireshark_would_find_wrong_is_found() -> Result<()> {
     let file = recorded.file.with_extension("damaged");
     fs::write(&file, damaged)?;
     ensure!(is_sound(&file).is_err(), "a wrong checksum is not found");
+    Ok(())
+}
+
+#[test]
+fn a_recording_that_differs_from_the_wire_is_found() -> Result<()> {
+    if is_missing("tcpdump", "recordings that are not true")? {
+        return Ok(());
+    }
+    let recorded = recorded("echo", "127.0.0.1:0", &["--record-payload"], &["--quiet"])?;
+    let mut client = Client::connect(recorded.server.address())?;
+    client.send(b"howdy")?;
+    client.receive(5)?;
+    client.fin()?;
+    client.end()?;
+    let port = client.address()?.port();
+    let good = fs::read(recorded.closed(1)?)?;
+    let file = recorded.file.with_extension("changed");
+    let read = |bytes: &[u8]| -> Result<Wire> {
+        fs::write(&file, bytes)?;
+        let wires = wire::read(&file, recorded.server.address().port())?;
+        wires
+            .get(&port)
+            .copied()
+            .context("the connection is missing")
+    };
+    let true_one = read(&good)?;
+    agrees(true_one, true_one)?;
+    // A TCP header without options, and its flags: FIN and ACK, or PSH and ACK.
+    for (flags, others) in [(0x11, 0x10), (0x11, 0x14), (0x18, 0x19)] {
+        let mut changed = good.clone();
+        for at in 0..changed.len() - 1 {
+            if changed[at..at + 2] == [0x50, flags] {
+                changed[at + 1] = others;
+            }
+        }
+        let found = agrees(read(&changed)?, true_one);
+        ensure!(
+            found.is_err(),
+            "flags {others:#x} for {flags:#x} are not found"
+        );
+    }
     Ok(())
 }
 
