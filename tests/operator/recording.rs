@@ -162,6 +162,11 @@ fn a_pipe_waits_for_each_reader_and_holds_up_nothing() -> Result<()> {
         is_served(&mut busy)?;
     }
     for _ in 0..2 {
+        eventually("the server waits for a reader", || {
+            let open = fs::read_dir(format!("/proc/{}/fd", server.id()))?;
+            let mut open = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+            Ok(!open.any(|open| open == pipe))
+        })?;
         let mut reader = File::open(&pipe)?;
         let mut file = Vec::new();
         let mut buffer = [0; 65_536];

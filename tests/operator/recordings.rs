@@ -8,13 +8,15 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::patience::eventually;
+use halfopen_tests::recorded::agrees;
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command};
 use halfopen_tests::tools::is_missing;
+use halfopen_tests::wire::{self, Wire};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::host::{BINARIES, LONG_GRACE};
+use super::host::BINARIES;
 
 /// What Wireshark finds wrong with packets, and what a real capture without losses does not have.
 const WRONG: &str = "_ws.malformed || tcp.checksum.status == 0 || ip.checksum.status == 0 \
@@ -49,7 +51,6 @@ pub(super) fn recorded(
     serve
         .arg("--record")
         .arg(&file)
-        .args(LONG_GRACE)
         .args(flags)
         .arg(guest_path(guest))
         .arg("--")
@@ -212,18 +213,59 @@ fn what_wireshark_would_find_wrong_is_found() -> Result<()> {
     }
     let recorded = recorded("echo", "127.0.0.1:0", &["--record-payload"], &["--quiet"])?;
     let mut client = Client::connect(recorded.server.address())?;
-    client.send(b"hello")?;
+    client.send(b"howdy")?;
     client.receive(5)?;
     client.fin()?;
     client.end()?;
     let good = fs::read(recorded.closed(1)?)?;
     is_sound(&recorded.file)?;
-    let place = good.windows(5).position(|bytes| bytes == b"hello");
+    let place = good.windows(5).position(|bytes| bytes == b"howdy");
     let mut damaged = good;
     damaged[place.context("the payload is not there")?] ^= 1;
     let file = recorded.file.with_extension("damaged");
     fs::write(&file, damaged)?;
     ensure!(is_sound(&file).is_err(), "a wrong checksum is not found");
+    Ok(())
+}
+
+#[test]
+fn a_recording_that_differs_from_the_wire_is_found() -> Result<()> {
+    if is_missing("tcpdump", "recordings that are not true")? {
+        return Ok(());
+    }
+    let recorded = recorded("echo", "127.0.0.1:0", &["--record-payload"], &["--quiet"])?;
+    let mut client = Client::connect(recorded.server.address())?;
+    client.send(b"howdy")?;
+    client.receive(5)?;
+    client.fin()?;
+    client.end()?;
+    let port = client.address()?.port();
+    let good = fs::read(recorded.closed(1)?)?;
+    let file = recorded.file.with_extension("changed");
+    let read = |bytes: &[u8]| -> Result<Wire> {
+        fs::write(&file, bytes)?;
+        let wires = wire::read(&file, recorded.server.address().port())?;
+        wires
+            .get(&port)
+            .copied()
+            .context("the connection is missing")
+    };
+    let true_one = read(&good)?;
+    agrees(true_one, true_one)?;
+    // A TCP header without options, and its flags: FIN and ACK, or PSH and ACK.
+    for (flags, others) in [(0x11, 0x10), (0x11, 0x14), (0x18, 0x19)] {
+        let mut changed = good.clone();
+        for at in 0..changed.len() - 1 {
+            if changed[at..at + 2] == [0x50, flags] {
+                changed[at + 1] = others;
+            }
+        }
+        let found = agrees(read(&changed)?, true_one);
+        ensure!(
+            found.is_err(),
+            "flags {others:#x} for {flags:#x} are not found"
+        );
+    }
     Ok(())
 }
 
@@ -235,7 +277,9 @@ fn megabytes_in_both_directions_are_recorded_in_order() -> Result<()> {
     let flags = ["--record-payload", "--record-size", "64"];
     let recorded = recorded("echo", "127.0.0.1:0", &flags, &["--quiet"])?;
     let mut client = Client::connect(recorded.server.address())?;
-    let sent: Vec<u8> = (0..2_000_000_u32).map(|at| (at * at >> 7) as u8).collect();
+    let sent: Vec<u8> = (0..2_000_000_u32)
+        .map(|at| (at.wrapping_mul(at) >> 7) as u8)
+        .collect();
     let mut writer = client.try_clone()?;
     let writing = {
         let sent = sent.clone();

@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// Only the user that the server runs as reads it: it may have what peers send.
 const MODE: u32 = 0o600;
 
@@ -101,7 +103,10 @@ impl Output {
                 let Some(open) = pipe else {
                     return Err(ErrorKind::BrokenPipe.into());
                 };
-                let done = open.write_all(blocks);
+                let done = match has_reader(open) {
+                    true => open.write_all(blocks),
+                    false => Err(ErrorKind::BrokenPipe.into()),
+                };
                 if done.is_err() {
                     *pipe = None;
                 }
@@ -170,6 +175,16 @@ impl Kind {
             torn: false,
         })
     }
+}
+
+/// Whether somebody has the other end of a pipe. A writer that does not look would not notice that
+/// one reader has followed another.
+fn has_reader(pipe: &File) -> bool {
+    let mut pipe = [PollFd::new(pipe, PollFlags::OUT)];
+    let now = Timespec::default();
+    // A failure to look is left to the write.
+    let _ = poll(&mut pipe, Some(&now));
+    !pipe[0].revents().contains(PollFlags::ERR)
 }
 
 /// The name of the file before the current one.
