@@ -172,27 +172,32 @@ fn a_socket_that_was_left_behind_is_replaced() -> Result<()> {
 /// While one upgrade is in progress, another is refused at once, or waits for so long.
 #[test]
 fn an_upgrade_can_wait_for_another_one() -> Result<()> {
-    let (server, folder, control) = with_control(&["--upgrade-timeout", "3"])?;
-    let slow = folder.path().join("slow");
-    // Reads nothing, and says nothing.
-    fs::write(&slow, "#!/bin/sh\nexec sleep 1000\n")?;
+    let (server, folder, control) = with_control(&["--upgrade-timeout", PATIENCE_SECONDS])?;
+    let (slow, end) = (folder.path().join("slow"), folder.path().join("end"));
+    // Reads nothing, says nothing, and ends when the test says so.
+    let script = format!("while [ ! -e {end:?} ]; do sleep 0.1; done");
+    fs::write(&slow, format!("#!/bin/sh\n{script}\n"))?;
     fs::set_permissions(&slow, fs::Permissions::from_mode(0o755))?;
-    let slow = slow.to_str().context("not UTF-8")?.to_owned();
-    let path = control.clone();
-    let first = thread::spawn(move || refusal(&path, &["upgrade", &slow]));
-    server.logged("upgrading; process ")?;
-    let status: Value = serde_json::from_str(&order(&control, &["status", "--json"])?)?;
-    ensure!(
-        status["generations"][1]["state"] == "starting"
-            && status["generations"][1]["generation"] == 2,
-        "{status}"
-    );
-    let error = refusal(&control, &["upgrade"])?;
-    ensure!(error.contains("an upgrade is in progress"), "{error}");
-    let answer = order(&control, &["upgrade", "--wait", PATIENCE_SECONDS])?;
-    ensure!(answer.ends_with(" accepts\n"), "{answer}");
-    let error = first.join().expect("it does not panic")?;
-    ensure!(error.contains("not ready within 3 s"), "{error}");
+    let slow = slow.to_str().context("not UTF-8")?;
+    thread::scope(|scope| -> Result<()> {
+        let first = scope.spawn(|| refusal(&control, &["upgrade", slow]));
+        server.logged("upgrading; process ")?;
+        let status: Value = serde_json::from_str(&order(&control, &["status", "--json"])?)?;
+        let next = &status["generations"][1];
+        ensure!(
+            next["state"] == "starting" && next["generation"] == 2,
+            "{status}"
+        );
+        let error = refusal(&control, &["upgrade"])?;
+        ensure!(error.contains("an upgrade is in progress"), "{error}");
+        let second = scope.spawn(|| order(&control, &["upgrade", "--wait", PATIENCE_SECONDS]));
+        fs::write(&end, "")?;
+        let error = first.join().expect("it does not panic")?;
+        ensure!(error.contains("the other process has ended"), "{error}");
+        let answer = second.join().expect("it does not panic")?;
+        ensure!(answer.ends_with(" accepts\n"), "{answer}");
+        Ok(())
+    })?;
     is_served(&mut served(&server)?)?;
     order(&control, &["drain"])?;
     eventually("the socket is removed", || Ok(!control.exists()))

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::Client;
-use halfopen_tests::patience::eventually;
+use halfopen_tests::patience::{PATIENCE_SECONDS, eventually};
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command};
 use halfopen_tests::tls::Authority;
@@ -87,7 +87,7 @@ fn configure(authority: &Authority, config: &Path, more: &str) -> Result<()> {
         authority.path("server.key"),
     );
     let text = format!(
-        "[services.echo]\ncomponent = {component:?}\nlisten = [\"127.0.0.1:0\"]\n\
+        "upgrade-timeout = {PATIENCE_SECONDS}\n[services.echo]\ncomponent = {component:?}\nlisten = [\"127.0.0.1:0\"]\n\
          tls-cert = {certificate:?}\ntls-key = {key:?}\n{more}\n"
     );
     Ok(fs::write(config, text)?)
@@ -169,10 +169,25 @@ fn open(server: &Server) -> Result<Client> {
     Ok(client)
 }
 
+/// Waits until the peer has a place for another connection.
+fn opens(server: &Server) -> Result<Client> {
+    let mut opened = None;
+    eventually("the peer has a place", || {
+        opened = open(server).ok();
+        Ok(opened.is_some())
+    })?;
+    opened.context("no connection")
+}
+
+/// A server whose upgrades may take as long as the test waits.
+fn patient(flags: &[&str]) -> Result<Server> {
+    echo(&[&["--upgrade-timeout", PATIENCE_SECONDS], flags].concat())
+}
+
 /// Connections count in the limit of their peer, in whatever process they are.
 #[test]
 fn connections_of_earlier_processes_count_in_the_limit_of_their_peer() -> Result<()> {
-    let server = echo(&["--max-connections-per-peer", "3"])?;
+    let server = patient(&["--max-connections-per-peer", "3"])?;
     let mut oldest = open(&server)?;
     let second = open(&server)?;
     server.signal(Signal::USR2)?;
@@ -181,11 +196,8 @@ fn connections_of_earlier_processes_count_in_the_limit_of_their_peer() -> Result
     ensure!(refused(&server)?, "the limit is not kept after an upgrade");
     is_served(&mut Client::connect(server.address())?)?;
     drop(second);
-    eventually("a place is free when a connection ends", || {
-        Ok(!refused(&server)?)
-    })?;
+    let fourth = opens(&server)?;
     // The newest process hears of the first one, past the one between.
-    let fourth = open(&server)?;
     first.signal(Signal::USR2)?;
     let newest = Successor::after(&server, 2)?;
     ensure!(
@@ -195,19 +207,15 @@ fn connections_of_earlier_processes_count_in_the_limit_of_their_peer() -> Result
     is_served(&mut oldest)?;
     is_served(&mut third)?;
     drop(oldest);
-    eventually("the end in the first process frees a place", || {
-        Ok(!refused(&server)?)
-    })?;
+    drop(opens(&server)?);
     // A reload begins to count anew, but not what is elsewhere.
     newest.signal(Signal::HUP)?;
     server.logged("reloaded; ")?;
-    let fifth = open(&server)?;
+    let fifth = opens(&server)?;
     ensure!(refused(&server)?, "the limit is not kept after a reload");
     // A process that is killed tells nothing, and has no connections.
     first.signal(Signal::KILL)?;
-    eventually("the places of the killed process are free", || {
-        Ok(!refused(&server)?)
-    })?;
+    drop(opens(&server)?);
     drop((third, fourth, fifth));
     newest.stop()
 }
@@ -215,7 +223,7 @@ fn connections_of_earlier_processes_count_in_the_limit_of_their_peer() -> Result
 /// A peer that has used up its rate has no more of it after an upgrade.
 #[test]
 fn the_rate_of_a_peer_goes_along() -> Result<()> {
-    let server = echo(&["--max-rate-per-peer", "1"])?;
+    let server = patient(&["--max-rate-per-peer", "1"])?;
     let mut newest: Option<Successor> = None;
     let mut admitted: Option<Instant> = None;
     for upgrade in 1..=6 {
@@ -247,7 +255,7 @@ fn the_status_shows_every_process_with_its_connections() -> Result<()> {
     let folder = folder()?;
     let control = folder.path().join("control");
     let path = control.to_str().context("not UTF-8")?;
-    let server = echo(&["--control", path])?;
+    let server = patient(&["--control", path])?;
     let status = || -> Result<serde_json::Value> {
         let mut status = Command::new(&BINARIES.halfopen);
         status.args(["ctl", "--control", path, "status", "--json"]);

@@ -7,15 +7,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::Client;
-use halfopen_tests::patience::eventually;
+use halfopen_tests::patience::{PATIENCE_SECONDS, eventually};
 use halfopen_tests::runner::{guest_path, root};
 use halfopen_tests::server::{Server, command, run};
 use halfopen_tests::tools::is_missing;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::host::{BINARIES, echo, folder, is_served, metric, serve, served, with_admin};
+use super::successor::Successor;
 
 /// A server with an access log in a file.
 struct Logged {
@@ -106,6 +107,23 @@ fn a_file_that_cannot_be_opened_is_an_error_at_the_start_and_none_later() -> Res
     logged.serves(&logged.path, 1)
 }
 
+#[test]
+fn a_check_warns_of_a_folder_that_is_missing() -> Result<()> {
+    let folder = folder()?;
+    let config = folder.path().join("halfopen.toml");
+    fs::write(&config, "\nlog-file = \"logs/a.log\"\n[services.echo]\n")?;
+    let mut check = command(&BINARIES.halfopen, ["check"]);
+    check.arg(&config);
+    let checked = run(check)?;
+    ensure!(checked.status.success(), "{checked:?}");
+    let warned = checked.stderr.join("\n");
+    ensure!(
+        warned.contains("halfopen.toml:2: warning: the folder of the log file, "),
+        "{warned}"
+    );
+    Ok(())
+}
+
 /// Every write to `/dev/full` fails as on a full disk.
 #[test]
 fn a_full_disk_never_holds_up_the_server() -> Result<()> {
@@ -166,7 +184,7 @@ fn what_services_print_is_not_in_the_file() -> Result<()> {
 /// A successor opens the file itself, and the signal reaches the process that still drains.
 #[test]
 fn all_processes_of_an_upgrade_open_the_file_anew() -> Result<()> {
-    let logged = Logged::start(&[])?;
+    let logged = Logged::start(&["--upgrade-timeout", PATIENCE_SECONDS])?;
     let mut open = served(&logged.server)?;
     logged.server.signal(Signal::USR2)?;
     let mut newest = None;
@@ -178,15 +196,13 @@ fn all_processes_of_an_upgrade_open_the_file_anew() -> Result<()> {
         });
         Ok(newest.is_some())
     })?;
-    let newest = newest.context("no process")?;
+    let newest = Successor::of(newest.context("no process")?);
     let old = logged.folder.path().join("old");
     fs::rename(&logged.path, &old)?;
-    kill_process(newest, Signal::USR1)?;
+    newest.signal(Signal::USR1)?;
     eventually("no process has the renamed file open", || {
-        let processes = [
-            logged.server.id(),
-            newest.as_raw_nonzero().get().cast_unsigned(),
-        ];
+        let newest = newest.process().as_raw_pid().cast_unsigned();
+        let processes = [logged.server.id(), newest];
         Ok(processes.iter().all(|process| !has_open(*process, &old)))
     })?;
     is_served(&mut open)?;
@@ -195,7 +211,7 @@ fn all_processes_of_an_upgrade_open_the_file_anew() -> Result<()> {
         Ok(fs::read_to_string(&logged.path)?.contains("ending=fin"))
     })?;
     drop(served(&logged.server)?);
-    kill_process(newest, Signal::TERM)?;
+    newest.stop()?;
     eventually("the successor has logged as well", || {
         let log = fs::read_to_string(&logged.path)?;
         Ok(log.matches("ending=fin").count() == 2)

@@ -76,6 +76,11 @@ impl Successor {
         newest.map(Successor).context("the line names no process")
     }
 
+    /// The process of this number, which a line of the log has named.
+    pub(super) fn of(process: Pid) -> Self {
+        Successor(process)
+    }
+
     pub(super) fn process(&self) -> Pid {
         self.0
     }

@@ -16,6 +16,8 @@ struct Counts {
     peers: HashMap<IpAddr, Count>,
     /// The peers whose number of connections has changed, if somebody follows that.
     changed: Option<HashSet<IpAddr>>,
+    /// Who follows that: the last value of so many.
+    followers: u64,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +43,10 @@ pub struct Elsewhere {
 
 /// Follows how many connections each peer has in a server, so that another one can count them:
 /// [`Elsewhere`]. A server is followed by one value at a time, the one made last.
-pub struct PeerChanges(PeerCounts);
+pub struct PeerChanges {
+    counts: PeerCounts,
+    follower: u64,
+}
 
 impl PeerCounts {
     /// Takes a place for `peer`, if it has fewer than `limit`.
@@ -71,8 +76,11 @@ impl PeerCounts {
         let mut counts = self.lock();
         let here = counts.peers.iter().filter(|(_, count)| count.here > 0);
         counts.changed = Some(here.map(|(peer, _)| *peer).collect());
-        drop(counts);
-        PeerChanges(self.clone())
+        counts.followers += 1;
+        PeerChanges {
+            counts: self.clone(),
+            follower: counts.followers,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -137,11 +145,23 @@ impl PeerChanges {
     /// Returns the peers whose number of connections has changed since the last call, each with
     /// that number; the first time, all peers. A peer that has no limit is not counted.
     pub fn take(&mut self) -> Vec<(IpAddr, u32)> {
-        let mut counts = self.0.lock();
+        let mut counts = self.counts.lock();
+        if counts.followers != self.follower {
+            return Vec::new();
+        }
         let changed = counts.changed.as_mut().map(std::mem::take);
         let here = |peer| counts.peers.get(&peer).map_or(0, |count| count.here);
         let changed = changed.into_iter().flatten();
         changed.map(|peer| (peer, here(peer))).collect()
+    }
+}
+
+impl Drop for PeerChanges {
+    fn drop(&mut self) {
+        let mut counts = self.counts.lock();
+        if counts.followers == self.follower {
+            counts.changed = None;
+        }
     }
 }
 
@@ -202,5 +222,19 @@ mod tests {
         assert_eq!(changes.take(), [(PEER, 2)]);
         drop((first, second));
         assert_eq!(changes.take(), [(PEER, 0)]);
+    }
+
+    #[test]
+    fn a_server_is_followed_by_the_latest_and_by_nobody_after_that() {
+        let counts = PeerCounts::default();
+        let mut before = counts.follow();
+        let mut changes = counts.follow();
+        drop(counts.take(PEER, limit(9)));
+        assert_eq!(before.take(), []);
+        drop(before);
+        assert_eq!(changes.take(), [(PEER, 0)]);
+        drop(changes);
+        drop(counts.take(PEER, limit(9)));
+        assert!(counts.lock().changed.is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Addresses that only one listener can have.
+//! Addresses that only one listener can have, and other things that may be wrong on this machine.
 
 use std::net::{IpAddr, UdpSocket};
 
@@ -68,7 +68,21 @@ impl Plan {
                 });
             }
         }
+        doubts.extend(self.without_folder());
         doubts
+    }
+
+    /// The log file, if its folder is missing.
+    fn without_folder(&self) -> Option<Mistake> {
+        let path = self.process.log.log_file.as_ref()?;
+        let folder = path.parent().filter(|folder| !folder.is_dir())?;
+        Some(Mistake {
+            line: self.lines.of("log-file", 0),
+            message: format!(
+                "the folder of the log file, {}, does not exist on this machine",
+                folder.display()
+            ),
+        })
     }
 
     /// Names a line, in a plan that comes from a file.

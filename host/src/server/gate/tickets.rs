@@ -28,7 +28,7 @@ const SECONDS: usize = 4;
 /// tickets for 12. Clones have the same keys.
 ///
 /// A ticket is good only for servers of the same name that ask clients for certificates in the
-/// same way, see [`TlsFiles::tickets`](super::TlsFiles::tickets).
+/// same way, see [`TlsFiles::tickets`](super::tls::TlsFiles::tickets).
 ///
 /// Another process that goes on with the same service can go on with its sessions, too:
 ///

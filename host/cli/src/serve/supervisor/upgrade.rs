@@ -187,7 +187,7 @@ impl Supervisor {
             }
         };
         match &mut children {
-            Some(children) => children.outlive(&mut self.signals).await,
+            Some(children) => children.outlive(&mut self.signals, &self.log).await,
             None => ended,
         }
     }

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::observe::log::Log;
 use crate::signals::{Request, Signals};
 
 /// The processes below process 1: successors, and those of successors. The kernel makes process
@@ -58,7 +59,7 @@ impl Children {
     }
 
     /// Waits until no child runs, and passes signals on. Returns the status of the last one.
-    pub(crate) async fn outlive(&mut self, signals: &mut Signals) -> ExitCode {
+    pub(crate) async fn outlive(&mut self, signals: &mut Signals, log: &Log) -> ExitCode {
         let mut status = ExitCode::SUCCESS;
         let Ok(mut ended) = signal(SignalKind::child()) else {
             return ExitCode::FAILURE;
@@ -75,7 +76,13 @@ impl Children {
             }
             tokio::select! {
                 _ = ended.recv() => {}
-                request = signals.next() => self.pass_on(request),
+                request = signals.next() => {
+                    if request == Request::Reopen {
+                        // A file that is removed keeps its room as long as it is open.
+                        log.reopen();
+                    }
+                    self.pass_on(request);
+                }
             }
         }
     }
