@@ -46,7 +46,6 @@ fn used(fleet: &Fleet, clients: &Clients) -> Result<Used> {
     thread::sleep(MEASURED);
     let after = times(fleet)?;
     let micros = |after: Duration, before| after.saturating_sub(before).as_secs_f64() * 1e6;
-    #[expect(clippy::cast_precision_loss, reason = "they are small")]
     Ok(Used {
         balancer: micros(after.0, before.0),
         replicas: micros(after.1, before.1),

@@ -81,8 +81,12 @@ impl Play<'_> {
             part(&play.fleet, &replica)
         })?;
         let replica = self.fleet.elsewhere()?;
-        let price = Price::Only(self.fleet.addresses(replica.node)?);
-        self.event("3 a node dies", price, |play| {
+        let addresses = self.fleet.addresses(replica.node)?;
+        let many = self.clients.open() / 6;
+        eventually("the node has its part of the connections", || {
+            Ok(self.fleet.clients(&addresses)?.len() > many)
+        })?;
+        self.event("3 a node dies", Price::Only(addresses), |play| {
             kill(&mut play.fleet, &replica)
         })
     }
@@ -136,16 +140,17 @@ impl Play<'_> {
             !there.is_empty() && !losses.is_empty(),
             "the event has harmed nobody: was it one?"
         );
-        // HAProxy logs a connection when it has ended, which clients see a moment sooner.
+        // HAProxy logs what did not end well, a moment after the clients see it. When a process is
+        // killed, the kernel may still send FIN, which HAProxy takes for a good end.
         let mut strangers = Vec::new();
-        let all = eventually("HAProxy has logged each cut connection", || {
+        eventually("HAProxy has logged each cut connection", || {
             let logged = self.fleet.logged()?;
-            let mut servers = losses.iter().map(|loss| logged.get(&loss.port));
-            strangers = servers.clone().flatten().cloned().collect();
+            let others = losses.iter().filter(|loss| !there.contains(&loss.port));
+            let servers: Vec<_> = others.map(|loss| logged.get(&loss.port)).collect();
+            strangers = servers.iter().copied().flatten().cloned().collect();
             strangers.retain(|server| !addresses.contains(server));
-            Ok(servers.all(|server| server.is_some()))
-        });
-        all?;
+            Ok(servers.iter().all(Option::is_some))
+        })?;
         ensure!(
             strangers.is_empty(),
             "connections of {strangers:?} were cut"
