@@ -79,7 +79,7 @@ fn a_handshake_and_its_failure_are_seen() -> Result<()> {
     let mut peer = TcpStream::connect(server.address())?;
     peer.write_all(b"no handshake at all")?;
     let expected = [
-        accepted(&peer, "whoami")?,
+        accepted(&peer, &server, "whoami")?,
         closed(
             "refused-tls",
             None,

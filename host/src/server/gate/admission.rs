@@ -6,9 +6,10 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv6Net};
 
 use super::bans::Bans;
+use super::network::canonical;
 use super::rates::Rates;
 use crate::server::peers::{Elsewhere, PeerChanges, PeerCounts, PeerPlace};
 use crate::server::report::Refusal;
@@ -59,18 +60,6 @@ impl Peers {
             && !within(&self.denied, hidden::of_peer(peer))
             && (self.allowed.is_empty() || within(&self.allowed, peer))
     }
-}
-
-/// Returns a network of IPv4-mapped IPv6 addresses as one of IPv4: peers have canonical
-/// addresses, which it would never contain otherwise.
-pub(super) fn canonical(network: IpNet) -> IpNet {
-    if let IpNet::V6(mapped) = network
-        && let Some(bits) = mapped.prefix_len().checked_sub(96)
-        && let Some(address) = mapped.addr().to_ipv4_mapped()
-    {
-        return Ipv4Net::new_assert(address, bits).into();
-    }
-    network
 }
 
 /// How many connections one peer may have at once.

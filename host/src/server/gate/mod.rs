@@ -29,6 +29,7 @@ mod admission;
 mod arrivals;
 mod bans;
 mod introduction;
+mod network;
 pub mod proxy_protocol;
 mod rates;
 mod room;
