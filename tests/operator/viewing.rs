@@ -190,7 +190,7 @@ fn a_person_attaches_looks_around_and_resets_a_connection() -> Result<()> {
     watch.shows("the peer ended first")?;
     watch.press("\t")?;
     watch.press("\u{1b}[H")?;
-    watch.shows("accepted on")?;
+    watch.shows("was open before anybody watched: 1 byte in, 1 byte out")?;
     watch.press("\t/state:open\r")?;
     watch.hides(&format!(" {} ", address(&before)?))?;
     watch.shows("filter: state:open")?;

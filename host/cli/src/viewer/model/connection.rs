@@ -64,6 +64,8 @@ pub(crate) struct Connection {
     first: Option<Side>,
     reset: bool,
     closed: Option<Closed>,
+    /// The bytes of both ways before anybody watched, if it was open then.
+    before: Option<(u64, u64)>,
     ladder: Ladder,
 }
 
@@ -80,6 +82,7 @@ impl Connection {
             first: None,
             reset: false,
             closed: None,
+            before: None,
             ladder: Ladder::default(),
         }
     }
@@ -126,6 +129,11 @@ impl Connection {
     /// The way from the service to the peer.
     pub(crate) fn outgoing(&self) -> Way {
         self.outgoing
+    }
+
+    /// The bytes received and sent when the watcher came, if no event tells of the time before.
+    pub(crate) fn before(&self) -> Option<(u64, u64)> {
+        self.before
     }
 
     pub(crate) fn instance(&self) -> Option<u64> {
@@ -195,6 +203,7 @@ impl Connection {
                 self.began = Some(*began);
                 self.incoming.bytes = *received;
                 self.outgoing.bytes = *sent;
+                self.before = Some((*received, *sent));
                 self.incoming.ended = *incoming == Direction::Ended;
                 self.outgoing.ended = *outgoing == Direction::Ended;
                 self.instance = *instance;
@@ -203,6 +212,7 @@ impl Connection {
                 self.peer.get_or_insert(*peer);
                 self.service.clone_from(service);
                 self.began.get_or_insert(at);
+                self.before = None;
             }
             Event::Proxy {
                 peer: Some(peer), ..

@@ -45,6 +45,11 @@ pub(crate) fn rows(
         let text = format!("{more} {forgotten} earlier events are not kept");
         ladder.text(None, &text, Role::Dim);
     }
+    if let Some((received, sent)) = connection.before() {
+        let (received, sent) = (bytes(received), bytes(sent));
+        let text = format!("was open before anybody watched: {received} in, {sent} out");
+        ladder.text(None, &text, Role::Dim);
+    }
     for step in connection.ladder().steps() {
         ladder.step(step, shown);
     }

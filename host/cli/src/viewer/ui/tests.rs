@@ -346,6 +346,26 @@ fn whoever_may_only_look_is_told_so() {
 }
 
 #[test]
+fn what_was_before_the_watcher_came_is_named() {
+    let snapshot = r#"{"event":"connection","id":7,"at":9.5,"service":"echo","peer":"192.0.2.1:5","local":"192.0.2.9:80","began":1.0,"received":10,"sent":1,"in":"ended","out":"open","instance":2}"#;
+    let mut app = after(snapshot);
+    let before = "was open before anybody watched: 10 bytes in, 1 byte out";
+    let drawn = text(&buffer(&mut app, (80, 24), COLOURED));
+    assert!(
+        drawn.contains(before) && drawn.contains("CLOSE-WAIT"),
+        "{drawn}"
+    );
+    // Somebody else has watched, and the server remembers.
+    let accepted = r#"{"event":"accepted","id":7,"at":1.0,"peer":"192.0.2.1:5","local":"192.0.2.9:80","service":"echo"}"#;
+    app.apply(serde_json::from_str(accepted).unwrap());
+    let drawn = text(&buffer(&mut app, (80, 24), COLOURED));
+    assert!(
+        !drawn.contains(before) && drawn.contains("accepted on"),
+        "{drawn}"
+    );
+}
+
+#[test]
 fn the_end_of_the_server_is_shown() {
     let mut app = after(stories::STILL_OPEN);
     app.over = Some("the server has ended".to_owned());
