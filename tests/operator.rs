@@ -24,6 +24,7 @@ mod operator {
     mod host;
     mod isolation;
     mod kv;
+    mod lawful;
     mod limits;
     mod logging;
     mod metrics;

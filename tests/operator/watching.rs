@@ -41,7 +41,7 @@ fn a_peer_that_closes_first_is_seen_to() -> Result<()> {
     peer.shutdown(Shutdown::Write)?;
     ensure!(peer.read(&mut [0])? == 0);
     let expected = [
-        accepted(&peer, "echo")?,
+        accepted(&peer, &server, "echo")?,
         json!({"event": "served"}),
         data("in", 0, 5),
         data("out", 0, 5),
@@ -111,7 +111,7 @@ fn a_refusal_is_seen() -> Result<()> {
     let watcher = attach(&control)?;
     let peer = TcpStream::connect(server.address())?;
     let expected = [
-        accepted(&peer, "echo")?,
+        accepted(&peer, &server, "echo")?,
         rst("out"),
         closed(
             "refused-denied",

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::events::Checker;
 use crate::patience::patience;
+use crate::server::Server;
 
 /// A process that prints the events of a server. What it prints is checked as it comes.
 #[derive(Debug)]
@@ -86,6 +87,24 @@ impl Watcher {
         Ok(events)
     }
 
+    /// Returns the events until the server has ended.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end, or an event contradicts another one.
+    pub fn rest(&self) -> Result<Vec<Value>> {
+        let deadline = Instant::now() + patience();
+        let mut events = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(event) => events.push(event?),
+                Err(RecvTimeoutError::Timeout) => bail!("it does not end: {events:#?}"),
+                Err(RecvTimeoutError::Disconnected) => return Ok(events),
+            }
+        }
+    }
+
     /// Waits until the process ends by itself.
     ///
     /// # Errors
@@ -119,11 +138,11 @@ impl Drop for Watcher {
 ///
 /// # Errors
 ///
-/// If its addresses cannot be read.
-pub fn accepted(peer: &TcpStream, service: &str) -> Result<Value> {
+/// If its address cannot be read.
+pub fn accepted(peer: &TcpStream, server: &Server, service: &str) -> Result<Value> {
     Ok(json!({
         "event": "accepted", "service": service,
-        "peer": peer.local_addr()?.to_string(), "local": peer.peer_addr()?.to_string(),
+        "peer": peer.local_addr()?.to_string(), "local": server.address().to_string(),
     }))
 }
 

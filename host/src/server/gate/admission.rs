@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv6Net};
 
 use super::bans::Bans;
+use super::network::canonical;
 use super::rates::Rates;
 use crate::server::places::{PeerCounts, PeerPlace};
 use crate::server::report::Refusal;
@@ -60,18 +61,6 @@ impl Peers {
     }
 }
 
-/// Returns a network of IPv4-mapped IPv6 addresses as one of IPv4: peers have canonical
-/// addresses, which it would never contain otherwise.
-pub(super) fn canonical(network: IpNet) -> IpNet {
-    if let IpNet::V6(mapped) = network
-        && let Some(bits) = mapped.prefix_len().checked_sub(96)
-        && let Some(address) = mapped.addr().to_ipv4_mapped()
-    {
-        return Ipv4Net::new_assert(address, bits).into();
-    }
-    network
-}
-
 /// How many connections one peer may have at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::server) enum Share {
@@ -120,6 +109,14 @@ impl Admission {
         }
     }
 
+    /// Refuses a peer that is banned.
+    pub(super) fn check_ban(&self, peer: SocketAddr) -> Result<(), Refusal> {
+        match self.bans.refuse(peer.ip()) {
+            true => Err(Refusal::Banned),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn set_peers(&self, peers: Peers) {
         *self.peers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(peers);
     }
@@ -134,9 +131,7 @@ impl Admission {
             return Err(Refusal::Denied);
         }
         drop(peers);
-        if self.bans.refuse(peer.ip()) {
-            return Err(Refusal::Banned);
-        }
+        self.check_ban(peer)?;
         let peer = peer.ip().to_canonical();
         let key = key(peer);
         if let Some(rates) = &self.rates

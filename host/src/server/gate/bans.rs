@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use super::admission::canonical;
+use super::network::canonical;
 use crate::tcp::hidden;
 
 /// How many networks may be banned at once.

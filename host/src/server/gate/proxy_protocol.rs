@@ -12,7 +12,7 @@ use ppp::{v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
-use super::admission::canonical;
+use super::network::canonical;
 use crate::tcp::{PeerTls, TlsEnd};
 
 /// The load balancers that send headers, and how long a header may take.
