@@ -25,6 +25,7 @@ mod operator {
     mod host;
     mod isolation;
     mod kv;
+    mod lawful;
     mod limits;
     mod logging;
     mod metrics;

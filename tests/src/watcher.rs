@@ -86,6 +86,24 @@ impl Watcher {
         Ok(events)
     }
 
+    /// Returns the events until the server has ended.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end, or an event contradicts another one.
+    pub fn rest(&self) -> Result<Vec<Value>> {
+        let deadline = Instant::now() + patience();
+        let mut events = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(event) => events.push(event?),
+                Err(RecvTimeoutError::Timeout) => bail!("it does not end: {events:#?}"),
+                Err(RecvTimeoutError::Disconnected) => return Ok(events),
+            }
+        }
+    }
+
     /// Waits until the process ends by itself.
     ///
     /// # Errors

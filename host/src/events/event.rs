@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How many bytes of a text an event has at most, that a guest or a peer may have written.
+const LONGEST: usize = 1024;
+
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -257,6 +260,11 @@ impl Kind {
             false => Kind::Unblocked(blocked),
         }
     }
+}
+
+/// Returns as much of a text as an event may have.
+pub(crate) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST)]
 }
 
 /// One word, for logs.

@@ -161,12 +161,11 @@ impl Hub {
 
     /// Counts a subscription in.
     pub(super) fn enter(&self, payload: bool) {
-        let first = lock(&self.subscribers).all == 0;
-        if first {
-            // Some thread may have added an event after the last one had left.
-            self.forget();
-        }
         let mut subscribers = lock(&self.subscribers);
+        if subscribers.all == 0 {
+            // Some thread may have added an event after the last one had left.
+            self.log.clear();
+        }
         subscribers.all += 1;
         subscribers.with_payload += usize::from(payload);
         self.set(&subscribers);
@@ -181,10 +180,15 @@ impl Hub {
         subscribers.with_payload -= usize::from(payload);
         self.set(&subscribers);
         let last = subscribers.all == 0;
+        if last {
+            self.log.clear();
+        }
         // Whatever looks at connections may come to close one, and an observer hears of that.
         drop(subscribers);
         if last {
-            self.forget();
+            for source in self.sources() {
+                source.forget();
+            }
         }
     }
 
@@ -197,13 +201,6 @@ impl Hub {
             _ => PAYLOAD,
         };
         self.watched.store(watched, Ordering::Relaxed);
-    }
-
-    fn forget(&self) {
-        self.log.clear();
-        for source in self.sources() {
-            source.forget();
-        }
     }
 }
 

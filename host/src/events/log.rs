@@ -265,7 +265,11 @@ mod tests {
                     }
                 }
             });
-            let write = || (0..EACH).for_each(|_| drop(push(&log, Kind::Paused)));
+            let write = || {
+                for _ in 0..EACH {
+                    push(&log, Kind::Paused);
+                }
+            };
             let writers = [(); 3].map(|()| scope.spawn(write));
             for writer in writers {
                 writer.join().unwrap();

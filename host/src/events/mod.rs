@@ -51,6 +51,7 @@ mod scope;
 mod subscription;
 mod track;
 
+pub(crate) use event::cut;
 pub use event::{
     Accepted, Blocked, Blocker, Change, Closed, Connection, Data, Direction, Event, Failed,
     Instance, Kind, Proxied, Secured,

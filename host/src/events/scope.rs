@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::event::{Change, Event, Instance, Kind};
+use super::event::{Change, Event, Instance, Kind, cut};
 use super::hub::Events;
 
 /// How many traps are remembered, for the connections that end with them.
@@ -114,7 +114,7 @@ impl Life {
     pub(crate) fn trapped(&self, cause: &str) {
         self.made.store(false, Ordering::Relaxed);
         self.report(|| {
-            let cause = Arc::<str>::from(cause);
+            let cause = Arc::<str>::from(cut(cause));
             if let Some(scope) = &self.scope {
                 let mut traps = scope.traps();
                 traps.truncate(TRAPS - 1);

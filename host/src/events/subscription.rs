@@ -354,6 +354,38 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_reported_of_a_connection_that_ended_while_nobody_watched() {
+        let events = Events::new();
+        let (_all, [track, _]) = connections(&events, true);
+        end(&track);
+        let mut subscription = events.subscribe();
+        track.report(|| Kind::Paused);
+        track.data(Direction::In, 1, None, || 0);
+        assert!(all(&mut subscription).is_empty());
+        assert!(track.recent().is_empty());
+    }
+
+    /// A service may return an error as long as its memory.
+    #[test]
+    fn the_words_of_a_guest_are_cut() {
+        let events = Events::new();
+        let _subscription = events.subscribe();
+        let (_all, [track, _]) = connections(&events, true);
+        track.note(|| "\u{e9}".repeat(100_000));
+        track.closed(|note| {
+            assert_eq!(note.map(str::len), Some(1024));
+            Closed {
+                outcome: "service-error".to_owned(),
+                first: None,
+                received: 0,
+                sent: 0,
+                age: Duration::ZERO,
+                cause: String::new(),
+            }
+        });
+    }
+
+    #[test]
     fn a_service_that_does_not_read_is_seen_at_the_second_look() {
         let events = Events::new();
         let mut subscription = events.subscribe();

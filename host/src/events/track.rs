@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::event::{Blocker, Closed, Data, Direction, Event, Kind};
+use super::event::{Blocker, Closed, Data, Direction, Event, Kind, cut};
 use super::scope::Scope;
 
 /// How many events of a connection are remembered.
@@ -22,6 +22,8 @@ pub(crate) struct Track {
     id: u64,
     /// The number of the instance that has the connection; 0 if none has.
     instance: AtomicU64,
+    /// Whether the connection has ended, after which nothing is reported any more.
+    over: AtomicBool,
     /// What is known of the connection; nothing while nobody watches. The lock keeps its events in
     /// order, and is taken before that of the [`Log`](super::log::Log).
     known: Mutex<Option<Box<Known>>>,
@@ -39,7 +41,6 @@ struct Known {
     waited: Option<u64>,
     /// Whether it was reported that the service does not read.
     unread: bool,
-    closed: bool,
 }
 
 impl Track {
@@ -54,6 +55,7 @@ impl Track {
             scope,
             id,
             instance: AtomicU64::new(0),
+            over: AtomicBool::new(false),
             known: Mutex::new(None),
         }
     }
@@ -96,8 +98,7 @@ impl Track {
     pub(crate) fn report(&self, kind: impl FnOnce() -> Kind) {
         if let Some(scope) = self.watched() {
             let kind = kind();
-            let mut known = self.known();
-            known.get_or_insert_default().report(scope, self.id, kind);
+            self.with(|known| known.report(scope, self.id, kind));
         }
     }
 
@@ -122,8 +123,11 @@ impl Track {
             Some(scope) => {
                 // Counted under the lock: what is counted before the end is reported before it.
                 let mut known = self.known();
-                let known = known.get_or_insert_default();
                 let offset = count();
+                if self.is_over() {
+                    return;
+                }
+                let known = known.get_or_insert_default();
                 let bytes = bytes.filter(|_| scope.wants_payload());
                 if direction == Direction::In && std::mem::take(&mut known.unread) {
                     known.report(scope, self.id, unread(false));
@@ -141,21 +145,21 @@ impl Track {
         let Some(scope) = self.watched() else {
             return;
         };
-        let mut known = self.known();
-        let known = known.get_or_insert_default();
-        let still = waits && known.waited == Some(received);
-        known.waited = waits.then_some(received);
-        if still && !known.unread {
-            known.unread = true;
-            known.report(scope, self.id, unread(true));
-        }
+        self.with(|known| {
+            let still = waits && known.waited == Some(received);
+            known.waited = waits.then_some(received);
+            if still && !known.unread {
+                known.unread = true;
+                known.report(scope, self.id, unread(true));
+            }
+        });
     }
 
     /// Notes why the connection is about to end.
     pub(crate) fn note(&self, note: impl FnOnce() -> String) {
         if self.watched().is_some() {
             let note = note();
-            self.known().get_or_insert_default().note = Some(note.into());
+            self.with(|known| known.note = Some(cut(&note).into()));
         }
     }
 
@@ -163,18 +167,18 @@ impl Track {
     /// what was noted, or what has become of the instance.
     pub(crate) fn closed(&self, closed: impl FnOnce(Option<&str>) -> Closed) {
         let Some(scope) = self.watched() else {
+            // Who comes to watch from now on hears nothing of it any more.
+            self.over.store(true, Ordering::Relaxed);
             return;
         };
-        let mut known = self.known();
-        let known = known.get_or_insert_default();
-        let note = known.note.take();
-        let note = note.or_else(|| scope.trap(self.instance()?));
-        let closed = closed(note.as_deref());
-        known.report(scope, self.id, Kind::Closed(Box::new(closed)));
-        **known = Known {
-            closed: true,
-            ..Known::default()
-        };
+        self.with(|known| {
+            let note = known.note.take();
+            let note = note.or_else(|| scope.trap(self.instance()?));
+            let closed = closed(note.as_deref());
+            known.report(scope, self.id, Kind::Closed(Box::new(closed)));
+            self.over.store(true, Ordering::Relaxed);
+        });
+        self.forget();
     }
 
     /// The last events of the connection.
@@ -187,10 +191,19 @@ impl Track {
 
     /// Forgets the last events.
     pub(crate) fn forget(&self) {
+        *self.known() = None;
+    }
+
+    /// Does something with what is known, unless the connection has ended.
+    fn with(&self, act: impl FnOnce(&mut Known)) {
         let mut known = self.known();
-        if known.as_ref().is_some_and(|known| !known.closed) {
-            *known = None;
+        if !self.is_over() {
+            act(known.get_or_insert_default());
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Box<Known>>> {
@@ -201,9 +214,7 @@ impl Track {
 
 impl Known {
     fn report(&mut self, scope: &Scope, id: u64, kind: Kind) {
-        if !self.closed {
-            self.keep(scope.report(id, kind));
-        }
+        self.keep(scope.report(id, kind));
     }
 
     fn keep(&mut self, mut event: Event) {

@@ -9,7 +9,7 @@ use std::task::Waker;
 use wasmtime::component::{Accessor, Resource};
 
 use super::journal::Journal;
-use crate::events::Life;
+use crate::events::{Life, cut};
 use crate::runtime::State;
 use crate::tcp::bindings::HostWorld;
 use crate::tcp::{Connection, Dropped, Ending};
@@ -145,7 +145,7 @@ pub(super) async fn handle(
             journal.failed(Some(peer), &message);
             // What the guest has just dropped is among them.
             if let Some(socket) = socket.upgrade() {
-                socket.note(|| message.trim_end().to_owned());
+                socket.note(|| cut(message.trim_end()).to_owned());
                 socket.abort(Ending::ServiceFailed);
             }
         }

@@ -2,57 +2,66 @@
 
 use super::report::{Outcome, Refusal, Report};
 use crate::events::{Closed, Direction};
-use crate::tcp::{Ending, Side};
+use crate::tcp::{Ending, Meter, Side};
 
-/// Describes the end of a connection that has moved so many `bytes` in and out. `both_ended` says
-/// whether both sides have sent FIN; `note` is what was noted of the end before.
-pub(super) fn closed(
-    report: &Report,
-    bytes: (u64, u64),
-    both_ended: bool,
-    note: Option<&str>,
-) -> Closed {
+/// Describes the end of a connection. `note` is what was noted of it before.
+pub(super) fn closed(report: &Report, meter: &Meter, note: Option<&str>) -> Closed {
+    let (received, sent) = meter.bytes();
     Closed {
         outcome: report.outcome.to_string(),
-        first: first(report),
-        received: bytes.0,
-        sent: bytes.1,
+        first: first(report, meter),
+        received,
+        sent,
         age: report.duration,
         cause: match &report.outcome {
             Outcome::Refused(refusal) => refusal.reason().to_owned(),
-            Outcome::Served(ending) => of_ending(ending, report.first_end, both_ended, note),
+            Outcome::Served(ending) => of_ending(ending, meter, note),
         },
     }
 }
 
 /// The direction of the first FIN or RST.
-fn first(report: &Report) -> Option<Direction> {
+fn first(report: &Report, meter: &Meter) -> Option<Direction> {
     match (report.first_end, &report.outcome) {
         (Some(Side::Peer), _) => Some(Direction::In),
         (Some(Side::Service), _) => Some(Direction::Out),
         (None, Outcome::Refused(refusal)) => refusal.is_first().then_some(Direction::Out),
-        (None, Outcome::Served(Ending::Fin)) => None,
+        (None, Outcome::Served(Ending::Fin)) => meter.is_reset_late().then_some(Direction::In),
         (None, Outcome::Served(Ending::Failed(error))) => error.is_reset().then_some(Direction::In),
         (None, Outcome::Served(_)) => Some(Direction::Out),
     }
 }
 
-fn of_ending(ending: &Ending, first: Option<Side>, both_ended: bool, note: Option<&str>) -> String {
+/// The cause of an end without a failure.
+fn of_fin(meter: &Meter) -> &'static str {
+    match (meter.first_end(), meter.both_ended()) {
+        (Some(Side::Peer), true) => "the peer closed first, then the service",
+        (Some(Side::Service), true) => "the service closed first, then the peer",
+        (Some(Side::Peer), false) if meter.is_reset_late() => {
+            "the peer closed, and then reset the connection"
+        }
+        (Some(Side::Peer), false) => "the peer closed",
+        (Some(Side::Service), false) if meter.is_reset_late() => {
+            "the service closed, and the peer reset the connection"
+        }
+        (Some(Side::Service), false) => {
+            "the service closed, and the peer did not in the time that it had"
+        }
+        (None, _) if meter.is_reset_late() => {
+            "the peer reset the connection, as the service closed"
+        }
+        (None, _) => "it ended before either side closed",
+    }
+}
+
+fn of_ending(ending: &Ending, meter: &Meter, note: Option<&str>) -> String {
     let because = |what: &str| match note {
         Some(note) => format!("{what}: {note}"),
         None => what.to_owned(),
     };
     match ending {
-        Ending::Fin => match (first, both_ended) {
-            (Some(Side::Peer), true) => "the peer closed first, then the service".to_owned(),
-            (Some(Side::Service), true) => "the service closed first, then the peer".to_owned(),
-            (Some(Side::Peer), false) => "the peer closed".to_owned(),
-            (Some(Side::Service), false) => {
-                "the service closed, and the peer did not in the time that it had".to_owned()
-            }
-            (None, _) => "it ended before either side closed".to_owned(),
-        },
-        Ending::Failed(error) if error.is_reset() => match first {
+        Ending::Fin => of_fin(meter).to_owned(),
+        Ending::Failed(error) if error.is_reset() => match meter.first_end() {
             None => "the peer reset the connection".to_owned(),
             Some(Side::Peer) => "the peer closed, and then reset the connection".to_owned(),
             Some(Side::Service) => {

@@ -165,7 +165,7 @@ impl Drop for Visit {
             }
         }
         self.track()
-            .closed(|note| closed(&report, self.meter.bytes(), self.meter.both_ended(), note));
+            .closed(|note| closed(&report, &self.meter, note));
         self.observers.notify(|observer| observer.closed(&report));
     }
 }

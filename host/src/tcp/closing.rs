@@ -14,7 +14,7 @@ use super::registry::Registration;
 use super::state::State;
 use super::sync::Arc;
 use super::transport::{Transport, Whole};
-use super::{Meter, Side};
+use super::{ErrorCode, Meter, Side};
 
 /// How long a closing connection waits for more data from its peer.
 const LINGER_IDLE: Duration = Duration::from_secs(2);
@@ -64,7 +64,10 @@ pub(super) fn close(transport: Transport, membership: Membership, state: &State,
         Closing::Nothing => {}
         Closing::Drain => drop(runtime.spawn(leaving.linger(false))),
         Closing::Fin { drain } => {
-            if leaving.transport.begin_finish().is_err() {
+            if let Err(error) = leaving.transport.begin_finish() {
+                if let Some(meter) = &leaving.meter {
+                    meter.failed_late(&error);
+                }
                 return;
             }
             state.finish();
@@ -81,15 +84,19 @@ impl Leaving {
     /// our direction.
     async fn linger(self, finish: bool) {
         let leave = async {
-            if finish && self.transport.finish().await.is_err() {
-                return;
-            }
-            let end = drain(self.transport.stream()).await;
+            let flushed = match finish {
+                true => self.transport.finish().await,
+                false => Ok(()),
+            };
+            let end = match flushed {
+                Ok(()) => drain(self.transport.stream()).await,
+                Err(error) => Err(error),
+            };
             if let Some(meter) = &self.meter {
                 match end {
                     Ok(true) => meter.ended(Side::Peer),
                     Ok(false) => {}
-                    Err(error) => meter.failed_late(&error.into()),
+                    Err(error) => meter.failed_late(&error),
                 }
             }
         };
@@ -111,7 +118,7 @@ impl Leaving {
 ///
 /// Without this, close(2) with unread data sends RST, and the peer's kernel discards what
 /// we sent last (RFC 1122 section 4.2.2.13, RFC 2525 section 2.17).
-async fn drain(stream: &TcpStream) -> io::Result<bool> {
+async fn drain(stream: &TcpStream) -> Result<bool, ErrorCode> {
     loop {
         match timeout(LINGER_IDLE, stream.readable()).await {
             Ok(readable) => readable?,
@@ -122,7 +129,7 @@ async fn drain(stream: &TcpStream) -> io::Result<bool> {
             Ok(0) => return Ok(true),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
 }

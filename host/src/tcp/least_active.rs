@@ -79,12 +79,14 @@ impl Selection {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::super::Timeouts;
     use super::super::registry::Traffic;
     use super::*;
+    use crate::events::{Seen, Track};
 
     /// How often any connection's activity was looked at.
     type Looks = Arc<AtomicUsize>;
@@ -106,6 +108,20 @@ mod tests {
         fn abort(&self, ending: Ending) {
             assert!(matches!(ending, Ending::Displaced));
             *self.activity.lock().unwrap() = None;
+        }
+
+        fn track(&self) -> Option<&Track> {
+            None
+        }
+
+        fn peer(&self) -> Option<SocketAddr> {
+            None
+        }
+
+        fn look(&self) {}
+
+        fn seen(&self) -> Option<Seen> {
+            None
         }
 
         fn enforce(&self, _: &Timeouts, _: Instant) {}

@@ -20,7 +20,7 @@ pub(crate) struct Meter {
     last_byte: AtomicU64,
     /// 0 while both directions are open, otherwise [`PEER`] or [`SERVICE`].
     first_end: AtomicU8,
-    /// The sides that have sent FIN.
+    /// The sides that have sent FIN, and [`RESET_LATE`].
     ended: AtomicU8,
     /// Whether data waits to be sent and the kernel does not accept it.
     stalled: AtomicBool,
@@ -35,6 +35,8 @@ pub(crate) struct Meter {
 
 const PEER: u8 = 1;
 const SERVICE: u8 = 2;
+/// The peer has sent RST while the connection closed.
+const RESET_LATE: u8 = 4;
 
 /// How much of the sent data has reached the peer's kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,8 +202,10 @@ impl Meter {
     }
 
     fn set_stalled(&self, stalled: bool) {
-        if self.stalled.load(Ordering::Relaxed) != stalled {
-            self.stalled.store(stalled, Ordering::Relaxed);
+        // Only a change is worth more than a look.
+        if self.stalled.load(Ordering::Relaxed) != stalled
+            && self.stalled.swap(stalled, Ordering::Relaxed) != stalled
+        {
             let kind = || Kind::blocked(stalled, Direction::Out, Blocker::Peer);
             self.track.report(kind);
         }
@@ -232,7 +236,12 @@ impl Meter {
     /// Whether both sides have sent FIN, also where the peer's came only while the connection
     /// closed.
     pub(crate) fn both_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed) == PEER | SERVICE
+        self.ended.load(Ordering::Relaxed) & (PEER | SERVICE) == PEER | SERVICE
+    }
+
+    /// Whether the peer has sent RST while the connection closed, which is no ending of its own.
+    pub(crate) fn is_reset_late(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) & RESET_LATE != 0
     }
 
     /// Records that the connection has failed.
@@ -249,7 +258,9 @@ impl Meter {
 
     /// Reports an error of the peer while the connection closes, which is how it ends in any case.
     pub(super) fn failed_late(&self, error: &ErrorCode) {
-        if error.is_reset() {
+        // Without a connection there is no FIN to send: RST has come, and nobody has read it.
+        if error.is_reset() || matches!(error, ErrorCode::InvalidState) {
+            self.ended.fetch_or(RESET_LATE, Ordering::Relaxed);
             self.track.report(|| Kind::Rst(Direction::In));
         }
     }

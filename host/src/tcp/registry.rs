@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,8 @@ use crate::events::{Events, Seen, Source, Track};
 
 /// How often to look, while somebody watches, whether data waits for a service.
 const LOOK: Duration = Duration::from_millis(250);
+/// How many connections to look at before other tasks get a turn.
+const AT_ONCE: usize = 256;
 
 /// A connection as its registries see it.
 pub(super) trait Member: fmt::Debug + Send + Sync {
@@ -163,8 +166,12 @@ impl Registry {
         loop {
             events.wanted().await;
             sleep(LOOK).await;
-            for member in self.members() {
+            for (index, member) in self.members().enumerate() {
                 member.look();
+                drop(member);
+                if index % AT_ONCE == AT_ONCE - 1 {
+                    yield_now().await;
+                }
             }
         }
     }

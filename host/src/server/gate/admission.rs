@@ -120,6 +120,14 @@ impl Admission {
         }
     }
 
+    /// Refuses a peer that is banned.
+    pub(super) fn check_ban(&self, peer: SocketAddr) -> Result<(), Refusal> {
+        match self.bans.refuse(peer.ip()) {
+            true => Err(Refusal::Banned),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn set_peers(&self, peers: Peers) {
         *self.peers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(peers);
     }
@@ -134,9 +142,7 @@ impl Admission {
             return Err(Refusal::Denied);
         }
         drop(peers);
-        if self.bans.refuse(peer.ip()) {
-            return Err(Refusal::Banned);
-        }
+        self.check_ban(peer)?;
         let peer = peer.ip().to_canonical();
         let key = key(peer);
         if let Some(rates) = &self.rates

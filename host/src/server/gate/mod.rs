@@ -264,9 +264,15 @@ impl Gate {
     }
 
     async fn dispatch(&self, stream: Stream, visit: Visit, dispatcher: &Dispatcher) {
-        if self.room.refuses() && !dispatcher.has_place() {
+        let refusal = match self.admission.check_ban(visit.peer()) {
+            // Banned since it was admitted.
+            Err(refusal) => Some(refusal),
+            Ok(()) if self.room.refuses() && !dispatcher.has_place() => Some(Refusal::Full),
+            Ok(()) => None,
+        };
+        if let Some(refusal) = refusal {
             reset_on_close(&stream);
-            return visit.refuse(Refusal::Full);
+            return visit.refuse(refusal);
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
         visit.accepted();
