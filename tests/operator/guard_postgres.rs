@@ -404,7 +404,7 @@ fn no_mixture_of_strings_hides_a_statement() -> Result<()> {
 }
 
 /// Statements that empty the table.
-const HARM: [&str; 8] = [
+const HARM: [&str; 10] = [
     "DROP TABLE kept",
     "drop/**/table kept",
     "DELETE FROM kept",
@@ -413,6 +413,9 @@ const HARM: [&str; 8] = [
     "DELETE FROM kept RETURNING a AS where",
     "EXPLAIN ANALYZE DELETE FROM kept",
     "TRUNCATE -- WHERE\n kept",
+    // A comment ends an operator, and a carriage return a comment.
+    "SELECT 1 +--'\n 1; DROP TABLE kept --'\n",
+    "SELECT 1 --'\r; DROP TABLE kept --'\r",
 ];
 
 /// Where harm would be none, and what could end that too early.

@@ -15,41 +15,31 @@ use halfopen_guest::{callbacks, env};
 callbacks!(|client| Inspected::new(client, arrange), secure);
 
 const USAGE: &str =
-    "the arguments are `redis` or `postgres`, the server's address, and the commands to refuse";
+    "the arguments are redis|postgres ADDRESS [--tls] [--server-name NAME] COMMAND...";
 
 /// Reads the arguments.
 fn arrange() -> Result<(Upstream, Box<dyn Inspect>), String> {
     let mut words = env::args().into_iter();
     let protocol = words.next().ok_or(USAGE)?;
-    let address = words.next().ok_or(USAGE)?;
-    let parsed = address.parse();
-    let server = Upstream::new(parsed.map_err(|_| format!("`{address}` is no address; {USAGE}"))?);
-    let (mut tls, mut server_name, mut refused) = (false, None, Vec::new());
+    let word = words.next().ok_or(USAGE)?;
+    let address = word.parse();
+    let address = address.map_err(|_| format!("`{word}` is no address; {USAGE}"))?;
+    let mut server = Upstream::new(address);
+    let (mut tls, mut refused) = (false, Vec::new());
     while let Some(word) = words.next() {
         match &*word {
             "--tls" => tls = true,
-            "--server-name" => {
-                let name = words.next();
-                server_name = Some(name.ok_or("`--server-name` needs the server's name")?);
-            }
-            _ => refused.push(word),
+            "--server-name" => server = server.tls(words.next().ok_or(USAGE)?),
+            _ => refused.push(word.to_ascii_uppercase()),
         }
     }
-    let (server, protocols, inspect): (_, &[&str], Box<dyn Inspect>) = match &*protocol {
-        "redis" => (server, &[], Box::new(redis::Commands::new(refused))),
+    match &*protocol {
+        "redis" => Ok((server, Box::new(redis::inspect(refused)))),
         "postgres" => {
-            let messages = postgres::Messages::new(refused, tls);
-            let server = server.pipe_later().asking(&postgres::SSL_REQUEST, b"S");
-            (server, &["postgresql"], Box::new(messages))
+            let server = server.asking(postgres::SSL_REQUEST, b"S").pipe_later();
+            let inspect = postgres::inspect(refused, tls);
+            Ok((server.protocols(&["postgresql"]), Box::new(inspect)))
         }
-        _ => return Err(USAGE.to_owned()),
-    };
-    let secured = server_name.map(|name| server.clone().tls(name, protocols));
-    Ok((secured.unwrap_or(server), inspect))
-}
-
-/// Whether a word is one of these, in capitals or not.
-fn is_one_of(word: &[u8], names: &[impl AsRef<[u8]>]) -> bool {
-    let mut names = names.iter();
-    names.any(|name| word.eq_ignore_ascii_case(name.as_ref()))
+        _ => Err(USAGE.to_owned()),
+    }
 }

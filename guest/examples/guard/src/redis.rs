@@ -1,8 +1,7 @@
 //! What clients send to Redis: arrays of byte strings (RESP).
 
 use halfopen_guest::callbacks::inspected::{Flow, Inspect, Stop};
-
-use crate::is_one_of;
+use halfopen_guest::resp;
 
 /// Commands that run others, which nobody sees.
 const SCRIPTS: &str = "EVAL EVAL_RO EVALSHA EVALSHA_RO FCALL FCALL_RO FUNCTION SCRIPT";
@@ -11,33 +10,19 @@ const SCRIPTS: &str = "EVAL EVAL_RO EVALSHA EVALSHA_RO FCALL FCALL_RO FUNCTION S
 const NAME: usize = 64;
 const LINE: usize = 64 * 1024;
 
-pub(crate) struct Commands {
-    refused: Vec<String>,
-    /// How many parts of the command are left.
-    parts: usize,
-    /// Whether the command is refused, once its name is read: what is left of it goes nowhere.
-    verdict: Option<bool>,
-}
-
-impl Commands {
-    pub(crate) fn new(mut refused: Vec<String>) -> Self {
-        refused.extend(SCRIPTS.split(' ').map(str::to_owned));
-        let (parts, verdict) = (0, None);
-        Commands {
-            refused,
-            parts,
-            verdict,
-        }
-    }
-}
-
-impl Inspect for Commands {
-    fn next(&mut self, flow: &mut Flow) -> Result<(), Stop> {
+/// Inspects commands, part by part.
+pub(crate) fn inspect(mut refused: Vec<String>) -> impl Inspect {
+    refused.extend(SCRIPTS.split(' ').map(str::to_owned));
+    // How many parts of the command are left.
+    let mut parts = 0;
+    // Whether the command is refused, once its name is read: what is left of it goes nowhere.
+    let mut verdict = None;
+    move |flow: &mut Flow| -> Result<(), Stop> {
         let line = flow.line(LINE)?;
         let head = line.len();
-        if self.parts == 0 {
+        if parts == 0 {
             if line.starts_with(b"*") {
-                (self.parts, self.verdict) = (number(line, b'*')?, None);
+                (parts, verdict) = (number(line, b'*')?, None);
             } else if !line.trim_ascii().is_empty() {
                 // A line of words is a command as well, with quotes and escapes.
                 refuse(flow, head, "a command without its length");
@@ -48,27 +33,23 @@ impl Inspect for Commands {
         }
         let length = number(line, b'$')?;
         // With the end of its line.
-        let end = length.checked_add(head + 2);
-        let end = end.ok_or("an argument without end")?;
-        match self.verdict {
+        let end = length.checked_add(head + 2).ok_or("an endless argument")?;
+        match verdict {
             Some(true) => flow.skip(end),
             Some(false) => flow.pass(end),
             None if length > NAME => return Err(format!("a command of {length} bytes").into()),
             None => {
                 let part = flow.peek(end)?;
-                let name = &part[head..head + length];
-                let is_refused = is_one_of(name, &self.refused);
-                self.verdict = Some(is_refused);
-                if is_refused {
-                    let name = String::from_utf8_lossy(name).to_uppercase();
+                let name = String::from_utf8_lossy(&part[head..head + length]).to_ascii_uppercase();
+                if *verdict.insert(refused.contains(&name)) {
                     refuse(flow, end, &name);
                 } else {
-                    let begin = [format!("*{}\r\n", self.parts).as_bytes(), part].concat();
+                    let begin = [format!("*{parts}\r\n").as_bytes(), part].concat();
                     flow.replace(end, &begin);
                 }
             }
         }
-        self.parts -= 1;
+        parts -= 1;
         Ok(())
     }
 }
@@ -83,8 +64,7 @@ fn refuse(flow: &mut Flow, length: usize, what: &str) {
 /// Reads a line that is a number behind `kind`.
 fn number(line: &[u8], kind: u8) -> Result<usize, Stop> {
     let digits = line.strip_prefix(&[kind]);
-    let digits = digits.and_then(|line| str::from_utf8(line.strip_suffix(b"\r\n")?).ok());
-    let digits = digits.filter(|digits| !digits.starts_with('+'));
-    let number = digits.and_then(|digits| digits.parse().ok());
+    let digits = digits.and_then(|digits| digits.strip_suffix(b"\r\n"));
+    let number = digits.and_then(|digits| resp::number(digits)?.try_into().ok());
     number.ok_or_else(|| format!("no number behind `{}`", char::from(kind)).into())
 }

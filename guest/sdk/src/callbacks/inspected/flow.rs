@@ -26,15 +26,21 @@ impl From<&str> for Stop {
     }
 }
 
-/// Reads what a client sends, message by message.
+/// Reads what a client sends, message by message. A closure can do it as well.
 pub trait Inspect {
-    /// Reads the next message, or a part of it, with [`Flow::pass`], [`Flow::skip`] or
-    /// [`Flow::replace`]. It is called again until it returns an error.
+    /// Reads the next message, or a part of it, with [`Flow::pass`], [`Flow::skip`],
+    /// [`Flow::replace`], [`Flow::refuse`] or [`Flow::answer`]. It is called again until it returns an error.
     ///
     /// # Errors
     /// [`Stop::Wait`] until more has come, which [`Flow::peek`] and [`Flow::line`] return;
     /// [`Stop::Fail`] ends both connections.
     fn next(&mut self, flow: &mut Flow) -> Result<(), Stop>;
+}
+
+impl<F: FnMut(&mut Flow) -> Result<(), Stop>> Inspect for F {
+    fn next(&mut self, flow: &mut Flow) -> Result<(), Stop> {
+        self(flow)
+    }
 }
 
 /// What a client has sent and an [`Inspect`] has not read yet.
@@ -102,9 +108,11 @@ impl Flow {
         self.replace(length, instead);
     }
 
-    /// Sends something to the client. The server's answers must not be piped yet.
-    pub fn answer(&mut self, answer: &[u8]) {
+    /// Reads the next `length` bytes, and answers the client itself. The server's answers must not
+    /// be piped yet.
+    pub fn answer(&mut self, length: usize, answer: &[u8]) {
         self.answer.extend_from_slice(answer);
+        self.skip(length);
     }
 
     /// Pipes the server's answers to the client from now on, where

@@ -10,8 +10,9 @@ use crate::{Error, Events, Socket};
 #[derive(Clone, Debug)]
 pub struct Upstream {
     pub(super) address: SocketAddr,
-    /// The name in the server's certificate, and the protocols (ALPN).
-    tls: Option<(String, &'static [&'static str])>,
+    /// The name in the server's certificate, if the connection has TLS.
+    tls: Option<String>,
+    protocols: &'static [&'static str],
     /// What asks the server for TLS, and its consent.
     asking: Option<(&'static [u8], &'static [u8])>,
     pipe_later: bool,
@@ -24,6 +25,7 @@ impl Upstream {
         Upstream {
             address,
             tls: None,
+            protocols: &[],
             asking: None,
             pipe_later: false,
         }
@@ -32,13 +34,20 @@ impl Upstream {
     /// The connection has TLS, for which the server has a certificate for `server_name`
     /// ([`secure_as_client`]).
     #[must_use]
-    pub fn tls(mut self, server_name: String, protocols: &'static [&'static str]) -> Self {
-        self.tls = Some((server_name, protocols));
+    pub fn tls(mut self, server_name: String) -> Self {
+        self.tls = Some(server_name);
         self
     }
 
-    /// TLS begins when the server has answered to `request` by `consent`; any other answer is
-    /// an error.
+    /// The protocols that TLS offers to the server (ALPN), where the connection has TLS.
+    #[must_use]
+    pub fn protocols(mut self, protocols: &'static [&'static str]) -> Self {
+        self.protocols = protocols;
+        self
+    }
+
+    /// Where the connection has TLS, it begins when the server has answered to `request` by
+    /// `consent`; any other answer is an error.
     #[must_use]
     pub fn asking(mut self, request: &'static [u8], consent: &'static [u8]) -> Self {
         self.asking = Some((request, consent));
@@ -72,9 +81,10 @@ pub(super) struct Server {
 
 impl Server {
     fn secure(&self, server: &Socket, unprocessed: &[u8]) {
-        let Some((name, protocols)) = &self.upstream.tls else {
+        let Some(name) = &self.upstream.tls else {
             return self.ready(server);
         };
+        let protocols = self.upstream.protocols;
         if let Err(error) = secure_as_client(server, name, protocols, unprocessed) {
             self.fail(server, &error.to_string());
         }
