@@ -28,13 +28,14 @@ pub(crate) fn measure(fleet: &Fleet, clients: &mut Clients, rate: u32) -> Result
     clients.short(rate);
     let both = used(fleet, clients)?;
     println!("processor time, in \u{b5}s  a request  a connection beside its request");
-    let sides: [(&str, fn(&Used) -> f64); 2] = [
-        ("HAProxy", |used| used.balancer),
-        ("replicas", |used| used.replicas),
-    ];
-    for (name, of) in sides {
-        let request = of(&long) / long.requests;
-        let connection = (of(&both) - request * both.requests) / both.connections;
+    let requests = long.requests;
+    let (both_requests, connections) = (both.requests, both.connections);
+    for (name, long, both) in [
+        ("HAProxy", long.balancer, both.balancer),
+        ("replicas", long.replicas, both.replicas),
+    ] {
+        let request = long / requests;
+        let connection = (both - request * both_requests) / connections;
         println!("{name:<22} {request:>10.0}  {connection:>10.0}");
     }
     Ok(())

@@ -18,10 +18,10 @@ use crate::stack::{Deployed, Fleet, Replica, component};
 /// For how long a node is cut off.
 const PARTED: Duration = Duration::from_secs(10);
 
-/// The longest that a client may wait whose server is well, while another one goes, beyond what it
-/// waits when nothing happens: HAProxy gives up a connection attempt after 1 s, and then tries another
-/// server.
-const OTHERS_WAIT: Duration = Duration::from_secs(2);
+/// How long HAProxy waits for a server to accept, before it tries another one. While servers go, a
+/// client whose own is well, or that comes anew, waits for one attempt at each of them, and another
+/// second, beyond what it waits when nothing happens.
+const ATTEMPT: Duration = Duration::from_secs(1);
 
 /// The upgrades in place, one after the other.
 const UPGRADES: usize = 3;
@@ -30,8 +30,8 @@ const UPGRADES: usize = 3;
 enum Price {
     /// Nothing at all.
     Nothing,
-    /// The connections of the replicas with these addresses; the others wait for at most
-    /// [`OTHERS_WAIT`].
+    /// The connections of the replicas with these addresses; the others wait for as long as
+    /// [`ATTEMPT`] says.
     Only(Vec<String>),
 }
 
@@ -155,7 +155,8 @@ impl Play<'_> {
             strangers.is_empty(),
             "connections of {strangers:?} were cut"
         );
-        let bound = OTHERS_WAIT + self.usual;
+        let attempts = u32::try_from(addresses.len() + 1)?;
+        let bound = ATTEMPT * attempts + self.usual;
         ensure!(
             counts.stall(there) <= bound,
             "somebody waited for {:?}, more than {bound:?}",

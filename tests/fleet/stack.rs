@@ -137,13 +137,9 @@ impl Fleet {
             let Ok(replicas) = self.replicas() else {
                 return Ok(false);
             };
-            let right = || -> Result<bool> {
-                let mut all = replicas.iter();
-                Ok(all.try_fold(true, |so_far, replica| {
-                    anyhow::Ok(so_far && is_right(replica)?)
-                })?)
-            };
-            if replicas.len() != REPLICAS || !right().unwrap_or(false) {
+            let mut all = replicas.iter();
+            if replicas.len() != REPLICAS || !all.all(|replica| is_right(replica).unwrap_or(false))
+            {
                 return Ok(false);
             }
             let up = self.backends()?;
