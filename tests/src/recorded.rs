@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn every_difference_is_found() {
-        let changes: [(&str, fn(&mut Wire)); 9] = [
+        type Change = (&'static str, fn(&mut Wire));
+        let changes: [Change; 9] = [
             ("more of the client", |wire| wire.client.bytes += 1),
             ("less of the server", |wire| wire.server.bytes -= 1),
             ("RST of the client", |wire| wire.client.rst ^= true),

@@ -135,7 +135,7 @@ impl<R: Read> Reader<R> {
         let order = self.order;
         let kind = order.u32(kind).unwrap_or_default();
         let length = order.u32(length).unwrap_or_default() as usize;
-        if length % 4 != 0 || length < 12 + begin.len() || length > LONGEST {
+        if !length.is_multiple_of(4) || length < 12 + begin.len() || length > LONGEST {
             return Err(damaged(&format!("a block says that it has {length} bytes")));
         }
         let mut body = std::mem::take(&mut self.buffer);

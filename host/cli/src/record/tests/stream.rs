@@ -143,10 +143,10 @@ pub(super) fn stream(happenings: &[(u64, Happening)]) -> Vec<Line> {
                     );
                 }
             }
-            Happening::Fin(dir) if *open => {
-                if !std::mem::replace(&mut directions[dir as usize].1, true) {
-                    process.add(id, Event::Fin { dir });
-                }
+            Happening::Fin(dir)
+                if *open && !std::mem::replace(&mut directions[dir as usize].1, true) =>
+            {
+                process.add(id, Event::Fin { dir });
             }
             Happening::Rst(dir) if *open => process.add(id, Event::Rst { dir }),
             Happening::Remark(event) if *open => process.add(id, event),

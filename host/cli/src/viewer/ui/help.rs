@@ -60,7 +60,7 @@ fn marks(look: Look) -> impl Iterator<Item = String> {
             "the service has sent FIN, and can still receive: FIN-WAIT",
         ),
         (
-            format!("{waits}"),
+            waits.to_string(),
             "this direction waits: a side does not read",
         ),
         ("x x".to_owned(), "reset"),
