@@ -5,11 +5,11 @@
 //!
 //! ```text
 //! commands/  the commands that do not serve    serve/  `serve`: sockets, versions, signals
-//! observe/   log, metrics, status line, traces
+//! observe/   log, metrics, status line, traces, the page of connections
+//! watch/     the events of connections
 //! config/    the configuration file
 //! args/      commands, flags and their values
 //! errors     errors and warnings, with the flag that helps
-//! watch/     the events of connections
 //! files      signals      descriptors      control
 //! ```
 
