@@ -5,11 +5,12 @@
 //!
 //! ```text
 //! commands/  the commands that do not serve    serve/  `serve`: sockets, versions, signals
-//! observe/   log, metrics, status line, traces
+//! viewer/    `watch`: the terminal, lines
+//! observe/   log, metrics, status line, traces, the page of connections
+//! record/    recordings of connections          watch/  the events of connections
 //! config/    the configuration file
 //! args/      commands, flags and their values
 //! errors     errors and warnings, with the flag that helps
-//! record/    recordings of connections          watch/  the events of connections
 //! files      signals      descriptors      control
 //! ```
 
