@@ -36,7 +36,7 @@ use ipnet::IpNet;
 use crate::args::grants::GuestArgs;
 use crate::args::making::{ComponentArgs, DevArgs, NewArgs};
 use crate::args::process::ProcessArgs;
-use crate::args::service::{COMPONENT, KeepArgs, ServiceArgs};
+use crate::args::service::{KeepArgs, ServiceArgs};
 use crate::args::values::{negative_numbers, network, positive_seconds, seconds};
 use crate::args::watch::WatchArgs;
 
@@ -52,10 +52,7 @@ use crate::args::watch::WatchArgs;
     // `--help` does the same, and the list of commands has to fit on one screen.
     disable_help_subcommand = true,
     // Short help of the whole program lists the commands; `halfopen serve -h` lists the rest.
-    mut_args(|arg| match arg.get_id() == COMPONENT {
-        true => arg,
-        false => arg.hide_short_help(true),
-    })
+    mut_args(|arg| arg.hide_short_help(true))
 )]
 pub(crate) struct Halfopen {
     #[command(subcommand)]
