@@ -54,7 +54,7 @@ const CASES: [(&str, &[Case]); 12] = [
 
 /// Trials at once for each processor, unless `--test-threads` says otherwise: most of the time a
 /// trial waits.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 4;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();

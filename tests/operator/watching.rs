@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::control::order;
-use super::host::{BINARIES, echo, folder, is_served, serve, served};
+use super::host::{BINARIES, connect_from, echo, folder, is_served, serve, served};
 
 pub(super) fn attach(control: &Path) -> Result<Watcher> {
     Watcher::attach(&BINARIES.halfopen, control)
@@ -154,6 +154,30 @@ fn the_events_end_with_the_server() -> Result<()> {
     ensure!(events.len() > 2, "{events:#?}");
     ended.join().expect("it does not panic")?;
     ensure!(watcher.ends()?.success());
+    Ok(())
+}
+
+/// A connection that waits for a busy instance is neither arriving nor open.
+#[test]
+fn a_ban_meets_a_connection_that_waits_for_a_shared_instance() -> Result<()> {
+    let flags = ["--isolation", "shared", "--workers", "1"];
+    let (server, _folder, control) =
+        with_control(|control| serve("greedy", &[&flags, control].concat(), &[]))?;
+    let watcher = attach(&control)?;
+    let mut busy = Client::connect(server.address())?;
+    busy.send(b"compute 5000\n")?;
+    server.logged("computed without waiting for 1 s")?;
+    let mut waiting = connect_from([127, 0, 0, 2], server.address())?;
+    waiting.write_all(b"hello\n")?;
+    watcher.until(|event| {
+        let peer = event["peer"].as_str().unwrap_or_default();
+        event["event"] == "accepted" && peer.starts_with("127.0.0.2:")
+    })?;
+    order(&control, &["ban", "127.0.0.2"])?;
+    let mut received = Vec::new();
+    let ended = waiting.read_to_end(&mut received);
+    ensure!(ended.is_err() && received.is_empty(), "it was served");
+    ensure!(busy.receive(9)? == b"computed\n");
     Ok(())
 }
 

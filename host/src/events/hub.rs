@@ -97,6 +97,18 @@ impl Events {
         self.reset_all(|id, _| id == connection) > 0
     }
 
+    /// Returns the open connections, by their numbers. Connections that are still arriving, and those
+    /// that only close, are not among them.
+    #[must_use]
+    pub fn connections(&self) -> Vec<Connection> {
+        let mut connections = Vec::new();
+        for source in self.0.sources() {
+            source.each(&mut |seen| connections.push(seen.connection));
+        }
+        connections.sort_by_key(|connection| connection.id);
+        connections
+    }
+
     /// Resets the connections that `which` chooses by their number and peer. Returns how many
     /// these were.
     pub fn reset_all(&self, which: impl Fn(u64, Option<SocketAddr>) -> bool) -> usize {
@@ -187,7 +199,10 @@ impl Hub {
         drop(subscribers);
         if last {
             for source in self.sources() {
-                source.forget();
+                // Whoever has come meanwhile wants to know it.
+                if lock(&self.subscribers).all == 0 {
+                    source.forget();
+                }
             }
         }
     }

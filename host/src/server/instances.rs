@@ -207,6 +207,8 @@ impl Instances {
             Err(error) => return self.observers.journal().lost(peer, &error),
         };
         place = tokio::select! {
+            // The service gets a connection that has failed by now as well, unless it has to wait.
+            biased;
             place = self.place() => place,
             () = connection.failed() => return,
             () = self.tasks.killed() => return,

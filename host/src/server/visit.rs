@@ -1,5 +1,6 @@
 //! One connection, as the server sees it from accept to its last FIN.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -16,6 +17,16 @@ use super::report::{Accepted, Outcome, Refusal, Report};
 use crate::events::{Direction, Kind, Track};
 use crate::tcp::{Attachment, Connection, Ending, Meter, PeerTls, Stream, TcpCtx, canonical};
 
+/// Says whether a peer is refused.
+#[derive(Clone)]
+pub(super) struct Banned(pub(super) Arc<dyn Fn(SocketAddr) -> bool + Send + Sync>);
+
+impl fmt::Debug for Banned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Banned").finish_non_exhaustive()
+    }
+}
+
 /// One connection, from accept until it has closed for good.
 ///
 /// The gate fills in the places. Once a store has the connection, its socket holds the
@@ -30,6 +41,8 @@ pub(super) struct Visit {
     pub(super) places: Places,
     meter: Arc<Meter>,
     refusal: Option<Refusal>,
+    /// Whether the peer was refused since it was admitted.
+    banned: Option<Banned>,
     observers: Arc<Observers>,
     /// Dropped at the end of the visit, which is how others hear of it.
     going_on: Option<oneshot::Sender<()>>,
@@ -72,6 +85,7 @@ impl Visit {
             places: Places::default(),
             meter: Arc::new(Meter::tracked(Track::new(observers.scope(), id))),
             refusal: None,
+            banned: None,
             observers,
             going_on: None,
         }
@@ -117,6 +131,11 @@ impl Visit {
         self.peer_session = Some(Box::new(session));
     }
 
+    /// Sets who knows whether the peer is refused by the time that the service gets the connection.
+    pub(super) fn ask_again(&mut self, banned: Banned) {
+        self.banned = Some(banned);
+    }
+
     /// Ends the visit before any service has seen the connection.
     pub(super) fn refuse(mut self, refusal: Refusal) {
         self.refusal = Some(refusal);
@@ -132,13 +151,18 @@ impl Visit {
             RuntimeFlavor::CurrentThread => stream.moved_here()?,
             _ => stream,
         };
-        let peer = self.peer;
+        let (peer, banned) = (self.peer, self.banned.take());
         let attachment = Attachment {
             meter: self.meter.clone(),
             peer_session: self.peer_session.take(),
             guard: Box::new(self),
         };
-        ctx.open(stream, Some(peer), Some(attachment))
+        let connection = ctx.open(stream, Some(peer), Some(attachment))?;
+        // A ban resets the connections that are registered. One that was not yet is found here.
+        if banned.is_some_and(|Banned(banned)| banned(peer)) {
+            connection.socket().abort(Ending::Operator);
+        }
+        Ok(connection)
     }
 }
 

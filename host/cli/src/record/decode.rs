@@ -204,7 +204,7 @@ impl<R: Read> Decoder<R> {
             Event::Fin { dir }
         } else {
             let offset = counted.offset(segment.sequence);
-            counted.bytes = offset + u64::from(segment.length);
+            counted.bytes = offset.saturating_add(segment.length.into());
             if self.continues(number, &segment) {
                 return;
             }

@@ -1,12 +1,14 @@
 //! The file of a recording: it never grows without bound, and never ends within a block that
 //! another one follows.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::process::geteuid;
 
 /// Only the user that the server runs as reads it: it may have what peers send.
 const MODE: u32 = 0o600;
@@ -37,6 +39,31 @@ enum Kind {
     Pipe(Option<File>),
 }
 
+/// Opens a named pipe, which waits for a reader. It is looked at again, because somebody may have
+/// put something else in its place.
+fn open_pipe(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW.bits();
+    let flags = i32::try_from(flags).unwrap_or_default();
+    let pipe = OpenOptions::new()
+        .write(true)
+        .custom_flags(flags)
+        .open(path)?;
+    check_pipe(&pipe.metadata()?)?;
+    Ok(pipe)
+}
+
+/// Checks that nobody else reads what peers send.
+fn check_pipe(pipe: &Metadata) -> io::Result<()> {
+    let own = pipe.uid() == geteuid().as_raw() && pipe.mode() & 0o077 == 0;
+    match pipe.file_type().is_fifo() && own {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            ErrorKind::PermissionDenied,
+            "a pipe for a recording is its user's alone: make it by `mkfifo -m 600`",
+        )),
+    }
+}
+
 impl Output {
     /// Makes the file. `limit` is the size of one file in bytes.
     ///
@@ -44,7 +71,10 @@ impl Output {
     /// If it cannot be made, or the path is neither free nor a regular file or a named pipe.
     pub(crate) fn create(path: &Path, limit: u64) -> io::Result<Self> {
         let kind = match fs::metadata(path) {
-            Ok(there) if there.file_type().is_fifo() => Kind::Pipe(None),
+            Ok(there) if there.file_type().is_fifo() => {
+                check_pipe(&fs::symlink_metadata(path)?)?;
+                Kind::Pipe(None)
+            }
             Ok(there) if !there.is_file() => {
                 return Err(io::Error::new(
                     ErrorKind::InvalidInput,
@@ -70,7 +100,7 @@ impl Output {
     /// If a pipe cannot be opened.
     pub(crate) fn open(&mut self) -> io::Result<()> {
         if let Kind::Pipe(pipe @ None) = &mut self.kind {
-            *pipe = Some(OpenOptions::new().write(true).open(&self.path)?);
+            *pipe = Some(open_pipe(&self.path)?);
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Events as lines, for pipes: in words, or as JSON.
 
+use std::fmt::Write as _;
 use std::io::{self, BufWriter, ErrorKind, Write};
 
 use crate::viewer::filter::Filter;
@@ -49,7 +50,7 @@ pub(crate) fn print(
         }
         if is_wanted(&line, &model, filter) {
             let text = match form {
-                Form::Json => serde_json::to_string(&line)? + "\n",
+                Form::Json => printable(serde_json::to_string(&line)?) + "\n",
                 Form::Words => words(&line, &model),
             };
             if !is_open(output.write_all(text.as_bytes()))? {
@@ -65,6 +66,23 @@ pub(crate) fn print(
         true => Ok(Over::Ended),
         false => Ok(Over::Closed),
     }
+}
+
+/// Escapes the control characters that JSON lets stand, because terminals obey some of them. The
+/// value is the same.
+fn printable(json: String) -> String {
+    if !json.contains(char::is_control) {
+        return json;
+    }
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        match letter.is_control() {
+            // Writing to a string does not fail.
+            true => _ = write!(text, "\\u{:04x}", u32::from(letter)),
+            false => text.push(letter),
+        }
+    }
+    text
 }
 
 /// Whether somebody still reads what was written.

@@ -69,14 +69,19 @@ impl Window {
         };
         self.watching = Some(watching);
         self.thread = Some(thread::spawn(move || {
+            // Also after a panic, standard error is to be heard again, and nothing served unseen.
+            let end = Last(|| {
+                uncover();
+                // Nothing happens if the process is stopping already, but that a drain ends.
+                let _ = kill_process(getpid(), Signal::TERM);
+            });
             let done = ui::run(watched);
             uncover();
             match done {
                 Ok((_, printed)) => show(printed),
                 Err(error) => show([format!("halfopen: {error:#}")]),
             }
-            // Nothing happens if the process is stopping already, but that a drain ends.
-            let _ = kill_process(getpid(), Signal::TERM);
+            drop(end);
         }));
         Ok(())
     }
@@ -96,6 +101,15 @@ impl Drop for Window {
             // A panic has been logged.
             let _ = thread.join();
         }
+    }
+}
+
+/// What is done at the end, however that comes.
+struct Last<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Last<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 

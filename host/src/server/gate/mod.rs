@@ -22,7 +22,7 @@ use super::observer::{Observer, Observers};
 use super::peers::{Elsewhere, PeerChanges};
 use super::report::Refusal;
 use super::tasks::Tasks;
-use super::visit::Visit;
+use super::visit::{Banned, Visit};
 use crate::tcp::{Acceptor, Backoff, Stream, reset_on_close};
 
 mod admission;
@@ -71,6 +71,7 @@ pub(super) struct Gate {
     arrivals: Arc<Arrivals>,
     admission: Admission,
     introduction: Introduction,
+    banned: Banned,
     /// Connections that were admitted, in all.
     accepted: AtomicU64,
     observers: Arc<Observers>,
@@ -85,7 +86,9 @@ impl Gate {
         let connections = settings.max_connections;
         let arriving = settings.max_arriving;
         let balancers = settings.proxy.iter().flat_map(ProxyProtocol::trusted);
+        let bans = settings.bans.clone();
         Gate {
+            banned: Banned(Arc::new(move |peer| bans.refuse(peer.ip()))),
             room: Room::new(connections, settings.at_limit, tasks.connections().clone()),
             arrivals: Arrivals::new(arriving.unwrap_or(connections.max(LEAST_ARRIVING))),
             admission: Admission::new(
@@ -287,7 +290,7 @@ impl Gate {
         });
     }
 
-    async fn dispatch(&self, stream: Stream, visit: Visit, dispatcher: &Dispatcher) {
+    async fn dispatch(&self, stream: Stream, mut visit: Visit, dispatcher: &Dispatcher) {
         let refusal = match self.admission.check_ban(visit.peer()) {
             // Banned since it was admitted.
             Err(refusal) => Some(refusal),
@@ -300,6 +303,7 @@ impl Gate {
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
         visit.accepted();
+        visit.ask_again(self.banned.clone());
         dispatcher.serve(stream, visit).await;
     }
 }

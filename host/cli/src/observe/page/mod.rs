@@ -106,7 +106,7 @@ impl Page {
 
     /// The open connections, as a list.
     fn open(&self) -> String {
-        let open = self.watching.events().subscribe().take_connections();
+        let open = self.watching.events().connections();
         let open: Vec<Line> = open.into_iter().map(Line::from).collect();
         // Nothing that a line consists of fails.
         serde_json::to_string(&open).unwrap_or_default()

@@ -1,5 +1,6 @@
 //! A stream of events to a browser: server-sent events, by the HTML standard.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::future::ready;
@@ -16,12 +17,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use crate::watch::feed::Feed;
-use crate::watch::json::Line;
+use crate::watch::json::{Event, Line};
 
 /// How long a stream may be silent, so that proxies keep it.
 const SILENCE: Duration = Duration::from_secs(15);
 /// How long a client that does not read keeps its place.
 const STALLED: Duration = Duration::from_secs(60);
+/// How many bytes of a chunk are sent: more than the page shows.
+const PAYLOAD: usize = 1024;
 /// The browser connects again after a second.
 const FIRST: &str = "retry: 1000\n\n";
 
@@ -110,8 +113,9 @@ impl Text {
             if line.seq.is_some() && line.seq <= self.after {
                 continue;
             }
+            let line = shortened(line);
             // Nothing that a line consists of fails, nor does writing to a string.
-            let Ok(json) = serde_json::to_string(line) else {
+            let Ok(json) = serde_json::to_string(&line) else {
                 continue;
             };
             if let Some(seq) = line.seq {
@@ -120,6 +124,26 @@ impl Text {
             let _ = write!(text, "data: {json}\n\n");
         }
         text
+    }
+}
+
+/// Cuts what the page would keep and never show.
+fn shortened(line: &Line) -> Cow<'_, Line> {
+    match &line.event {
+        Event::Data {
+            payload: Some(payload),
+            ..
+        } if payload.0.len() > PAYLOAD => {
+            let mut line = line.clone();
+            if let Event::Data { payload, cut, .. } = &mut line.event {
+                if let Some(payload) = payload {
+                    payload.0.truncate(PAYLOAD);
+                }
+                *cut = true;
+            }
+            Cow::Owned(line)
+        }
+        _ => Cow::Borrowed(line),
     }
 }
 

@@ -14,6 +14,9 @@ pub(crate) use connection::{Connection, State, Way};
 use ladder::Budget;
 pub(crate) use ladder::Step;
 
+/// How many bytes of a message are kept.
+const LONGEST: usize = 4096;
+
 /// How much a model keeps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -132,7 +135,7 @@ impl Model {
                     may_write,
                 };
             }
-            (Event::Lost { count }, _) => self.lost += count,
+            (Event::Lost { count }, _) => self.lost = self.lost.saturating_add(count),
             (event @ Event::Instance { .. }, _) => self.instance(at, &event),
             (Event::Unknown, _) | (_, None) => {}
             (event, Some(id)) => self.step(id, at, event),
@@ -188,6 +191,16 @@ impl Model {
             return;
         };
         let served = self.served.get(instance).cloned().unwrap_or_default();
+        let mut event = event.clone();
+        if let Event::Instance {
+            message: Some(message),
+            ..
+        } = &mut event
+        {
+            // A file may have anything; a server cuts texts as well.
+            let end = message.floor_char_boundary(LONGEST);
+            message.truncate(end);
+        }
         for id in served {
             self.step(id, at, event.clone());
         }

@@ -120,9 +120,10 @@ fn title(buffer: &mut Buffer, row: Rect, app: &App, look: Look) {
         right = format!("PAUSED, {since} since {dot} {right}");
     }
     let width = usize::from(row.width);
+    let right: String = right.chars().take(width).collect();
     let room = width.saturating_sub(right.chars().count() + 1);
     let left: String = left.chars().take(room).collect();
-    let gap = width - left.chars().count() - right.chars().count();
+    let gap = width.saturating_sub(left.chars().count() + right.chars().count());
     let text = format!("{left}{:gap$}{right}", "");
     put(buffer, row, &Line::styled(text, look.style(Role::Title)));
 }

@@ -94,6 +94,17 @@ fn the_list_shows_each_state() {
 }
 
 #[test]
+fn a_title_that_is_too_long_is_cut() {
+    let lost = format!(r#"{{"event":"lost","count":{}}}"#, u64::MAX);
+    let mut app = after(&format!("{}\n{lost}\n{lost}\n", stories::MANY));
+    press(&mut app, Key::Char(' '));
+    press(&mut app, Key::Char('f'));
+    for width in [40, 60, 80] {
+        drop(buffer(&mut app, (width, 24), COLOURED));
+    }
+}
+
+#[test]
 fn the_ladder_of_a_half_closed_connection() {
     let mut app = after(stories::HALF_OPEN);
     press(&mut app, Key::Char('\t'));

@@ -1,7 +1,7 @@
 // The ladder of a connection: two lanes, time down the side, an arrow for what crosses the wire.
 
 import { html, say, svg, the } from './dom.js';
-import { content, describe, sender } from './words.js';
+import { content, describe, sender, visible } from './words.js';
 
 const WIDTH = 760;
 const ROW = 26;
@@ -160,5 +160,5 @@ export function introduce(connection) {
   say(the('summary'), `${peer} to ${service}, ${state}, ${received} bytes received, ${sent} sent`);
   const closed = connection.closed;
   const first = closed?.first ? ` The ${closed.first} ended first.` : '';
-  say(the('cause'), closed ? `Closed (${closed.outcome}): ${closed.cause ?? ''}.${first}` : '');
+  say(the('cause'), visible(closed ? `Closed (${closed.outcome}): ${closed.cause ?? ''}.${first}` : ''));
 }

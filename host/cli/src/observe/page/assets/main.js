@@ -52,8 +52,24 @@ const source = new Source(
   },
 );
 
-/** Asks which connections are still open. */
+let asking = false;
+let askAgain = false;
+
+/** Asks which connections are still open: one question at a time, however often it comes up. */
 async function reconcile() {
+  if (asking) {
+    askAgain = true;
+    return;
+  }
+  asking = true;
+  do {
+    askAgain = false;
+    await compare();
+  } while (askAgain);
+  asking = false;
+}
+
+async function compare() {
   const asked = model.at;
   const answer = await fetch('/connections').catch(() => null);
   if (!answer?.ok) return;
