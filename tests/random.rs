@@ -6,7 +6,7 @@
 //! The trials `calls::…` play a service in callback style that makes random calls, see
 //! `random/calls.rs`.
 //!
-//! A trial for each runner, by its name. Each of them goes on for 10 s, or for
+//! A trial for each runner, by its name. Each of them goes on for 6 s, or for
 //! `HALFOPEN_RANDOM_SECONDS`. The seed is printed; `HALFOPEN_SEED` repeats it.
 
 #![allow(clippy::print_stdout, reason = "a test prints what it did")]
@@ -82,7 +82,7 @@ fn play(runner: Runner, binaries: &Binaries) -> Result<()> {
 
 /// How long a trial goes on, and its seed.
 fn settings() -> Result<(Duration, u64)> {
-    let seconds = from_env("HALFOPEN_RANDOM_SECONDS")?.unwrap_or(10);
+    let seconds = from_env("HALFOPEN_RANDOM_SECONDS")?.unwrap_or(6);
     let seed = from_env("HALFOPEN_SEED")?.unwrap_or_else(|| fastrand::u64(..));
     Ok((Duration::from_secs(seconds), seed))
 }

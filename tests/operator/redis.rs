@@ -2,12 +2,12 @@
 //! password or speaks TLS.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::patience::eventually;
+use halfopen_tests::port::Port;
 use halfopen_tests::server::Server;
 use halfopen_tests::tools::is_missing;
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,6 +24,8 @@ pub(super) struct Redis {
     child: Child,
     /// What `redis-cli` needs to reach it.
     client: Vec<String>,
+    /// Its port, if it has one.
+    port: Option<Port>,
 }
 
 /// Whether the tests are skipped, because there is no Redis here.
@@ -49,6 +51,7 @@ impl Redis {
             flags,
             child,
             client,
+            port: None,
         };
         redis.is_up()?;
         Ok(redis)
@@ -332,9 +335,8 @@ fn a_redis_server_with_tls_shows_a_certificate() -> Result<()> {
 
 /// Starts a server with TLS, on a port that is free.
 fn with_tls(authority: &Authority) -> Result<Redis> {
-    let free = TcpListener::bind("127.0.0.1:0")?;
-    let port = free.local_addr()?.port().to_string();
-    drop(free);
+    let reserved = Port::reserve()?;
+    let port = reserved.address()?.port().to_string();
     let (ca, certificate, key) = (
         authority.path("ca.pem"),
         authority.path("redis.pem"),
@@ -364,5 +366,7 @@ fn with_tls(authority: &Authority) -> Result<Redis> {
         &port,
     ];
     let client = client.map(str::to_owned).to_vec();
-    Redis::start_in(folder()?, &flags, client)
+    let mut redis = Redis::start_in(folder()?, &flags, client)?;
+    redis.port = Some(reserved);
+    Ok(redis)
 }
