@@ -217,7 +217,13 @@ fn upgrade(fleet: &Fleet, replica: &Replica) -> Result<()> {
     ensure!(different.len() == UPGRADES + 1, "{processes:?}");
     // The container's first process stays, without connections when the last of them has ended.
     eventually("the earlier processes have ended", || {
-        Ok(ctl(&["status", "--json"])?.contains("\"draining\":[1]"))
+        let status: serde_json::Value = serde_json::from_str(&ctl(&["status", "--json"])?)?;
+        let alive = status["generations"].as_array().context("no generations")?;
+        let alive: Vec<_> = alive
+            .iter()
+            .filter_map(|one| one["process"].as_u64())
+            .collect();
+        Ok(alive.first() == Some(&1) && alive.last() == processes.last() && alive.len() == 2)
     })?;
     thread::sleep(LIFE);
     Ok(())
