@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     let mut trials = vec![trial("templates-in-rust".to_owned(), rust_has_the_examples)];
     let all = std::env::var_os("HALFOPEN_LANGUAGES").is_some();
     if !all {
-        println!("!!! Only with HALFOPEN_LANGUAGES=1: services in other languages (ten minutes)");
+        println!("!!! Only with HALFOPEN_LANGUAGES=1: services in other languages (five minutes)");
     }
     for language in Language::ALL.into_iter().filter(|_| all) {
         let name = language.name();
