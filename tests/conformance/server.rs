@@ -54,7 +54,7 @@ pub(crate) const CASES: &[Case] = &[
 /// accept that failed. In await
 /// style, Node has lost the error by the time it reads.
 fn reset_before_accept(runner: Runner, binaries: &Binaries) -> Result<()> {
-    // So many that the host knows of most resets when it gets to the connection.
+    // Enough connections that the host knows of most resets before it serves the connection.
     let many = match runner.properties().primitives {
         Primitives::Native => 50,
         _ => 1,

@@ -6,24 +6,29 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use halfopen_tests::client::Client;
-use halfopen_tests::databases::Database;
 use halfopen_tests::patience::PATIENCE;
+use halfopen_tests::redis::Redis;
 use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::{Server, command};
+use halfopen_tests::tools::is_missing;
 
 use super::host::BINARIES;
 
 /// A guard before a Redis, which refuses `FLUSHALL` and `CONFIG`.
 struct Guarded {
-    redis: Database,
+    redis: Redis,
     guard: Server,
 }
 
 fn guarded() -> Result<Option<Guarded>> {
-    let Some(redis) = Database::redis("the guard before Redis")? else {
+    const WHAT: &str = "the guard before Redis";
+    if is_missing("redis-cli", WHAT)? {
+        return Ok(None);
+    }
+    let Some(redis) = Redis::start(WHAT, &[])? else {
         return Ok(None);
     };
-    let upstream = redis.address.to_string();
+    let upstream = redis.address().to_string();
     let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
     serve
         .args(["--allow-connect", &upstream])

@@ -60,6 +60,24 @@ fn a_file_that_cannot_be_made_is_named() -> Result<()> {
     Ok(())
 }
 
+/// Others could read what peers send.
+#[test]
+fn a_pipe_that_others_may_read_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let pipe = folder.path().join("pipe");
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+    mknodat(CWD, &pipe, FileType::Fifo, mode, 0)?;
+    let mut serve = command(&BINARIES.halfopen, ["serve", "--listen", "127.0.0.1:0"]);
+    serve.arg("--record").arg(&pipe);
+    let stopped = run(serve)?;
+    ensure!(!stopped.status.success());
+    let [error] = &stopped.stderr[..] else {
+        anyhow::bail!("{:?}", stopped.stderr);
+    };
+    ensure!(error.contains("mkfifo -m 600"), "{error}");
+    Ok(())
+}
+
 #[test]
 fn flags_about_a_recording_need_one() -> Result<()> {
     for flags in [&["--record-payload"][..], &["--record-size", "9"]] {

@@ -25,34 +25,11 @@ pub struct Database {
     child: Child,
     /// The address that it listens on.
     pub address: SocketAddr,
-    /// What ends it at once.
-    end: Signal,
     _port: Port,
     _folder: TempDir,
 }
 
 impl Database {
-    /// Starts Redis; `None` if it is not installed.
-    ///
-    /// # Errors
-    ///
-    /// If it does not start.
-    pub fn redis(what: &str) -> Result<Option<Self>> {
-        if is_missing("redis-server", what)? || is_missing("redis-cli", what)? {
-            return Ok(None);
-        }
-        let folder = tempfile::tempdir()?;
-        let port = Port::reserve()?;
-        let address = port.address()?;
-        let mut server = Command::new("redis-server");
-        server.args(["--bind", "127.0.0.1", "--save", "", "--port"]);
-        server
-            .arg(address.port().to_string())
-            .arg("--dir")
-            .arg(folder.path());
-        Database::start(server, Signal::KILL, port, folder).map(Some)
-    }
-
     /// Starts PostgreSQL, with the user `postgres` and no password; `None` if it is not
     /// installed. With a certificate, it has TLS.
     ///
@@ -112,11 +89,10 @@ impl Database {
                 server.args(["-c", &format!("{setting}={}", copy.display())]);
             }
         }
-        // At SIGQUIT it ends its processes as well.
-        Database::start(server, Signal::QUIT, port, folder).map(Some)
+        Database::start(server, port, folder).map(Some)
     }
 
-    fn start(mut server: Command, end: Signal, port: Port, folder: TempDir) -> Result<Self> {
+    fn start(mut server: Command, port: Port, folder: TempDir) -> Result<Self> {
         let address = port.address()?;
         let child = server
             .stdin(Stdio::null())
@@ -126,7 +102,6 @@ impl Database {
         let mut database = Database {
             child: child.with_context(|| format!("cannot start {server:?}"))?,
             address,
-            end,
             _port: port,
             _folder: folder,
         };
@@ -141,7 +116,8 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, self.end);
+            // PostgreSQL ends its processes at SIGQUIT, at once.
+            let _ = kill_process(pid, Signal::QUIT);
         }
         let _ = self.child.wait();
     }

@@ -199,7 +199,7 @@ impl Hub {
         drop(subscribers);
         if last {
             for source in self.sources() {
-                // Whoever has come meanwhile wants to know it.
+                // A subscription that began meanwhile needs what the connections keep.
                 if lock(&self.subscribers).all == 0 {
                     source.forget();
                 }

@@ -207,7 +207,7 @@ impl Instances {
             Err(error) => return self.observers.journal().lost(peer, &error),
         };
         place = tokio::select! {
-            // The service gets a connection that has failed by now as well, unless it has to wait.
+            // If there is room, the service gets the connection even if it has failed by now.
             biased;
             place = self.place() => place,
             () = connection.failed() => return,

@@ -158,7 +158,7 @@ impl Visit {
             guard: Box::new(self),
         };
         let connection = ctx.open(stream, Some(peer), Some(attachment))?;
-        // A ban resets the connections that are registered. One that was not yet is found here.
+        // A ban resets registered connections. It may have come before this one was registered.
         if banned.is_some_and(|Banned(banned)| banned(peer)) {
             connection.socket().abort(Ending::Operator);
         }

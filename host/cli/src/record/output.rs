@@ -39,8 +39,8 @@ enum Kind {
     Pipe(Option<File>),
 }
 
-/// Opens a named pipe, which waits for a reader. It is looked at again, because somebody may have
-/// put something else in its place.
+/// Opens a named pipe, which waits for a reader. Checks the open file again, because another file
+/// may have taken the path since.
 fn open_pipe(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW.bits();
     let flags = i32::try_from(flags).unwrap_or_default();

@@ -163,6 +163,16 @@ mod tests {
     use crate::viewer::source::Saved;
     use crate::viewer::stories;
 
+    #[test]
+    fn no_json_commands_the_terminal() {
+        let told = "a\u{7f}b\u{9b}31mc\u{202e}";
+        let json = serde_json::to_string(told).unwrap();
+        assert!(json.contains(char::is_control));
+        let printed = printable(json);
+        assert!(!printed.contains(char::is_control), "{printed}");
+        assert_eq!(serde_json::from_str::<String>(&printed).unwrap(), told);
+    }
+
     fn printed(story: &str, form: Form, filter: &str) -> String {
         let mut output = Vec::new();
         let filter = Filter::parse(filter).unwrap();

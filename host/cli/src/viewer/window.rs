@@ -69,7 +69,7 @@ impl Window {
         };
         self.watching = Some(watching);
         self.thread = Some(thread::spawn(move || {
-            // Also after a panic, standard error is to be heard again, and nothing served unseen.
+            // Runs after a panic as well: a server whose log is hidden must not go on.
             let end = Last(|| {
                 uncover();
                 // Nothing happens if the process is stopping already, but that a drain ends.

@@ -152,7 +152,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::watch::json::Event;
+    use crate::watch::json::{Dir, Payload};
 
     /// Lines that come at once, and then none.
     struct Canned(Option<Vec<Line>>);
@@ -164,6 +164,20 @@ mod tests {
                 None => std::future::pending().await,
             }
         }
+    }
+
+    #[test]
+    fn bytes_that_the_page_would_not_show_are_cut() {
+        let data = |length: usize, cut| Event::Data {
+            dir: Dir::In,
+            length: 5000,
+            offset: 0,
+            payload: Some(Payload(vec![b'x'; length])),
+            cut,
+        };
+        let sent = |event| shortened(&Line::of(event)).event.clone();
+        assert_eq!(sent(data(5000, false)), data(PAYLOAD, true));
+        assert_eq!(sent(data(PAYLOAD, false)), data(PAYLOAD, false));
     }
 
     fn line(seq: Option<u64>) -> Line {

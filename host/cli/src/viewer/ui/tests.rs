@@ -96,7 +96,7 @@ fn the_list_shows_each_state() {
 #[test]
 fn a_title_that_is_too_long_is_cut() {
     let lost = format!(r#"{{"event":"lost","count":{}}}"#, u64::MAX);
-    let mut app = after(&format!("{}\n{lost}\n{lost}\n", stories::MANY));
+    let mut app = after(&format!("{}{lost}\n{lost}\n", stories::MANY));
     press(&mut app, Key::Char(' '));
     press(&mut app, Key::Char('f'));
     for width in [40, 60, 80] {
