@@ -1,4 +1,4 @@
-//! A short soak: everything hostile at once for a minute, and well-behaved clients beside it.
+//! A short soak: everything hostile at once for half a minute, and well-behaved clients beside it.
 //! `target/debug/soak --minutes 120` is the long one.
 
 #![allow(clippy::print_stdout, reason = "a test prints what it measured")]
@@ -13,7 +13,7 @@ use halfopen_tests::soak::Soak;
 fn well_behaved_clients_notice_nothing() -> Result<()> {
     let soak = Soak {
         host: Binaries::find(env!("CARGO_BIN_EXE_wasmtime")).halfopen,
-        time: Duration::from_secs(60),
+        time: Duration::from_secs(30),
         clients: 200,
         seed: fastrand::u64(..),
     };

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use halfopen_tests::patience::eventually;
 use halfopen_tests::port::Port;
 use halfopen_tests::server::Server;
@@ -16,6 +16,9 @@ use tempfile::TempDir;
 use super::host::{folder, serve};
 use super::state::{Ledger, failure, text};
 use halfopen_tests::tls::Authority;
+
+/// Where a server writes its log, in its folder.
+const LOG: &str = "log";
 
 /// A Redis server, which ends on drop, and its files.
 pub(super) struct Redis {
@@ -46,7 +49,7 @@ impl Redis {
     fn start_in(folder: TempDir, flags: &[&str], client: Vec<String>) -> Result<Self> {
         let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
         let child = launch(&folder, &flags)?;
-        let redis = Redis {
+        let mut redis = Redis {
             folder,
             flags,
             child,
@@ -57,8 +60,12 @@ impl Redis {
         Ok(redis)
     }
 
-    fn is_up(&self) -> Result<()> {
+    fn is_up(&mut self) -> Result<()> {
         eventually("the Redis server is up", || {
+            if let Some(status) = self.child.try_wait()? {
+                let log = fs::read_to_string(self.path(LOG)).unwrap_or_default();
+                bail!("redis-server has ended with {status}: {log}");
+            }
             // A server with a password answers as well.
             let answer = self.ask(&["PING"])?;
             Ok(answer.contains("PONG") || answer.contains("NOAUTH"))
@@ -118,6 +125,8 @@ fn launch(folder: &TempDir, flags: &[String]) -> Result<Child> {
             "",
             "--appendonly",
             "yes",
+            "--logfile",
+            LOG,
         ])
         .args(["--appendfsync", "always"])
         .args(flags)
@@ -343,6 +352,10 @@ fn with_tls(authority: &Authority) -> Result<Redis> {
         authority.path("redis.key"),
     );
     let flags = [
+        // The port is reserved on this address alone. On all, a connection of another one that
+        // waits in TIME_WAIT is enough for "Address already in use".
+        "--bind",
+        "127.0.0.1",
         "--port",
         "0",
         "--tls-port",

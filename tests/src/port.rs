@@ -10,7 +10,8 @@ use socket2::{Domain, Socket, Type};
 /// The port of a server that has ended is free: another process may get it, and a client that
 /// connects again can get it as its own port and so be connected to itself (simultaneous open,
 /// RFC 9293, 3.5). A socket that is bound and does not listen prevents both; a server, whose
-/// listener has `SO_REUSEADDR` as well, can still listen there.
+/// listener has `SO_REUSEADDR` as well, can still listen there. It has to listen on this address,
+/// not on all: any socket of another address with this port, even in TIME-WAIT, would be in the way.
 #[derive(Debug)]
 pub struct Port(Socket);
 

@@ -317,7 +317,8 @@ fn redis_server(folder: &Path, sync: &str) -> Result<Process> {
         "everysec"
     };
     let child = Command::new("redis-server")
-        .args(["--port", &address.port().to_string(), "--save", ""])
+        .args(["--bind", "127.0.0.1", "--save", ""])
+        .args(["--port", &address.port().to_string()])
         .args(["--appendonly", "yes", "--appendfsync", fsync, "--dir"])
         .arg(folder)
         .stdout(Stdio::null())
