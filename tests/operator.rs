@@ -8,6 +8,7 @@ mod operator {
     mod admin;
     mod admission;
     mod arrivals;
+    mod attaching;
     mod attack;
     mod balancer;
     mod configuration;
