@@ -125,7 +125,8 @@ function arrow(event, index, began) {
   row.append(svg('text', { x: TIME, y: y + 4, class: 'time' }, seconds(event, began)));
   if (!from) {
     row.append(svg('circle', { cx: LANES.service, cy: y, r: 4, class: 'mark' }));
-    row.append(svg('text', { x: NOTE, y: y + 4, class: 'note' }, short(describe(event))));
+    const state = event.state ? `: ${event.state}` : '';
+    row.append(svg('text', { x: NOTE, y: y + 4, class: 'note' }, short(describe(event) + state)));
     return row;
   }
   const [start, end] = from === 'peer' ? [LANES.peer, LANES.service] : [LANES.service, LANES.peer];
@@ -134,6 +135,7 @@ function arrow(event, index, began) {
   row.append(svg('path', { d: `M${end},${y} l${back},-5 v10 z`, class: 'head' }));
   const label = { x: (LANES.peer + LANES.service) / 2, y: y - 4, class: 'label' };
   row.append(svg('text', label, describe(event)));
+  if (event.state) row.append(svg('text', { x: NOTE, y: y + 4, class: 'note state' }, event.state));
   const text = content(event, NOTE_LENGTH);
   if (text) row.append(svg('text', { x: NOTE, y: y + 4, class: 'note content' }, text));
   return row;
@@ -144,6 +146,7 @@ function line(event, began) {
   const row = html('tr', {}, html('td', { class: 'number' }, seconds(event, began)));
   row.append(html('td', {}, sender(event) ?? ''));
   row.append(html('td', {}, describe(event)));
+  row.append(html('td', {}, event.state ?? ''));
   row.append(html('td', {}, content(event)));
   return row;
 }
