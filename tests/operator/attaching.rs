@@ -154,6 +154,27 @@ fn lines_are_printed_over_the_admin_address_until_the_server_ends() -> Result<()
     Ok(())
 }
 
+#[test]
+fn a_reader_that_goes_away_is_noticed_while_nothing_happens() -> Result<()> {
+    let (_server, admin) = echo(&[])?;
+    for form in ["--plain", "--json"] {
+        let mut watch = command(&BINARIES.halfopen, ["watch", form, "--admin", &admin]);
+        let mut child = watch
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut stdout = child.stdout.take().context("it is not piped")?;
+        ensure!(stdout.read(&mut [0; 1])? == 1);
+        drop(stdout);
+        let output = child.wait_with_output()?;
+        ensure!(
+            output.status.success() && output.stderr.is_empty(),
+            "{output:?}"
+        );
+    }
+    Ok(())
+}
+
 /// Answers the first client with `answer`, or keeps it waiting if there is none.
 fn stranger(answer: Option<&'static str>) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;

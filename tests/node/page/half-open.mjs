@@ -27,6 +27,11 @@ await open(async (page) => {
   await counts(rungs(page, 'fin'), 1);
   assert.deepEqual(await named(page), ['CLOSE-WAIT']);
   await counts(rungs(page, 'closed'), 0);
+  // The lane of the side that sends no more is dotted.
+  const dotted = page.locator('#ladder .lane.finished');
+  const lane = (name) => page.locator('#ladder .lane-name').filter({ hasText: name }).getAttribute('x');
+  await counts(dotted, 1);
+  assert.equal(await dotted.getAttribute('x1'), await lane('peer'));
 
   // The service has finished, and still receives.
   const teller = await Peer.connect();
@@ -58,8 +63,11 @@ await open(async (page) => {
   }
   await other.close();
 
+  await counts(dotted, 1);
+  assert.equal(await dotted.getAttribute('x1'), await lane('service'));
   teller.socket.end();
   await reads(outcomeOf(page, teller), 'fin');
+  await counts(dotted, 2);
   assert.deepEqual(await named(page), ['FIN-WAIT-1', 'FIN-WAIT-2', 'TIME-WAIT']);
   const told = (await table(page)).filter(([, , state]) => state);
   assert.deepEqual(told, [

@@ -142,7 +142,9 @@ fn term(word: &str) -> Result<Term, String> {
         },
         "service" => Ok(Term::Service(lower)),
         "state" if STATES.contains(&lower.as_str()) => Ok(Term::State(lower)),
-        "state" => Err(format!("`{value}` is no state; use {}", STATES.join(", "))),
+        "state" => Err(format!(
+            "`{value}` is no state; use open, half-open, blocked, or TCP's, such as close-wait"
+        )),
         "outcome" => Ok(Term::Outcome(lower)),
         "id" => {
             let id = value.parse();
@@ -219,7 +221,7 @@ mod tests {
     fn a_mistake_is_told_what_to_write() {
         for (text, part) in [
             ("stat:open", "use peer:, service:"),
-            ("state:opened", "use established"),
+            ("state:opened", "use open, half-open"),
             ("peer:10.0.0.0/40", "such as 10.0.0.0/8"),
             ("peer:", "needs a value"),
             ("id:x", "no connection's number"),

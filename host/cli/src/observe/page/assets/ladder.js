@@ -73,7 +73,10 @@ export class Ladder {
     const parts = [];
     for (const [name, x] of Object.entries(LANES)) {
       parts.push(svg('text', { x, y: top + 18, class: 'lane-name' }, name));
-      parts.push(svg('line', { x1: x, x2: x, y1: top + TOP - 6, y2: top + height, class: 'lane' }));
+      const [begin, end] = [top + TOP - 6, top + height];
+      const last = Math.max(finished(connection, name) ?? end, begin);
+      parts.push(svg('line', { x1: x, x2: x, y1: begin, y2: last, class: 'lane' }));
+      if (last < end) parts.push(svg('line', { x1: x, x2: x, y1: last, y2: end, class: 'lane finished' }));
     }
     if (dropped > 0) {
       parts.push(svg('text', { x: NOTE, y: top + 18, class: 'note' }, `${dropped} earlier events are not kept`));
@@ -87,6 +90,16 @@ export class Ladder {
 }
 
 const middle = (index) => TOP + index * ROW + ROW / 2;
+
+/** Where a side sends no more; `null` if it may still send. */
+function finished({ events, dropped, course }, side) {
+  const dir = side === 'peer' ? 'in' : 'out';
+  const ends = (event) => event.event === 'rst' || (event.event === 'fin' && event.dir === dir);
+  const index = events.findIndex(ends);
+  if (index >= 0) return middle(dropped + index);
+  // What has ended it is not kept.
+  return course.ended[dir] ? 0 : null;
+}
 
 /** The stretches in which a direction was blocked, or the service had paused. */
 function stretches({ events, dropped }) {
