@@ -181,6 +181,12 @@ fn stranger(answer: Option<&'static str>) -> Result<String> {
     let address = listener.local_addr()?.to_string();
     thread::spawn(move || -> Result<()> {
         let (mut stream, _) = listener.accept()?;
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            request.extend(byte);
+        }
         if let Some(answer) = answer {
             stream.write_all(answer.as_bytes())?;
             stream.shutdown(Shutdown::Write)?;
