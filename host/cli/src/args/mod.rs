@@ -37,7 +37,7 @@ use crate::args::grants::GuestArgs;
 use crate::args::making::{ComponentArgs, DevArgs, NewArgs};
 use crate::args::process::ProcessArgs;
 use crate::args::service::{KeepArgs, ServiceArgs};
-use crate::args::values::{negative_numbers, network, positive_seconds, seconds};
+use crate::args::values::{negative_numbers, network, positive, positive_seconds, seconds};
 use crate::args::watch::WatchArgs;
 
 /// Runs TCP servers written as WebAssembly components, sandboxed, on real sockets
@@ -251,6 +251,7 @@ pub(crate) enum Order {
     /// Resets a connection
     Reset {
         /// The number of the connection, as `halfopen watch` shows it
+        #[arg(value_parser = positive::<u64>)]
         id: u64,
     },
     /// Resets the connections of peers, and refuses new ones for some time

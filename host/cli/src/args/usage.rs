@@ -126,6 +126,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_number_of_a_connection_is_told_what_one_is() {
+        for id in ["x", "0", "1.5"] {
+            let mistake = mistake(&format!("ctl --control x reset {id}"));
+            let part = "write a whole number of at least 1";
+            assert!(mistake.contains(part), "{id}: {mistake}");
+        }
+    }
+
+    #[test]
     fn flags_beside_a_configuration_are_named() {
         let named = mistake("serve --config x --workers 2 --admin 1 --max-memory 3 a.wasm");
         for part in [
