@@ -94,7 +94,8 @@ impl<T: Send + 'static> connections::HostConnectionWithStore<T> for Tcp {
         let sender = Sender::new(socket.clone(), end);
         match data.try_into::<Receiver>(&mut store) {
             Ok(receiver) => {
-                tokio::spawn(pump(receiver, sender));
+                let passing = store.get().ctx.passing().clone();
+                tokio::spawn(async move { pump(receiver, sender, &passing).await });
             }
             Err(data) => data.pipe(&mut store, sender)?,
         }
