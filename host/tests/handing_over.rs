@@ -37,7 +37,7 @@ async fn another_server_goes_on() {
     echoes(&mut client).await;
     first.retire();
     let mut leaving = first.hand_over();
-    let passed = leaving.recv().await.unwrap();
+    let passed = leaving.next().await.unwrap();
     assert_eq!(passed.peer(), client.local_addr().unwrap());
     assert_eq!(passed.descriptors().count(), 1);
     second.go_on(passed);
@@ -63,7 +63,7 @@ async fn what_nobody_takes_goes_on_where_it_was() {
     for _ in 0..2 {
         let mut leaving = server.hand_over();
         // One has left, and is given back; others wait in the line, and are given back with it.
-        drop(leaving.recv().await.unwrap());
+        drop(leaving.next().await.unwrap());
         drop(leaving);
         for client in &mut clients {
             echoes(client).await;
@@ -86,7 +86,7 @@ async fn a_server_that_stops_resets_what_it_has_taken_over() {
     let mut client = TcpStream::connect(address).await.unwrap();
     echoes(&mut client).await;
     first.retire();
-    second.go_on(first.hand_over().recv().await.unwrap());
+    second.go_on(first.hand_over().next().await.unwrap());
     echoes(&mut client).await;
     second.stop();
     assert_eq!(second.wait().await.aborted, 1);

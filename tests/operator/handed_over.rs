@@ -220,7 +220,7 @@ pub(super) fn sockets(process: u32) -> Result<usize> {
     for entry in std::fs::read_dir(format!("/proc/{process}/fd"))? {
         // One that was closed meanwhile has no link.
         let link = entry.and_then(|entry| std::fs::read_link(entry.path()));
-        open += usize::from(link.is_ok_and(|link| link.starts_with("socket:")));
+        open += usize::from(link.is_ok_and(|link| link.to_string_lossy().starts_with("socket:")));
     }
     Ok(open)
 }

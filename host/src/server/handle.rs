@@ -5,14 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::gate::{Gate, Peers};
 use super::instances::Instances;
 use super::observer::Snapshot;
-use super::passed::Passed;
+use super::passed::{Leaving, Passed};
 use super::peers::PeerChanges;
 use super::report::Summary;
 use super::tasks::Tasks;
@@ -72,11 +71,11 @@ impl ServerHandle {
     }
 
     /// Lets somebody else go on with connections whose bytes only pass through, as long as the
-    /// receiver exists, such as another process: those that the service
+    /// value exists, such as another process: those that the service
     /// [hands over](super::ServerBuilder::hand_over), as soon as nothing is on the way between
     /// their sockets. Call it after [`retire`](Self::retire).
     #[must_use]
-    pub fn hand_over(&self) -> mpsc::Receiver<Passed> {
+    pub fn hand_over(&self) -> Leaving {
         let gate = Arc::downgrade(&self.gate);
         self.tasks.hand_over(Arc::new(move |passed| {
             if let Some(gate) = gate.upgrade() {

@@ -46,7 +46,7 @@ pub use gate::{AtLimit, Bans, Peers, proxy_protocol, tls};
 pub use handle::ServerHandle;
 use instances::Instances;
 pub use observer::{Observer, Snapshot};
-pub use passed::Passed;
+pub use passed::{Leaving, Passed};
 pub use peers::{Elsewhere, PeerChanges};
 pub use report::{Accepted, Outcome, Refusal, Report, Summary};
 use tasks::Tasks;

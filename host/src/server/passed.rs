@@ -4,9 +4,11 @@ use std::fmt;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::tcp::Parted;
@@ -95,6 +97,39 @@ impl Passed {
     /// Takes the streams out, and what lets the server wait that has parted with them.
     pub(super) fn take(mut self) -> Option<(Parted, Option<TaskTrackerToken>)> {
         Some((self.parted.take()?, self.leaving.take()))
+    }
+}
+
+/// The connections that leave a server. On drop, those that nobody has taken go on where they were.
+#[derive(Debug)]
+pub struct Leaving(mpsc::Receiver<Passed>);
+
+impl Leaving {
+    pub(super) fn new(queue: mpsc::Receiver<Passed>) -> Self {
+        Leaving(queue)
+    }
+
+    /// Waits for the next connection that leaves; `None` once others are asked. Cancel safe.
+    pub async fn next(&mut self) -> Option<Passed> {
+        self.0.recv().await
+    }
+
+    /// Polls for the next connection that leaves.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Passed>> {
+        self.0.poll_recv(cx)
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let (_, nobody) = mpsc::channel(1);
+        let mut rest = std::mem::replace(&mut self.0, nobody);
+        rest.close();
+        // Also those that are about to enter the queue: a receiver that is dropped would leave
+        // them in there.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { while rest.recv().await.is_some() {} });
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::passed::{Home, Passed};
+use super::passed::{Home, Leaving, Passed};
 use crate::tcp::{Passing, Registry};
 
 /// How long the bytes of a connection may take that are on the way, before it leaves.
@@ -66,11 +66,11 @@ impl Tasks {
     }
 
     /// Lets somebody else go on with connections whose bytes only pass through, as long as the
-    /// receiver exists. Those that are not taken go `home`.
-    pub(super) fn hand_over(&self, home: Home) -> mpsc::Receiver<Passed> {
+    /// value exists. Those that are not taken go `home`.
+    pub(super) fn hand_over(&self, home: Home) -> Leaving {
         let (queue, passed) = mpsc::channel(QUEUE);
         self.taker.send_replace(Some(Taker { queue, home }));
-        passed
+        Leaving::new(passed)
     }
 
     /// Waits until somebody else goes on with a connection, by itself or with the one to which its

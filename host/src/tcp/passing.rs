@@ -28,7 +28,7 @@ struct Shared {
     pumps: Mutex<Pumps>,
     /// Whether pumps are to rest. It changes under the lock.
     asked: AtomicBool,
-    /// Whether there ever was a pump.
+    /// Whether pumps have begun, or will.
     begun: AtomicBool,
     /// A pump has come to rest, or has ended.
     rests: Notify,
@@ -67,7 +67,15 @@ impl Passing {
         })))
     }
 
-    /// Counts a pump that begins.
+    /// Records that a pump will begin, in a task of its own.
+    pub(super) fn begins(&self) -> Self {
+        if let Some(shared) = &self.0 {
+            shared.begun.store(true, Ordering::Release);
+        }
+        self.clone()
+    }
+
+    /// Counts a pump that has begun.
     pub(super) fn enter(&self, source: &Arc<Socket>, sink: &Arc<Socket>) -> Option<Place> {
         let shared = self.0.as_ref()?;
         let mut pumps = shared.lock();
@@ -80,14 +88,13 @@ impl Passing {
         };
         pumps.all.insert(number, pump);
         drop(pumps);
-        shared.begun.store(true, Ordering::Release);
         Some(Place {
             shared: shared.clone(),
             number,
         })
     }
 
-    /// Whether there ever was a pump.
+    /// Whether pumps have begun, or will.
     pub(crate) fn has_begun(&self) -> bool {
         let shared = self.0.as_ref();
         shared.is_some_and(|shared| shared.begun.load(Ordering::Acquire))

@@ -65,7 +65,7 @@ impl Relay {
         Ok(Relay {
             accepted,
             other: other.transpose()?,
-            passing: Passing::of(connections),
+            passing: Passing::of(connections).begins(),
         })
     }
 

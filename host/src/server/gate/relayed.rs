@@ -34,8 +34,6 @@ impl Gate {
                 relay.abort(&Ending::Stopped);
             };
             tokio::select! {
-                // The pumps have to begin before anybody can ask for them.
-                biased;
                 () = relay.run() => {}
                 () = self.tasks.handed_over(&passing, peer, began) => {}
                 () = killed => {}

@@ -35,7 +35,7 @@ pub(super) struct Leaving(Vec<OfServer>);
 
 struct OfServer {
     service: String,
-    passed: mpsc::Receiver<Passed>,
+    leaving: halfopen::Leaving,
 }
 
 impl Leaving {
@@ -51,7 +51,7 @@ impl Leaving {
         self.0 = taken
             .map(|(service, server)| OfServer {
                 service: service.clone(),
-                passed: server.hand_over(),
+                leaving: server.hand_over(),
             })
             .collect();
     }
@@ -65,7 +65,7 @@ impl Leaving {
     pub(super) async fn next(&mut self) -> Departure {
         poll_fn(|cx| {
             for one in &mut self.0 {
-                if let Poll::Ready(Some(passed)) = one.passed.poll_recv(cx) {
+                if let Poll::Ready(Some(passed)) = one.leaving.poll_next(cx) {
                     return Poll::Ready(Departure {
                         message: Message::Passed {
                             service: one.service.clone(),
