@@ -159,3 +159,38 @@ impl fmt::Debug for Passed {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Whoever has a place in the queue may come after the end of the [`Leaving`].
+    #[tokio::test]
+    async fn who_comes_too_late_goes_home() {
+        let (queue, leaving) = mpsc::channel(4);
+        let home = Arc::new(AtomicUsize::new(0));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let passed = || {
+            let address = listener.local_addr().unwrap();
+            let accepted = TcpStream::connect(address).unwrap();
+            let mut passed = Passed::new(address, Duration::ZERO, accepted, None);
+            let home = home.clone();
+            passed.home = Some(Arc::new(move |_| _ = home.fetch_add(1, Ordering::Relaxed)));
+            passed
+        };
+        let leaving = Leaving::new(leaving);
+        queue.send(passed()).await.unwrap();
+        let place = queue.clone().reserve_owned().await.unwrap();
+        drop(leaving);
+        assert!(queue.is_closed());
+        drop(place.send(passed()));
+        while home.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        passed().left();
+        assert_eq!(home.load(Ordering::Relaxed), 2);
+    }
+}
