@@ -9,6 +9,7 @@ mod operator {
     mod admin;
     mod admission;
     mod arrivals;
+    mod attaching;
     mod attack;
     mod balancer;
     mod configuration;

@@ -7,12 +7,12 @@ use halfopen_tests::runner::{Binaries, guest_path, root};
 use halfopen_tests::server::{Server, command};
 use halfopen_tests::tools::{is_missing, skipped};
 
-/// Starts an echo with the page, and returns the page's address as well.
-fn serve(flags: &[&str]) -> Result<(Server, String)> {
+/// Starts a service with the page, and returns the page's address as well.
+fn serve(guest: &str, flags: &[&str]) -> Result<(Server, String)> {
     let binaries = Binaries::find(env!("CARGO_BIN_EXE_wasmtime"));
     let address = ["serve", "--listen", "127.0.0.1:0", "--admin", "0"];
     let mut serve = command(&binaries.halfopen, address);
-    serve.args(flags).arg(guest_path("echo"));
+    serve.args(flags).arg(guest_path(guest));
     serve.args(["--", "--quiet"]);
     let server = Server::start(serve, 1)?;
     let line = server.logged_line("metrics on http://")?;
@@ -48,12 +48,17 @@ fn passes(check: &str, mut node: Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a check in a browser against a server with these flags.
+/// Runs a check in a browser against an echo with these flags.
 fn check(name: &str, flags: &[&str]) -> Result<()> {
+    check_of("echo", name, flags)
+}
+
+/// Runs a check in a browser against a service with these flags.
+fn check_of(guest: &str, name: &str, flags: &[&str]) -> Result<()> {
     if is_skipped(name, &["node", "chromium"])? {
         return Ok(());
     }
-    let (server, admin) = serve(flags)?;
+    let (server, admin) = serve(guest, flags)?;
     let script = root().join(format!("tests/node/page/{name}.mjs"));
     let mut node = command("node", [script]);
     node.args([admin, server.address().to_string()]);
@@ -63,6 +68,38 @@ fn check(name: &str, flags: &[&str]) -> Result<()> {
 #[test]
 fn connections_are_shown_as_they_are() -> Result<()> {
     check("shows", &["--watch-payload"])
+}
+
+#[test]
+fn each_side_ends_by_itself_and_the_state_has_its_name() -> Result<()> {
+    check_of("strain", "half-open", &[])
+}
+
+#[test]
+fn directions_that_wait_are_marked_until_they_go_on() -> Result<()> {
+    check("blocked", &[])
+}
+
+#[test]
+fn limits_are_marked_where_they_strike() -> Result<()> {
+    check("limits", &["--write-timeout", "1"])
+}
+
+#[test]
+fn all_of_it_is_printed() -> Result<()> {
+    check("prints", &[])
+}
+
+#[test]
+fn ten_thousand_connections_fit_into_a_tab() -> Result<()> {
+    let flags = ["--isolation", "shared", "--max-connections", "10100"];
+    check("many", &flags)
+}
+
+#[test]
+fn a_browser_that_stands_still_harms_nobody_and_is_told_what_it_missed() -> Result<()> {
+    let flags = ["--isolation", "shared", "--workers", "1", "--watch-payload"];
+    check("frozen", &flags)
 }
 
 #[test]

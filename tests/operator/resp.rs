@@ -173,6 +173,30 @@ fn what_is_malformed_ends_the_connection_as_redis_does() -> Result<()> {
     Ok(())
 }
 
+/// A value that would never expire is not stored in place of one that should.
+#[test]
+fn what_should_expire_is_refused() -> Result<()> {
+    let (server, _folder) = start(&[])?;
+    let commands = [
+        "SET k v EX 10",
+        "SET k v PX 10",
+        "SET k v NX EX 10",
+        "SETEX k 10 v",
+        "EXPIRE k 10",
+        "GET k",
+        "QUIT",
+    ];
+    let requests = commands.map(line).concat();
+    let answer = exchange(connect(server.address())?, &requests)?;
+    let answer = String::from_utf8(answer)?;
+    let lines: Vec<_> = answer.lines().collect();
+    ensure!(lines[..3] == ["-ERR syntax error"; 3], "{lines:#?}");
+    let unknown = |line: &&str| line.starts_with("-ERR unknown command");
+    ensure!(lines[3..5].iter().all(unknown), "{lines:#?}");
+    ensure!(lines[5..] == ["$-1", "+OK"], "{lines:#?}");
+    Ok(())
+}
+
 #[test]
 fn version_3_of_the_protocol_has_maps_and_a_null() -> Result<()> {
     let (server, _folder) = start(&[])?;

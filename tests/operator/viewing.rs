@@ -19,7 +19,7 @@ use super::host::{BINARIES, echo, folder, serve, served};
 use super::terminal::terminal;
 
 /// A program in a terminal, and the screen that a person sees.
-struct Watch {
+pub(super) struct Watch {
     child: Child,
     /// What is typed goes here.
     keyboard: File,
@@ -30,7 +30,7 @@ struct Watch {
 
 impl Watch {
     /// Starts `halfopen watch`.
-    fn start(arguments: &[&str]) -> Result<Self> {
+    pub(super) fn start(arguments: &[&str]) -> Result<Self> {
         Watch::run(&[&["watch"], arguments].concat())
     }
 
@@ -81,19 +81,19 @@ impl Watch {
         eventually(what, || Ok(is_so(&self.text()))).with_context(|| self.text())
     }
 
-    fn shows(&self, text: &str) -> Result<()> {
+    pub(super) fn shows(&self, text: &str) -> Result<()> {
         self.until(&format!("the screen shows `{text}`"), |seen| {
             seen.contains(text)
         })
     }
 
-    fn hides(&self, text: &str) -> Result<()> {
+    pub(super) fn hides(&self, text: &str) -> Result<()> {
         self.until(&format!("the screen hides `{text}`"), |seen| {
             !seen.contains(text)
         })
     }
 
-    fn press(&mut self, keys: &str) -> Result<()> {
+    pub(super) fn press(&mut self, keys: &str) -> Result<()> {
         Ok(self.keyboard.write_all(keys.as_bytes())?)
     }
 
@@ -110,7 +110,7 @@ impl Watch {
     }
 
     /// Waits until the terminal is as the shell had it, or is taken.
-    fn is_taken(&self, taken: bool) -> Result<()> {
+    pub(super) fn is_taken(&self, taken: bool) -> Result<()> {
         eventually(&format!("the terminal is taken: {taken}"), || {
             let modes = tcgetattr(&self.terminal)?.local_modes;
             let cooked = modes.contains(LocalModes::ICANON | LocalModes::ECHO);
@@ -120,7 +120,7 @@ impl Watch {
     }
 
     /// Waits for the end, and returns the exit status.
-    fn ends(&mut self) -> Result<Option<i32>> {
+    pub(super) fn ends(&mut self) -> Result<Option<i32>> {
         let mut status = None;
         eventually("`halfopen watch` ends", || {
             status = self.child.try_wait()?;
@@ -162,7 +162,7 @@ fn controlled(guest: &str, flags: &[&str]) -> Result<(Server, tempfile::TempDir,
     Ok((server, folder, path))
 }
 
-fn address(client: &Client) -> Result<String> {
+pub(super) fn address(client: &Client) -> Result<String> {
     Ok(client.address()?.to_string())
 }
 
@@ -405,7 +405,7 @@ fn what_cannot_be_watched_is_told_in_one_line() -> Result<()> {
 }
 
 /// The lines of a program, as they come.
-fn lines_of(child: &mut Child) -> Result<Arc<Mutex<String>>> {
+pub(super) fn lines_of(child: &mut Child) -> Result<Arc<Mutex<String>>> {
     let mut stdout = child
         .stdout
         .take()

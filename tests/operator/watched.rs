@@ -153,6 +153,44 @@ fn each_direction_ends_by_itself() -> Result<()> {
     Ok(())
 }
 
+/// The kernel is asked when the peer has acknowledged our FIN, also where nothing uses the connection
+/// any more; and whoever comes later is told.
+#[test]
+fn fin_wait_2_is_told_from_fin_wait_1() -> Result<()> {
+    for (guest, greeting) in [("strain", &b"1 0 0\n"[..]), ("whoami", b"")] {
+        let (server, _folder, control) = with_control(|flags| serve(guest, flags, &[]))?;
+        let watcher = attach(&control)?;
+        let mut peer = TcpStream::connect(server.address())?;
+        peer.set_read_timeout(Some(patience()))?;
+        peer.write_all(greeting)?;
+        peer.read_to_end(&mut Vec::new())?;
+        let of_it = |mut events: Vec<Value>| {
+            events.retain(|event| !event["id"].is_null());
+            events
+        };
+        let seen = of_it(watcher.until(|event| event["event"] == "acknowledged")?);
+        let before = &seen[seen.len() - 2];
+        ensure!(
+            before["event"] == "fin" && before["dir"] == "out",
+            "{guest}: {seen:#?}"
+        );
+        if guest == "strain" {
+            let later = attach(&control)?;
+            let shown = later.until(|event| event["event"] == "connection")?;
+            ensure!(
+                shown[0]["out"] == "ended" && shown[0]["acknowledged"] == true,
+                "{shown:#?}"
+            );
+        }
+        peer.shutdown(Shutdown::Write)?;
+        let seen = of_it(watcher.until(|event| event["event"] == "closed")?);
+        // What nothing uses any more is not waited for without end.
+        let ended = seen.len() == 2 && seen[0]["event"] == "fin" && seen[0]["dir"] == "in";
+        ensure!(ended || guest == "whoami", "{guest}: {seen:#?}");
+    }
+    Ok(())
+}
+
 /// A peer that does not read blocks the direction to it, and then the service the other one.
 #[test]
 fn who_waits_for_whom_is_seen() -> Result<()> {

@@ -32,6 +32,8 @@ struct Seen {
     first: Option<&'static str>,
     reset: bool,
     failed: bool,
+    /// Whether the peer's kernel has acknowledged our FIN.
+    acknowledged: bool,
     instance: Option<u64>,
 }
 
@@ -157,6 +159,14 @@ impl Seen {
                 ensure!(!direction.ended && !self.reset, "FIN after the end");
                 direction.ended = true;
                 self.first.get_or_insert(dir);
+            }
+            "acknowledged" => {
+                ensure!(
+                    !self.acknowledged && !self.reset,
+                    "acknowledged, or reset, before"
+                );
+                ensure!(!self.whole || self.directions[1].ended, "FIN was not sent");
+                self.acknowledged = true;
             }
             "rst" => {
                 ensure!(!self.reset, "RST twice");

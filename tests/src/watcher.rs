@@ -69,7 +69,7 @@ impl Watcher {
     }
 
     /// Returns the events of the next connection that closes, without what differs from run to run:
-    /// numbers and times.
+    /// numbers, times, and whether somebody had time to notice that FIN was acknowledged.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl Watcher {
         let id = events
             .last()
             .map_or(Value::Null, |event| event["id"].clone());
-        events.retain(|event| event["id"] == id);
+        events.retain(|event| event["id"] == id && event["event"] != "acknowledged");
         for event in &mut events {
             let event = event.as_object_mut().context("no object")?;
             event.retain(|field, _| !["seq", "at", "id", "age", "instance"].contains(&&**field));

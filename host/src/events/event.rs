@@ -43,6 +43,9 @@ pub enum Kind {
     Data(Data),
     /// The peer's FIN was read, or ours was queued. With TLS, `close_notify` stands for FIN.
     Fin(Direction),
+    /// The peer's kernel has acknowledged our FIN, and with it everything before: FIN-WAIT-1 has
+    /// become FIN-WAIT-2. The kernel does not tell when; it is asked from time to time.
+    Acknowledged,
     /// RST has come from the peer, or was sent to it.
     Rst(Direction),
     /// The connection has failed otherwise than by RST.
@@ -220,6 +223,8 @@ pub struct Connection {
     pub received_end: bool,
     /// Whether our FIN is queued.
     pub sent_end: bool,
+    /// Whether the peer's kernel is known to have acknowledged our FIN.
+    pub acknowledged: bool,
     /// The number of the instance that has it.
     pub instance: Option<u64>,
 }

@@ -184,6 +184,7 @@ mod tests {
                     sent: 0,
                     received_end: false,
                     sent_end: false,
+                    acknowledged: track.is_acknowledged(),
                     instance: track.instance(),
                 };
                 let recent = track.recent();

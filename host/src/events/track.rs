@@ -41,6 +41,8 @@ struct Known {
     waited: Option<u64>,
     /// Whether it was reported that the service does not read.
     unread: bool,
+    /// Whether it was reported that the peer's kernel has acknowledged our FIN.
+    acknowledged: bool,
 }
 
 impl Track {
@@ -84,6 +86,11 @@ impl Track {
     #[inline]
     fn watched(&self) -> Option<&Scope> {
         self.scope.as_deref().filter(|scope| scope.is_watched())
+    }
+
+    /// Returns whether somebody wants the events of the connection.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watched().is_some()
     }
 
     /// Returns whether somebody wants the bytes of data.
@@ -153,6 +160,25 @@ impl Track {
                 known.report(scope, self.id, unread(true));
             }
         });
+    }
+
+    /// Takes notice that the peer's kernel has acknowledged our FIN.
+    pub(crate) fn acknowledged(&self) {
+        let Some(scope) = self.watched() else {
+            return;
+        };
+        self.with(|known| {
+            if !std::mem::replace(&mut known.acknowledged, true) {
+                known.report(scope, self.id, Kind::Acknowledged);
+            }
+        });
+    }
+
+    /// Returns whether it was reported that the peer's kernel has acknowledged our FIN.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        self.known()
+            .as_ref()
+            .is_some_and(|known| known.acknowledged)
     }
 
     /// Notes why the connection is about to end.

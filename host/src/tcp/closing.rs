@@ -1,16 +1,18 @@
 //! The gentle close of a connection (rule C2).
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::fmt;
+use std::future::pending;
 use std::io;
 use std::time::Duration;
 
 use halfopen_model::Closing;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::registry::Registration;
+use super::registry::{LOOK, Registration};
 use super::state::State;
 use super::sync::Arc;
 use super::transport::{Transport, Whole};
@@ -89,7 +91,10 @@ impl Leaving {
                 false => Ok(()),
             };
             let end = match flushed {
-                Ok(()) => drain(self.transport.stream()).await,
+                Ok(()) => tokio::select! {
+                    end = drain(self.transport.stream()) => end,
+                    never = self.look() => match never {},
+                },
                 Err(error) => Err(error),
             };
             if let Some(meter) = &self.meter {
@@ -111,6 +116,20 @@ impl Leaving {
             _ = timeout(LINGER_TOTAL, leave) => {}
             () = outer.as_ref().unwrap_or(registration).shut_down() => {}
         }
+    }
+
+    /// Takes notice, for those who watch, that the peer's kernel has acknowledged our FIN.
+    async fn look(&self) -> Infallible {
+        let track = self.meter.as_ref().map(|meter| meter.track());
+        if let Some(track) = track.filter(|track| track.is_watched()) {
+            // Most peers end their side before this.
+            sleep(LOOK).await;
+            while !self.transport.is_acknowledged() {
+                sleep(LOOK).await;
+            }
+            track.acknowledged();
+        }
+        pending().await
     }
 }
 

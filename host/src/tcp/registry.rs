@@ -17,8 +17,9 @@ use super::activity::Activity;
 use super::{Ending, Timeouts};
 use crate::events::{Events, Seen, Source, Track};
 
-/// How often to look, while somebody watches, whether data waits for a service.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often to look, while somebody watches, whether data waits for a service, and whether FIN is
+/// acknowledged.
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 /// How many connections to look at before other tasks get a turn.
 const AT_ONCE: usize = 256;
 

@@ -15,6 +15,7 @@ mod published;
 mod report;
 mod server;
 mod state;
+mod topics;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -59,6 +60,8 @@ enum Command {
     },
     /// Measure state in a file and on a Redis server, beside the stores by themselves.
     State(state::StateArgs),
+    /// Measure messages on topics, between instances and over Redis, beside Redis by itself.
+    Topics(topics::TopicsArgs),
     /// Measure what it costs to be watched.
     Watched(watched::WatchedArgs),
     /// Simulate devices for the gateway of the examples, and fail if something that it has
@@ -132,6 +135,12 @@ fn act(command: Command) -> Result<()> {
             Ok(())
         }
         Command::State(args) => state::measure(&args),
+        Command::Topics(args) => {
+            let processors = Processors::divide()?;
+            eprintln!("{}", processors.describe());
+            let places = Places::find(processors.servers.as_deref(), None)?;
+            topics::measure(&args, &places)
+        }
         Command::Watched(args) => {
             let processors = Processors::divide()?;
             eprintln!("{}", processors.describe());

@@ -358,6 +358,18 @@ impl Places {
         command
     }
 
+    /// The service that publishes and subscribes as its clients say.
+    pub(crate) fn herald(&self, isolation: &str, topics: &str) -> Command {
+        let arguments: &[&str] = match isolation {
+            "shared" => &["--workers", "1"],
+            _ => &[],
+        };
+        let mut command = self.serve(isolation, arguments);
+        command.args(["--topics", topics]);
+        command.arg(self.root.join("tests/guests/dist/herald.wasm"));
+        command
+    }
+
     /// The native server that all others are compared with.
     pub(crate) fn tokio(&self) -> Command {
         self.own(&["serve", "tokio"])

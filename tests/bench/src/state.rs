@@ -157,10 +157,10 @@ fn rate(
 }
 
 /// A folder on the disk of this program, which is removed on drop: `/tmp` may be in memory.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let own = std::env::current_exe()?;
         let folder = own.with_file_name(format!("bench-state-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
@@ -175,9 +175,9 @@ impl Drop for Folder {
 }
 
 /// A process that is killed on drop, and its address.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     speaks: Speaks,
     /// The server behind it.
     _behind: Option<Box<Process>>,
@@ -229,7 +229,7 @@ impl Store for Process {
 }
 
 /// A command in the protocol of Redis.
-fn command(words: &[&str]) -> String {
+pub(crate) fn command(words: &[&str]) -> String {
     let words = words
         .iter()
         .map(|word| format!("${}\r\n{word}\r\n", word.len()));
@@ -307,7 +307,7 @@ fn redis(folder: &Path, sync: &str) -> Result<Box<dyn Store>> {
 }
 
 /// A Redis server on a port that is free.
-fn redis_server(folder: &Path, sync: &str) -> Result<Process> {
+pub(crate) fn redis_server(folder: &Path, sync: &str) -> Result<Process> {
     let free = TcpListener::bind("127.0.0.1:0")?;
     let address = free.local_addr()?;
     drop(free);

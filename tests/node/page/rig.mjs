@@ -19,7 +19,7 @@ const browserPath = process.env.PATH.split(':')
   .find(existsSync);
 
 /** Opens the page in a browser; fails if the browser complains of anything. */
-export async function open(check, { context: options, args = [], url = `http://${admin}/watch` } = {}) {
+export async function open(check, { context: options, args = [] } = {}) {
   const browser = await chromium.launch({
     executablePath: browserPath,
     args: ['--no-sandbox', ...args],
@@ -34,7 +34,9 @@ export async function open(check, { context: options, args = [], url = `http://$
     });
     context.on('weberror', (error) => complaints.push(String(error.error())));
     const page = await context.newPage();
-    await page.goto(url);
+    await page.goto(`http://${admin}/watch`);
+    // From now on it misses nothing.
+    await reads(page.locator('#server'), /process \d+/);
     await check(page, complaints);
     assert.deepEqual(complaints, [], 'the browser complains');
   } finally {
@@ -61,16 +63,28 @@ export class Peer {
     return new Peer(net.connect({ host, port: Number(port), localAddress, allowHalfOpen: true }));
   }
 
+  /** A peer that reads nothing until its socket is resumed, and keeps nothing of what it reads. */
+  static unread() {
+    const peer = Peer.connect();
+    peer.keeps = false;
+    peer.socket.pause();
+    return peer;
+  }
+
   constructor(socket) {
     this.socket = socket;
+    this.keeps = true;
     this.received = '';
+    this.count = 0;
     this.error = null;
     this.ended = false;
     /** The address, as the server sees it, once the connection is made. */
     this.address = null;
-    socket.setEncoding('utf8');
     socket.on('connect', () => (this.address = `${socket.localAddress}:${socket.localPort}`));
-    socket.on('data', (text) => (this.received += text));
+    socket.on('data', (chunk) => {
+      this.count += chunk.length;
+      if (this.keeps) this.received += chunk;
+    });
     socket.on('end', () => (this.ended = true));
     socket.on('error', (error) => (this.error = error.code));
   }
@@ -97,8 +111,25 @@ export function rowOf(page, peer) {
   return page.locator('#rows tr').filter({ has: cell });
 }
 
+/** What the list says of the state of a peer. */
+export const stateOf = (page, peer) => rowOf(page, peer).locator('td').nth(2);
+
+/** What the list says of the end of a peer. */
+export const outcomeOf = (page, peer) => rowOf(page, peer).locator('td').last();
+
+/** The rows of a kind in the ladder. */
+export const rungs = (page, kind) => page.locator(`#ladder g.row.${kind}`);
+
+/** Who, what and which state the table below the ladder has, row by row. */
+export async function table(page) {
+  const rows = await page.locator('#events tr').all();
+  const texts = await Promise.all(rows.map((row) => row.locator('td').allTextContents()));
+  return texts.map(([, from, what, state]) => [from, what, state]);
+}
+
 /** Waits until a peer has a row, and shows its ladder. Returns its number. */
 export async function choose(page, peer) {
+  await eventually('it is connected', () => peer.address);
   const link = rowOf(page, peer).locator('a');
   await link.click();
   const id = await link.textContent();

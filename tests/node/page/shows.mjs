@@ -2,34 +2,28 @@
 
 import assert from 'node:assert/strict';
 
-import { Peer, admin, choose, counts, eventually, open, reads, rowOf } from './rig.mjs';
-
-const rows = (page, kind) => page.locator(`#ladder g.row.${kind}`);
-const state = (page, peer) => rowOf(page, peer).locator('td').nth(2);
-const outcome = (page, peer) => rowOf(page, peer).locator('td').last();
+import { Peer, admin, choose, counts, eventually, open, outcomeOf, reads, rowOf, rungs, stateOf } from './rig.mjs';
 
 await open(async (page) => {
-  await reads(page.locator('#server'), /process \d+/);
-
   // A ladder grows as bytes flow.
   const peer = await Peer.connect().echo('hello');
   const id = await choose(page, peer);
-  await reads(state(page, peer), 'ESTABLISHED');
-  await counts(rows(page, 'data'), 2);
-  assert.deepEqual(await rows(page, 'data').locator('.label').allTextContents(), ['5 B', '5 B']);
+  await reads(stateOf(page, peer), 'ESTABLISHED');
+  await counts(rungs(page, 'data'), 2);
+  assert.deepEqual(await rungs(page, 'data').locator('.label').allTextContents(), ['5 B', '5 B']);
   await peer.echo('you');
-  await counts(rows(page, 'data'), 4);
+  await counts(rungs(page, 'data'), 4);
   await reads(page.locator('#summary'), /8 bytes received, 8 sent/);
-  await counts(rows(page, 'fin'), 0);
+  await counts(rungs(page, 'fin'), 0);
 
   // The echo ends its side after a `q`, and goes on reading.
   await peer.echo('q');
-  await reads(state(page, peer), 'FIN-WAIT');
-  await counts(rows(page, 'fin'), 1);
+  await reads(stateOf(page, peer), 'FIN-WAIT-2');
+  await counts(rungs(page, 'fin'), 1);
   peer.socket.end();
-  await reads(state(page, peer), 'CLOSED');
-  await reads(outcome(page, peer), 'fin');
-  await counts(rows(page, 'fin'), 2);
+  await reads(stateOf(page, peer), 'CLOSED');
+  await reads(outcomeOf(page, peer), 'fin');
+  await counts(rungs(page, 'fin'), 2);
   await reads(page.locator('#cause'), /^Closed \(fin\): .+ The service ended first\.$/);
   await reads(page.locator('#status'), new RegExp(`connection ${id} is closed: .+`));
 
@@ -37,9 +31,9 @@ await open(async (page) => {
   const rude = await Peer.connect().echo('x');
   await choose(page, rude);
   rude.socket.resetAndDestroy();
-  await reads(outcome(page, rude), 'reset-by-peer');
-  await counts(rows(page, 'rst'), 1);
-  await counts(rows(page, 'fin'), 0);
+  await reads(outcomeOf(page, rude), 'reset-by-peer');
+  await counts(rungs(page, 'rst'), 1);
+  await counts(rungs(page, 'fin'), 0);
 
   // What peers send is text.
   const hostile = '<img src=x onerror=alert(1)>\u202e';

@@ -28,17 +28,68 @@ test('each state has its name', () => {
   for (const [fins, expected] of [
     [[], 'ESTABLISHED'],
     [['in'], 'CLOSE-WAIT'],
-    [['out'], 'FIN-WAIT'],
+    [['out'], 'FIN-WAIT-1'],
+    [['out', 'acknowledged'], 'FIN-WAIT-2'],
     [['in', 'out'], 'LAST-ACK'],
     [['out', 'in'], 'TIME-WAIT'],
+    [['out', 'acknowledged', 'in'], 'TIME-WAIT'],
+    [['rst'], 'CLOSED'],
+    [['in', 'rst'], 'CLOSED'],
   ]) {
     const { happen } = begun();
     const connection = happen('accepted', 1, PEER);
-    for (const dir of fins) happen('fin', 1, { dir });
+    for (const step of fins) {
+      if (step.length > 3) happen(step, 1);
+      else if (step === 'rst') happen(step, 1, { dir: 'in' });
+      else happen('fin', 1, { dir: step });
+    }
     assert.equal(connection.state, expected);
+    assert.equal(connection.events.at(-1).state, fins.length > 0 ? expected : undefined);
     happen('closed', 1, { outcome: 'fin', first: fins[0], received: 0, sent: 0, age: 1 });
     assert.equal(connection.state, 'CLOSED');
   }
+});
+
+test('what a snapshot says of a FIN is named where its event follows, and nowhere wrongly', () => {
+  const snapshot = { event: 'connection', id: 1, ...PEER, began: 0, received: 0, sent: 0, in: 'open', out: 'ended' };
+  const states = ({ events }) => events.map(({ state }) => state);
+  // All of it is kept.
+  let { model, happen } = begun();
+  model.apply({ ...snapshot, acknowledged: true });
+  happen('accepted', 1, PEER);
+  happen('fin', 1, { dir: 'out' });
+  let connection = happen('acknowledged', 1);
+  assert.deepEqual(states(connection), [undefined, 'FIN-WAIT-1', 'FIN-WAIT-2']);
+  happen('fin', 1, { dir: 'in' });
+  assert.deepEqual(states(connection).at(-1), 'TIME-WAIT');
+  // The beginning is not kept.
+  ({ model, happen } = begun());
+  model.apply({ ...snapshot, in: 'ended', out: 'open' });
+  happen('fin', 1, { dir: 'in' });
+  connection = happen('data', 1, { dir: 'out', offset: 0, length: 1 });
+  assert.equal(connection.state, 'CLOSE-WAIT');
+  assert.deepEqual(states(connection), [undefined, undefined]);
+  // After a loss, what was told is not all.
+  ({ model, happen } = begun());
+  connection = happen('accepted', 1, PEER);
+  model.apply({ event: 'lost', count: 1 });
+  model.apply({ ...snapshot, in: 'ended', out: 'open' });
+  happen('fin', 1, { dir: 'out' });
+  assert.deepEqual([connection.state, ...states(connection)], ['LAST-ACK', undefined, 'LAST-ACK']);
+});
+
+test('the end of a stretch says how long it was', () => {
+  const { happen } = begun();
+  const connection = happen('accepted', 1, PEER);
+  happen('blocked', 1, { dir: 'out', by: 'peer' });
+  happen('paused', 1);
+  happen('unblocked', 1, { dir: 'in', by: 'service' });
+  happen('unblocked', 1, { dir: 'out', by: 'peer' });
+  happen('resumed', 1);
+  assert.deepEqual(
+    connection.events.slice(3).map(describe),
+    ['moves again from the peer', 'moves again to the peer, after 0.300 s', 'the service goes on, after 0.300 s'],
+  );
 });
 
 test('bytes are counted once, whatever is kept of before the snapshot', () => {
@@ -113,6 +164,24 @@ test('all events together are bounded', () => {
   }
 });
 
+test('of many connections each keeps a little, and the chosen one what it has', () => {
+  const limits = { ended: 10, open: 1000, events: 400, allEvents: 6000 };
+  const { model, happen } = begun(limits);
+  for (let id = 1; id <= 1000; id += 1) happen('accepted', id, PEER);
+  model.chosen = 7;
+  let [times, before] = [0, model.kept];
+  for (let count = 0; count < 20_000; count += 1) {
+    happen('data', 1 + (count % 1000), { dir: 'out', offset: count, length: 1 });
+    if (model.kept < before) times += 1;
+    assert.ok(model.kept <= limits.allEvents, String(model.kept));
+    before = model.kept;
+  }
+  // Not with each event.
+  assert.ok(times > 0 && times <= 20_000 / (limits.allEvents / 4) + 1, String(times));
+  assert.equal(model.connections.get(7).events.length, 21);
+  for (const { events } of model.connections.values()) assert.ok(events.length > 0);
+});
+
 test('after a loss, what is not open any more has ended, until its end comes after all', () => {
   const { model, happen } = begun();
   for (const id of [1, 2, 3]) happen('accepted', id, PEER);
@@ -160,6 +229,10 @@ test('a search has words and keys', () => {
     ['state:CLOSE', true],
     ['state:established', false],
     ['-state:established', true],
+    ['state:open', true],
+    ['state:half-open', true],
+    ['state:blocked', false],
+    ['state:ope', false],
     ['service:echo state:close', true],
     ['service:echo state:fin', false],
     ['instance:4', true],
@@ -174,6 +247,9 @@ test('a search has words and keys', () => {
   ]) {
     assert.equal(search(text)(connection), expected, text);
   }
+  assert.ok(search('state:blocked')({ ...connection, blocked: { in: null, out: {} } }));
+  assert.ok(!search('state:open')({ ...connection, closed: {} }));
+  assert.ok(!search('state:half-open')({ ...connection, state: 'LAST-ACK' }));
   const six = { ...connection, peer: '[2001:db8::1:2]:80' };
   for (const [text, expected] of [
     ['peer:2001:db8::/32', true],
@@ -226,6 +302,7 @@ test('every event has words', () => {
     [{ event: 'error', code: 'timeout', message: '' }, 'error timeout'],
     [{ event: 'blocked', dir: 'out', by: 'peer' }, 'blocked to the peer: the window of the peer is full'],
     [{ event: 'unblocked', dir: 'in' }, 'moves again from the peer'],
+    [{ event: 'acknowledged' }, 'the peer has acknowledged the FIN'],
     [{ event: 'limit', limit: 'idle' }, 'limit: idle'],
     [{ event: 'instance', instance: 3, what: 'trapped', message: 'x' }, 'instance 3 trapped: x'],
     [{ event: 'closed', outcome: 'fin' }, 'closed: fin'],

@@ -59,6 +59,12 @@ impl Track {
 
     pub(crate) fn look(&self, _: bool, _: u64) {}
 
+    pub(crate) fn acknowledged(&self) {}
+
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        false
+    }
+
     pub(crate) fn note(&self, _: impl FnOnce() -> String) {}
 
     pub(crate) fn recent(&self) -> Vec<Event> {

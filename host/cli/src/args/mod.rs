@@ -101,8 +101,8 @@ pub(crate) enum Command {
     Ctl(CtlArgs),
     /// Shows connections live: what goes each way, who ended them, why
     ///
-    /// Attaches to a running server, or replays a saved stream. In the terminal, `?` lists the
-    /// keys.
+    /// Attaches to a running server, by `--control PATH` or `--admin PORT`, or replays a saved
+    /// stream. In the terminal, `?` lists the keys.
     Watch(WatchArgs),
     /// Generates manual pages and shell completions
     #[command(subcommand)]

@@ -127,6 +127,29 @@ pub(crate) fn host_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// Where an admin address is reached: HOST:PORT. A port alone is on loopback, and the URL of its
+/// page names it as well.
+pub(crate) fn reached_at(text: &str) -> Result<String, String> {
+    if text.starts_with("https://") {
+        return Err("an admin address speaks HTTP without TLS; write ADDRESS:PORT".to_owned());
+    }
+    let text = text.strip_prefix("http://").unwrap_or(text);
+    let text = text.split('/').next().unwrap_or_default();
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port @ 1..) = port.parse::<u16>() {
+        return Ok(format!("127.0.0.1:{port}"));
+    }
+    let parts = text.rsplit_once(':');
+    let is_address = parts.is_some_and(|(host, port)| {
+        let is_whole = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
+        !host.is_empty() && is_whole && matches!(port.parse::<u16>(), Ok(1..))
+    });
+    match is_address {
+        true => Ok(text.to_owned()),
+        false => Err("write ADDRESS:PORT, such as 10.0.0.5:9465, or a port alone".to_owned()),
+    }
+}
+
 /// An environment variable and its value.
 pub(crate) fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -155,6 +178,36 @@ mod tests {
             assert!(error.contains(what), "{text}: {error}");
         }
         assert!(positive_seconds("0").is_err());
+    }
+
+    #[test]
+    fn an_admin_address_is_a_port_an_address_or_the_page() {
+        for (text, expected) in [
+            ("9090", "127.0.0.1:9090"),
+            (":9090", "127.0.0.1:9090"),
+            ("[::1]:9090", "[::1]:9090"),
+            ("db.example:9090", "db.example:9090"),
+            ("http://127.0.0.1:9090/watch#connection/3", "127.0.0.1:9090"),
+        ] {
+            assert_eq!(reached_at(text).as_deref(), Ok(expected));
+        }
+        for text in [
+            "",
+            "0",
+            "x",
+            "localhost",
+            "::1",
+            "::1:9090",
+            "a:b",
+            "a:0",
+            "a:99999",
+            ":x",
+            "http://",
+            "https://127.0.0.1:9090",
+        ] {
+            let error = reached_at(text).unwrap_err();
+            assert!(error.contains("write ADDRESS:PORT"), "{text}: {error}");
+        }
     }
 
     #[test]

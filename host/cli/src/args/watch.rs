@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::values::speed;
+use crate::args::values::{reached_at, speed};
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WatchArgs {
@@ -15,14 +15,16 @@ pub(crate) struct WatchArgs {
     pub(crate) control: Option<PathBuf>,
     /// Attaches to the server with this admin address, as its `--admin` says
     ///
-    /// IP:PORT or HOST:PORT; a port alone is on 127.0.0.1. Goes before --control.
-    #[arg(long, value_name = "ADDR", conflicts_with = "file")]
+    /// ADDRESS:PORT; a port alone is on 127.0.0.1. The URL of its page, http://ADDRESS:PORT/watch,
+    /// will do as well. Goes before --control.
+    #[arg(long, value_name = "ADDR", value_parser = reached_at, conflicts_with = "file")]
     pub(crate) admin: Option<String>,
     /// Shows only what matches, such as `peer:10.0.0.0/8 state:close-wait`
     ///
     /// Terms are separated by spaces, and all must match; a `-` before a term turns it round.
     /// The terms are peer:ADDRESS or peer:NETWORK, service:NAME, state:STATE, outcome:OUTCOME,
-    /// id:NUMBER, and words, which may be anywhere in a connection's line.
+    /// id:NUMBER, and words, which may be anywhere in a connection's line. A STATE is one of TCP, such
+    /// as established or fin-wait-2, or open, half-open, blocked or closed.
     #[arg(
         long,
         value_name = "FILTER",

@@ -20,6 +20,8 @@ pub(super) struct Flow {
     instance: Option<u64>,
     incoming: Stream,
     outgoing: Stream,
+    /// Whether the peer is known to have acknowledged the service's FIN.
+    acknowledged: bool,
     /// The last file that describes the connection, by its number.
     pub(super) file: u64,
     /// When it was missing among the open connections, unless something has come of it since.
@@ -94,6 +96,7 @@ impl Flow {
             instance: None,
             incoming: Stream::new(first),
             outgoing: Stream::new(second),
+            acknowledged: false,
             file: 0,
             doubted: None,
         }
@@ -110,6 +113,7 @@ impl Flow {
             sent,
             incoming,
             outgoing,
+            acknowledged,
             instance,
         } = connection
         else {
@@ -117,6 +121,7 @@ impl Flow {
         };
         let mut flow = Flow::new(id, service.clone(), *peer, *local, *began);
         flow.instance = *instance;
+        flow.acknowledged = *acknowledged;
         flow.incoming.bytes = *received;
         flow.incoming.fin = *incoming == Direction::Ended;
         flow.outgoing.bytes = *sent;
@@ -141,6 +146,7 @@ impl Flow {
             sent: self.outgoing.bytes,
             incoming: direction(&self.incoming),
             outgoing: direction(&self.outgoing),
+            acknowledged: self.acknowledged,
             instance: self.instance,
         }
     }
@@ -169,7 +175,7 @@ impl Flow {
                 packets.push((Part::Event, *dir, self.segment(*dir, Flags::FIN)));
                 self.stream(*dir).fin = true;
                 if *dir == Dir::In {
-                    // The kernel acknowledges it; when the peer's does, nobody knows.
+                    // The kernel acknowledges it; when the peer's does, it is asked later.
                     packets.push((Part::Filler, Dir::Out, self.segment(Dir::Out, Flags::ACK)));
                 }
             }
@@ -187,8 +193,12 @@ impl Flow {
                 };
                 self.remark(dir, &mut packets);
             }
+            Event::Acknowledged => {
+                self.acknowledged = true;
+                self.remark(Dir::In, &mut packets);
+            }
             Event::Closed { .. } => {
-                // The peer has acknowledged our FIN.
+                // The peer has acknowledged our FIN, if that was not told before.
                 let fin = self.outgoing.fin && self.incoming.acknowledged < self.outgoing.length();
                 self.remark(if fin { Dir::In } else { Dir::Out }, &mut packets);
             }

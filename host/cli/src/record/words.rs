@@ -42,6 +42,7 @@ pub(super) fn words(event: &Event) -> Option<String> {
             }
             words
         }
+        Event::Acknowledged => "the peer has acknowledged the FIN: FIN-WAIT-2".to_owned(),
         Event::Served { instance } => format!("served by instance {instance}"),
         Event::Error { code, message } => format!("error {code}: {message}"),
         Event::Blocked { dir, by } => format!("blocked: {}", waits(*dir, *by)),

@@ -72,7 +72,13 @@ impl Term {
             Term::Service(name) => connection.service().to_lowercase().contains(name),
             Term::State(state) => match state.as_str() {
                 "open" => connection.closed().is_none(),
-                "half-open" => matches!(connection.state(), State::CloseWait | State::FinWait),
+                "half-open" => matches!(
+                    connection.state(),
+                    State::CloseWait | State::FinWait1 | State::FinWait2
+                ),
+                "fin-wait" => {
+                    matches!(connection.state(), State::FinWait1 | State::FinWait2)
+                }
                 "blocked" => {
                     connection.incoming().blocked.is_some()
                         || connection.outgoing().blocked.is_some()
@@ -97,10 +103,12 @@ impl Term {
 }
 
 /// The states that a term may name.
-const STATES: [&str; 9] = [
+const STATES: [&str; 11] = [
     "established",
     "close-wait",
     "fin-wait",
+    "fin-wait-1",
+    "fin-wait-2",
     "closed",
     "open",
     "half-open",
@@ -134,7 +142,9 @@ fn term(word: &str) -> Result<Term, String> {
         },
         "service" => Ok(Term::Service(lower)),
         "state" if STATES.contains(&lower.as_str()) => Ok(Term::State(lower)),
-        "state" => Err(format!("`{value}` is no state; use {}", STATES.join(", "))),
+        "state" => Err(format!(
+            "`{value}` is no state; use open, half-open, blocked, or TCP's, such as close-wait"
+        )),
         "outcome" => Ok(Term::Outcome(lower)),
         "id" => {
             let id = value.parse();
@@ -165,6 +175,9 @@ mod tests {
             r#"{"event":"accepted","id":2,"at":2,"peer":"[2001:db8::7]:501","local":"[::1]:80","service":"kv"}"#,
             r#"{"event":"blocked","id":2,"at":3,"dir":"out","by":"peer"}"#,
             r#"{"event":"accepted","id":3,"at":2,"peer":"[::ffff:10.9.9.9]:502","local":"[::1]:80","service":"kv"}"#,
+            r#"{"event":"accepted","id":4,"at":4,"peer":"192.0.2.1:503","local":"[::1]:80","service":"pop"}"#,
+            r#"{"event":"fin","id":4,"at":4,"dir":"out"}"#,
+            r#"{"event":"acknowledged","id":4,"at":4}"#,
             r#"{"event":"closed","id":3,"at":4,"outcome":"limit-idle","first":"service","received":1,"sent":1,"age":2,"cause":"idle"}"#,
         ] {
             model.apply(serde_json::from_str(line).unwrap());
@@ -176,7 +189,7 @@ mod tests {
     fn each_term_selects_what_it_names() {
         let model = model();
         for (text, expected) in [
-            ("", &[3, 2, 1][..]),
+            ("", &[4, 3, 2, 1][..]),
             ("peer:10.0.0.0/8", &[3, 1]),
             ("10.0.0.0/8", &[3, 1]),
             ("peer:10.1.2.3:5", &[1]),
@@ -184,15 +197,18 @@ mod tests {
             ("2001:db8::/32", &[2]),
             ("service:KV", &[3, 2]),
             ("state:close-wait", &[1]),
-            ("state:half-open", &[1]),
+            ("state:half-open", &[4, 1]),
+            ("state:fin-wait", &[4]),
+            ("state:fin-wait-1", &[]),
+            ("state:fin-wait-2", &[4]),
             ("state:blocked", &[2]),
             ("state:open service:kv", &[2]),
-            ("-state:closed", &[2, 1]),
+            ("-state:closed", &[4, 2, 1]),
             ("outcome:limit", &[3]),
             ("id:2", &[2]),
             ("idle", &[3]),
             ("close", &[3, 1]),
-            ("-peer:10.0.0.0/8 -echo", &[2]),
+            ("-peer:10.0.0.0/8 -echo", &[4, 2]),
         ] {
             let filter = Filter::parse(text).unwrap();
             let shown = model.newest_first().filter(|one| filter.matches(one));
@@ -205,7 +221,7 @@ mod tests {
     fn a_mistake_is_told_what_to_write() {
         for (text, part) in [
             ("stat:open", "use peer:, service:"),
-            ("state:opened", "use established"),
+            ("state:opened", "use open, half-open"),
             ("peer:10.0.0.0/40", "such as 10.0.0.0/8"),
             ("peer:", "needs a value"),
             ("id:x", "no connection's number"),

@@ -51,6 +51,9 @@ pub(crate) fn watch(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     }
     let (mut source, server) = opened(args)?;
     if let Some(form) = form {
+        if server.is_some() {
+            plain::end_with_reader();
+        }
         return print(&mut *source, form, &filter, server.is_some());
     }
     // What is no stream of events is said before the terminal is taken.

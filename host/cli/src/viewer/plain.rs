@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, ErrorKind, Write};
+use std::{process, thread};
+
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::viewer::filter::Filter;
 use crate::viewer::model::{Bounds, Model};
@@ -155,6 +158,18 @@ pub(crate) fn to_stdout(
         filter,
         &mut BufWriter::new(io::stdout().lock()),
     )
+}
+
+/// Ends this process when nobody reads standard output any more, also while nothing happens that
+/// would be written: `halfopen watch --plain | head -1`.
+pub(crate) fn end_with_reader() {
+    thread::spawn(|| {
+        let stdout = io::stdout();
+        // No event is asked for: poll(2) reports an error or a hangup in any case.
+        let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+        while poll(&mut polled, None) != Ok(1) {}
+        process::exit(0);
+    });
 }
 
 #[cfg(test)]

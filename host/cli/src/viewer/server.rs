@@ -1,6 +1,7 @@
 //! A running server, over its control socket or its admin address: its events, and orders.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{HOST, ORIGIN};
+use hyper::header::{CONTENT_TYPE, HOST, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -59,15 +60,9 @@ impl Server {
         Server::Control(path.to_owned())
     }
 
-    /// The server with this admin address; a port alone is on loopback.
+    /// The server with this admin address, HOST:PORT.
     pub(crate) fn at_admin(address: &str) -> Self {
-        Server::Admin(match address.parse::<u16>() {
-            Ok(port) => format!("127.0.0.1:{port}"),
-            Err(_) => match address.strip_prefix(':') {
-                Some(port) => format!("127.0.0.1:{port}"),
-                None => address.to_owned(),
-            },
-        })
+        Server::Admin(address.to_owned())
     }
 
     /// Attaches to its events.
@@ -80,10 +75,19 @@ impl Server {
             Server::Control(_) => "/watch",
             Server::Admin(_) => "/events",
         };
-        let answer = runtime.block_on(self.ask(Method::GET, path))?;
-        if answer.status() != StatusCode::OK {
-            bail!("{}", runtime.block_on(self.reason(answer)));
-        }
+        let answer = async {
+            let answer = self.ask(Method::GET, path).await?;
+            match answer.status() {
+                StatusCode::OK if self.sends_events(&answer) => Ok(answer),
+                StatusCode::OK => bail!("{self} is no server of halfopen"),
+                StatusCode::NOT_FOUND => {
+                    bail!("{self} is no server of halfopen, or an older one that shows no events")
+                }
+                status => bail!("{}", reason(answer, status).await),
+            }
+        };
+        let answer = async { self.in_time(answer).await };
+        let answer = runtime.block_on(answer)?;
         Ok(Events {
             runtime,
             body: answer.into_body(),
@@ -105,17 +109,35 @@ impl Server {
         };
         let answered = async {
             let answer = self.ask(Method::POST, &path).await?;
-            let done = answer.status().is_success();
-            let text = self.reason(answer).await;
-            match done {
+            let status = answer.status();
+            let text = reason(answer, status).await;
+            match status.is_success() {
                 true => Ok(text),
                 false => bail!("{text}"),
             }
         };
-        let answered = async { timeout(ANSWER, answered).await };
-        runtime()?
-            .block_on(answered)
-            .context("the server does not answer")?
+        let answered = async { self.in_time(answered).await };
+        runtime()?.block_on(answered)
+    }
+
+    /// Waits for an answer, and not for ever.
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        match timeout(ANSWER, answer).await {
+            Ok(answer) => answer,
+            Err(_) => bail!("{self} does not answer"),
+        }
+    }
+
+    /// Whether the answer is a stream of events, and not the page of some other server.
+    fn sends_events(&self, answer: &Response<Incoming>) -> bool {
+        let kind = answer.headers().get(CONTENT_TYPE);
+        match self {
+            Server::Control(_) => true,
+            Server::Admin(_) => kind.is_some_and(|kind| kind == "text/event-stream"),
+        }
     }
 
     /// Sends a request.
@@ -132,21 +154,26 @@ impl Server {
             }
         }
     }
+}
 
-    /// What the text of an answer says.
-    async fn reason(&self, answer: Response<Incoming>) -> String {
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), LONGEST).collect().await;
-        let bytes = body.map(http_body_util::Collected::to_bytes);
-        let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
-        match (text.trim().lines().next(), status) {
-            (_, StatusCode::NOT_FOUND) if matches!(self, Server::Admin(_)) => format!(
-                "the server answers `{status}`: it is no server of halfopen, or an older one"
-            ),
-            (Some(line), _) => line.to_owned(),
-            (None, status) if status.is_success() => "done".to_owned(),
-            (None, status) => format!("the server answers `{status}`"),
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Server::Control(path) => write!(f, "{}", path.display()),
+            Server::Admin(address) => f.write_str(address),
         }
+    }
+}
+
+/// What the text of an answer says.
+async fn reason(answer: Response<Incoming>, status: StatusCode) -> String {
+    let body = Limited::new(answer.into_body(), LONGEST).collect().await;
+    let bytes = body.map(http_body_util::Collected::to_bytes);
+    let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+    match text.trim().lines().next() {
+        Some(line) => line.to_owned(),
+        None if status.is_success() => "done".to_owned(),
+        None => format!("the server answers `{status}`"),
     }
 }
 
@@ -172,7 +199,8 @@ async fn to_admin(
         request = request.header(ORIGIN, format!("http://{host}"));
     }
     let request = request.body(Empty::<Bytes>::new())?;
-    Ok(sender.send_request(request).await?)
+    let answer = sender.send_request(request).await;
+    answer.with_context(|| format!("{host} does not speak HTTP; is it the address of `--admin`?"))
 }
 
 /// The events of a running server.
@@ -245,21 +273,6 @@ impl Source for Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_port_alone_is_on_loopback() {
-        for (address, expected) in [
-            ("9090", "127.0.0.1:9090"),
-            (":9090", "127.0.0.1:9090"),
-            ("[::1]:9090", "[::1]:9090"),
-            ("db.example:9090", "db.example:9090"),
-        ] {
-            assert_eq!(
-                Server::at_admin(address),
-                Server::Admin(expected.to_owned())
-            );
-        }
-    }
 
     #[test]
     fn events_come_as_lines_or_as_server_sent_events() {

@@ -19,6 +19,16 @@ pub(crate) const STILL_OPEN: &str = r##"{"event": "hello", "at": 0.5, "version":
 {"event": "fin", "seq": 4, "at": 2.5, "id": 1, "dir": "in"}
 "##;
 
+/// A service that finishes sending first, and still receives.
+pub(crate) const FIN_WAIT: &str = r##"{"event": "hello", "at": 0.5, "version": 1, "pid": 4711, "began": "2026-11-26T12:00:00Z", "services": ["whoami"], "payload": false, "may_write": false}
+{"event": "accepted", "seq": 1, "at": 1.0, "id": 1, "peer": "127.0.0.1:40000", "local": "127.0.0.1:1234", "service": "whoami"}
+{"event": "served", "seq": 2, "at": 1.00021, "id": 1, "instance": 1}
+{"event": "data", "seq": 3, "at": 1.00035, "id": 1, "dir": "out", "length": 16, "offset": 0}
+{"event": "fin", "seq": 4, "at": 1.00042, "id": 1, "dir": "out"}
+{"event": "acknowledged", "seq": 5, "at": 1.25, "id": 1}
+{"event": "data", "seq": 6, "at": 2.0, "id": 1, "dir": "in", "length": 4, "offset": 0}
+"##;
+
 /// A peer that resets, over TLS.
 pub(crate) const RESET: &str = r##"{"event": "hello", "at": 0.5, "version": 1, "pid": 4711, "began": "2026-11-26T12:00:00Z", "services": ["echo"], "payload": true, "may_write": true}
 {"event": "accepted", "seq": 1, "at": 3.0, "id": 2, "peer": "127.0.0.1:40001", "local": "127.0.0.1:1234", "service": "echo"}
@@ -83,22 +93,23 @@ pub(crate) const MANY: &str = r##"{"event": "hello", "at": 0.5, "version": 1, "p
 {"event": "accepted", "seq": 13, "at": 4.0, "id": 4, "peer": "[2001:db8::7]:50004", "local": "[::1]:1234", "service": "guard"}
 {"event": "served", "seq": 14, "at": 4.0, "id": 4, "instance": 3}
 {"event": "fin", "seq": 15, "at": 4.2, "id": 4, "dir": "out"}
-{"event": "accepted", "seq": 16, "at": 5.0, "id": 5, "peer": "203.0.113.9:50005", "local": "127.0.0.1:1234", "service": "echo"}
-{"event": "served", "seq": 17, "at": 5.0, "id": 5, "instance": 4}
-{"event": "data", "seq": 18, "at": 5.1, "id": 5, "dir": "in", "length": 9, "offset": 0}
-{"event": "rst", "seq": 19, "at": 5.2, "id": 5, "dir": "in"}
-{"event": "closed", "seq": 20, "at": 5.2, "id": 5, "outcome": "reset-by-peer", "first": "peer", "received": 9, "sent": 0, "age": 0.2, "cause": "the peer sent RST"}
-{"event": "accepted", "seq": 21, "at": 6.0, "id": 6, "peer": "203.0.113.9:50006", "local": "127.0.0.1:1234", "service": "echo"}
-{"event": "closed", "seq": 22, "at": 6.0, "id": 6, "outcome": "refused-peer-limit", "first": null, "received": 0, "sent": 0, "age": 0.0001, "cause": "the peer has as many connections as --max-connections-per-peer allows"}
-{"event": "accepted", "seq": 23, "at": 7.0, "id": 7, "peer": "198.51.100.4:50007", "local": "127.0.0.1:1234", "service": "kv"}
-{"event": "served", "seq": 24, "at": 7.0, "id": 7, "instance": 2}
-{"event": "data", "seq": 25, "at": 7.1, "id": 7, "dir": "in", "length": 30, "offset": 0}
-{"event": "data", "seq": 26, "at": 7.2, "id": 7, "dir": "out", "length": 30, "offset": 0}
-{"event": "limit", "seq": 27, "at": 37.3, "id": 7, "limit": "idle"}
-{"event": "rst", "seq": 28, "at": 37.3, "id": 7, "dir": "out"}
-{"event": "closed", "seq": 29, "at": 37.3, "id": 7, "outcome": "limit-idle", "first": "service", "received": 30, "sent": 30, "age": 30.3, "cause": "nothing was sent or received for 30 s"}
-{"event": "accepted", "seq": 30, "at": 90.0, "id": 8, "peer": "192.0.2.7:50008", "local": "127.0.0.1:1234", "service": "echo"}
-{"event": "served", "seq": 31, "at": 90.0, "id": 8, "instance": 5}
+{"event": "acknowledged", "seq": 16, "at": 4.4, "id": 4}
+{"event": "accepted", "seq": 17, "at": 5.0, "id": 5, "peer": "203.0.113.9:50005", "local": "127.0.0.1:1234", "service": "echo"}
+{"event": "served", "seq": 18, "at": 5.0, "id": 5, "instance": 4}
+{"event": "data", "seq": 19, "at": 5.1, "id": 5, "dir": "in", "length": 9, "offset": 0}
+{"event": "rst", "seq": 20, "at": 5.2, "id": 5, "dir": "in"}
+{"event": "closed", "seq": 21, "at": 5.2, "id": 5, "outcome": "reset-by-peer", "first": "peer", "received": 9, "sent": 0, "age": 0.2, "cause": "the peer sent RST"}
+{"event": "accepted", "seq": 22, "at": 6.0, "id": 6, "peer": "203.0.113.9:50006", "local": "127.0.0.1:1234", "service": "echo"}
+{"event": "closed", "seq": 23, "at": 6.0, "id": 6, "outcome": "refused-peer-limit", "first": null, "received": 0, "sent": 0, "age": 0.0001, "cause": "the peer has as many connections as --max-connections-per-peer allows"}
+{"event": "accepted", "seq": 24, "at": 7.0, "id": 7, "peer": "198.51.100.4:50007", "local": "127.0.0.1:1234", "service": "kv"}
+{"event": "served", "seq": 25, "at": 7.0, "id": 7, "instance": 2}
+{"event": "data", "seq": 26, "at": 7.1, "id": 7, "dir": "in", "length": 30, "offset": 0}
+{"event": "data", "seq": 27, "at": 7.2, "id": 7, "dir": "out", "length": 30, "offset": 0}
+{"event": "limit", "seq": 28, "at": 37.3, "id": 7, "limit": "idle"}
+{"event": "rst", "seq": 29, "at": 37.3, "id": 7, "dir": "out"}
+{"event": "closed", "seq": 30, "at": 37.3, "id": 7, "outcome": "limit-idle", "first": "service", "received": 30, "sent": 30, "age": 30.3, "cause": "nothing was sent or received for 30 s"}
+{"event": "accepted", "seq": 31, "at": 90.0, "id": 8, "peer": "192.0.2.7:50008", "local": "127.0.0.1:1234", "service": "echo"}
+{"event": "served", "seq": 32, "at": 90.0, "id": 8, "instance": 5}
 {"event": "lost", "count": 17}
 "##;
 

@@ -67,6 +67,7 @@ pub(crate) fn sentence(event: &Event) -> String {
         },
         Event::Fin { dir: Dir::In } => "FIN received: the peer has finished sending".to_owned(),
         Event::Fin { dir: Dir::Out } => "FIN sent: the service has finished sending".to_owned(),
+        Event::Acknowledged => "the peer has acknowledged the FIN: FIN-WAIT-2".to_owned(),
         Event::Rst { dir: Dir::In } => "RST received: the peer has reset it".to_owned(),
         Event::Rst { dir: Dir::Out } => "RST sent".to_owned(),
         Event::Error { code, message } => match message.is_empty() {

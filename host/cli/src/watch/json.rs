@@ -53,6 +53,9 @@ pub(crate) enum Event {
         incoming: Direction,
         #[serde(rename = "out")]
         outgoing: Direction,
+        /// Whether the peer is known to have acknowledged our FIN.
+        #[serde(default, skip_serializing_if = "is_false")]
+        acknowledged: bool,
         instance: Option<u64>,
     },
     /// The server has accepted a connection.
@@ -94,6 +97,8 @@ pub(crate) enum Event {
     },
     /// The peer's FIN was read, or ours was queued.
     Fin { dir: Dir },
+    /// The peer's kernel has acknowledged our FIN.
+    Acknowledged,
     /// RST was received or sent.
     Rst { dir: Dir },
     /// The connection has failed.

@@ -65,6 +65,7 @@ impl From<events::Connection> for Line {
                 sent: open.sent,
                 incoming: direction(open.received_end),
                 outgoing: direction(open.sent_end),
+                acknowledged: open.acknowledged,
                 instance: open.instance,
             })
         }
@@ -131,6 +132,7 @@ impl From<Kind> for Event {
             Kind::Fin(direction) => Event::Fin {
                 dir: direction.into(),
             },
+            Kind::Acknowledged => Event::Acknowledged,
             Kind::Rst(direction) => Event::Rst {
                 dir: direction.into(),
             },

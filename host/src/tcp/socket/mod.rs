@@ -309,12 +309,24 @@ impl Member for Socket {
         if meter.track().scope().is_none() {
             return;
         }
-        let waits = {
+        let finished = {
+            let state = self.state.lock();
+            state.finished() && !state.over() && state.failure().is_none()
+        };
+        let (waits, acknowledged) = {
             let shared = self.slot.share();
-            let live = shared.live();
-            live.is_some_and(|live| live.transport.holds_unread())
+            let transport = shared.live().map(|live| &live.transport);
+            // The lock of the state is not held: the FIN was queued before.
+            let acknowledged = |transport: &Transport| finished && transport.is_acknowledged();
+            (
+                transport.is_some_and(Transport::holds_unread),
+                transport.is_some_and(acknowledged),
+            )
         };
         meter.track().look(waits, meter.bytes().0);
+        if acknowledged {
+            meter.track().acknowledged();
+        }
     }
 
     fn seen(&self) -> Option<Seen> {
@@ -336,6 +348,7 @@ impl Member for Socket {
             sent,
             received_end,
             sent_end,
+            acknowledged: sent_end && track.is_acknowledged(),
             instance: track.instance(),
         };
         Some(Seen {

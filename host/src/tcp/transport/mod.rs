@@ -298,6 +298,12 @@ impl Transport {
         })
     }
 
+    /// Whether the peer's kernel has acknowledged everything that was sent, also FIN if it is
+    /// queued.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        outstanding(self.stream()) == Some(0)
+    }
+
     /// Discards what is not sent, and sends RST at once.
     pub(super) fn reset(&self) {
         reset(self.stream());
@@ -343,6 +349,12 @@ impl Whole {
                 Ok(())
             }
         }
+    }
+
+    /// Whether the peer's kernel has acknowledged everything that was sent, also FIN if it is
+    /// queued.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        outstanding(self.stream()) == Some(0)
     }
 
     /// Sends what TLS still holds back, and FIN behind it.

@@ -166,6 +166,7 @@ fn a_file_that_begins_in_the_midst_describes_its_connections() {
         sent: 3,
         incoming: Direction::Ended,
         outgoing: Direction::Open,
+        acknowledged: false,
         instance: Some(2),
     };
     assert_eq!(lines[1].event, described);

@@ -71,6 +71,7 @@ pub(super) fn happening() -> impl Strategy<Value = Happening> {
         Just(Event::Served { instance: 4 }),
         Just(Event::Paused),
         Just(Event::Resumed),
+        Just(Event::Acknowledged),
         dir().prop_map(|dir| Event::Blocked { dir, by: By::Peer }),
         dir().prop_map(|dir| Event::Unblocked { dir, by: By::Peer }),
         Just(Event::Limit {

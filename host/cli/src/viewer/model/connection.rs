@@ -14,7 +14,9 @@ pub(crate) enum State {
     /// The peer has sent FIN.
     CloseWait,
     /// The service has sent FIN.
-    FinWait,
+    FinWait1,
+    /// The service has sent FIN, and the peer is known to have acknowledged it.
+    FinWait2,
     /// Both have, the peer first.
     LastAck,
     /// Both have, the service first.
@@ -27,7 +29,8 @@ impl fmt::Display for State {
         f.pad(match self {
             State::Established => "ESTABLISHED",
             State::CloseWait => "CLOSE-WAIT",
-            State::FinWait => "FIN-WAIT",
+            State::FinWait1 => "FIN-WAIT-1",
+            State::FinWait2 => "FIN-WAIT-2",
             State::LastAck => "LAST-ACK",
             State::TimeWait => "TIME-WAIT",
             State::Closed => "CLOSED",
@@ -63,6 +66,8 @@ pub(crate) struct Connection {
     /// Who sent FIN or RST first.
     first: Option<Side>,
     reset: bool,
+    /// Whether the peer has acknowledged the service's FIN.
+    acknowledged: bool,
     closed: Option<Closed>,
     /// The bytes of both ways before anybody watched, if it was open then.
     before: Option<(u64, u64)>,
@@ -81,6 +86,7 @@ impl Connection {
             instance: None,
             first: None,
             reset: false,
+            acknowledged: false,
             closed: None,
             before: None,
             ladder: Ladder::default(),
@@ -159,10 +165,11 @@ impl Connection {
 
     pub(crate) fn state(&self) -> State {
         match (self.incoming.ended, self.outgoing.ended, self.first) {
-            _ if self.closed.is_some() => State::Closed,
+            _ if self.closed.is_some() || self.reset => State::Closed,
             (false, false, _) => State::Established,
             (true, false, _) => State::CloseWait,
-            (false, true, _) => State::FinWait,
+            (false, true, _) if self.acknowledged => State::FinWait2,
+            (false, true, _) => State::FinWait1,
             (true, true, Some(Side::Service)) => State::TimeWait,
             (true, true, _) => State::LastAck,
         }
@@ -175,11 +182,15 @@ impl Connection {
         }
     }
 
-    /// Notes who ended a direction, if nobody has before.
+    /// Notes who ended a direction, if nobody has before. The other direction may have ended
+    /// before anybody watched.
     fn ends(&mut self, dir: Dir) {
-        let side = match dir {
-            Dir::In => Side::Peer,
-            Dir::Out => Side::Service,
+        let ended = (self.incoming.ended, self.outgoing.ended);
+        let side = match (dir, ended) {
+            (Dir::Out, (true, false)) => Side::Peer,
+            (Dir::In, (false, true)) => Side::Service,
+            (Dir::In, _) => Side::Peer,
+            (Dir::Out, _) => Side::Service,
         };
         self.first.get_or_insert(side);
     }
@@ -195,6 +206,7 @@ impl Connection {
                 sent,
                 incoming,
                 outgoing,
+                acknowledged,
                 instance,
                 ..
             } => {
@@ -206,6 +218,7 @@ impl Connection {
                 self.before = Some((*received, *sent));
                 self.incoming.ended = *incoming == Direction::Ended;
                 self.outgoing.ended = *outgoing == Direction::Ended;
+                self.acknowledged = *acknowledged;
                 self.instance = *instance;
             }
             Event::Accepted { peer, service, .. } => {
@@ -231,6 +244,7 @@ impl Connection {
                 self.ends(*dir);
                 self.way(*dir).ended = true;
             }
+            Event::Acknowledged => self.acknowledged = true,
             Event::Rst { dir } => {
                 self.ends(*dir);
                 self.reset = true;

@@ -225,7 +225,10 @@ impl App {
     /// Goes on to the next way to show payload.
     fn show(&mut self) {
         if !self.model.hello().payload {
-            self.message = Some("this stream has no bytes in it: payload is off".to_owned());
+            self.message = Some(match self.origin {
+                Origin::File => "this was saved without bytes".to_owned(),
+                Origin::Server => "the server shows no bytes without `--watch-payload`".to_owned(),
+            });
             return;
         }
         self.shown = match self.shown {

@@ -122,7 +122,14 @@ fn title(buffer: &mut Buffer, row: Rect, app: &App, look: Look) {
     let width = usize::from(row.width);
     let right: String = right.chars().take(width).collect();
     let room = width.saturating_sub(right.chars().count() + 1);
-    let left: String = left.chars().take(room).collect();
+    if left.chars().count() > room {
+        let more = look.glyphs.more;
+        left = left
+            .chars()
+            .take(room.saturating_sub(more.chars().count()))
+            .collect();
+        left += more;
+    }
     let gap = width.saturating_sub(left.chars().count() + right.chars().count());
     let text = format!("{left}{:gap$}{right}", "");
     put(buffer, row, &Line::styled(text, look.style(Role::Title)));

@@ -53,11 +53,11 @@ fn marks(look: Look) -> impl Iterator<Item = String> {
         (format!("{open} {back}"), "both sides may send: ESTABLISHED"),
         (
             format!("{ended} {back}"),
-            "the peer has sent FIN, and can still receive: CLOSE-WAIT",
+            "the peer has sent FIN, and can receive: CLOSE-WAIT",
         ),
         (
             format!("{open} {back_ended}"),
-            "the service has sent FIN, and can still receive: FIN-WAIT",
+            "the service has sent FIN, and can receive: FIN-WAIT-1 or -2",
         ),
         (
             waits.to_string(),

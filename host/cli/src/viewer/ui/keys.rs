@@ -2,7 +2,7 @@
 
 /// The keys, in one line of 80 columns.
 pub(crate) const SHORT: &str =
-    "? help  q quit  / filter  space pause  f follow  t bytes  k reset  b ban  Tab";
+    "? help  q quit  / filter  space pause  Tab ladder  t bytes  k reset  b ban";
 
 /// Each key, and what it does.
 pub(crate) const ALL: [(&str, &str); 14] = [

@@ -124,6 +124,11 @@ fn the_ladder_of_a_connection_that_waits_in_close_wait() {
 }
 
 #[test]
+fn the_ladder_of_a_connection_that_waits_in_fin_wait() {
+    shows("fin-wait", &mut after(stories::FIN_WAIT));
+}
+
+#[test]
 fn the_ladder_of_a_reset() {
     shows("reset", &mut after(stories::RESET));
 }
@@ -337,7 +342,7 @@ fn whoever_may_only_look_is_told_so() {
     for (key, part) in [
         ('k', "may only look: the server needs `--admin-write`"),
         ('b', "may only look"),
-        ('t', "payload is off"),
+        ('t', "no bytes without `--watch-payload`"),
     ] {
         assert_eq!(press(&mut app, Key::Char(key)), Effect::Nothing);
         assert!(app.prompt.is_none());

@@ -73,7 +73,10 @@ export class Ladder {
     const parts = [];
     for (const [name, x] of Object.entries(LANES)) {
       parts.push(svg('text', { x, y: top + 18, class: 'lane-name' }, name));
-      parts.push(svg('line', { x1: x, x2: x, y1: top + TOP - 6, y2: top + height, class: 'lane' }));
+      const [begin, end] = [top + TOP - 6, top + height];
+      const last = Math.max(finished(connection, name) ?? end, begin);
+      parts.push(svg('line', { x1: x, x2: x, y1: begin, y2: last, class: 'lane' }));
+      if (last < end) parts.push(svg('line', { x1: x, x2: x, y1: last, y2: end, class: 'lane finished' }));
     }
     if (dropped > 0) {
       parts.push(svg('text', { x: NOTE, y: top + 18, class: 'note' }, `${dropped} earlier events are not kept`));
@@ -87,6 +90,16 @@ export class Ladder {
 }
 
 const middle = (index) => TOP + index * ROW + ROW / 2;
+
+/** Where a side sends no more; `null` if it may still send. */
+function finished({ events, dropped, course }, side) {
+  const dir = side === 'peer' ? 'in' : 'out';
+  const ends = (event) => event.event === 'rst' || (event.event === 'fin' && event.dir === dir);
+  const index = events.findIndex(ends);
+  if (index >= 0) return middle(dropped + index);
+  // What has ended it is not kept.
+  return course.ended[dir] ? 0 : null;
+}
 
 /** The stretches in which a direction was blocked, or the service had paused. */
 function stretches({ events, dropped }) {
@@ -125,7 +138,8 @@ function arrow(event, index, began) {
   row.append(svg('text', { x: TIME, y: y + 4, class: 'time' }, seconds(event, began)));
   if (!from) {
     row.append(svg('circle', { cx: LANES.service, cy: y, r: 4, class: 'mark' }));
-    row.append(svg('text', { x: NOTE, y: y + 4, class: 'note' }, short(describe(event))));
+    const state = event.state ? `: ${event.state}` : '';
+    row.append(svg('text', { x: NOTE, y: y + 4, class: 'note' }, short(describe(event) + state)));
     return row;
   }
   const [start, end] = from === 'peer' ? [LANES.peer, LANES.service] : [LANES.service, LANES.peer];
@@ -134,6 +148,7 @@ function arrow(event, index, began) {
   row.append(svg('path', { d: `M${end},${y} l${back},-5 v10 z`, class: 'head' }));
   const label = { x: (LANES.peer + LANES.service) / 2, y: y - 4, class: 'label' };
   row.append(svg('text', label, describe(event)));
+  if (event.state) row.append(svg('text', { x: NOTE, y: y + 4, class: 'note state' }, event.state));
   const text = content(event, NOTE_LENGTH);
   if (text) row.append(svg('text', { x: NOTE, y: y + 4, class: 'note content' }, text));
   return row;
@@ -144,6 +159,7 @@ function line(event, began) {
   const row = html('tr', {}, html('td', { class: 'number' }, seconds(event, began)));
   row.append(html('td', {}, sender(event) ?? ''));
   row.append(html('td', {}, describe(event)));
+  row.append(html('td', {}, event.state ?? ''));
   row.append(html('td', {}, content(event)));
   return row;
 }

@@ -105,6 +105,7 @@ function show() {
 function follow() {
   const [, id] = /^#connection\/(\d+)$/.exec(location.hash) ?? [];
   selected = id === undefined ? null : Number(id);
+  model.chosen = selected;
   document.title = id === undefined ? 'halfopen: connections' : `halfopen: connection ${id}`;
   show();
 }

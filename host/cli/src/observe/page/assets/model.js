@@ -12,6 +12,47 @@ export const LIMITS = {
   allEvents: 60000,
 };
 
+/** The course of a connection through the states of TCP. */
+class Course {
+  constructor({ in: received, out: sent, acknowledged } = {}) {
+    this.ended = { in: received === 'ended', out: sent === 'ended' };
+    /** Whose FIN came first: `in` is the peer's. */
+    this.first = null;
+    /** Whether the peer has acknowledged the service's FIN. */
+    this.acknowledged = acknowledged === true;
+    this.reset = false;
+  }
+
+  take(event) {
+    switch (event.event) {
+      case 'fin': {
+        const other = event.dir === 'in' ? 'out' : 'in';
+        // The other one may have come before the snapshot.
+        this.first ??= this.ended[other] && !this.ended[event.dir] ? other : event.dir;
+        this.ended[event.dir] = true;
+        break;
+      }
+      case 'acknowledged':
+        this.acknowledged = true;
+        break;
+      case 'rst':
+        this.reset = true;
+        break;
+      default:
+    }
+  }
+
+  /** The state, by the names of RFC 9293. */
+  get state() {
+    const { in: received, out: sent } = this.ended;
+    if (this.reset) return 'CLOSED';
+    if (received && sent) return this.first === 'out' ? 'TIME-WAIT' : 'LAST-ACK';
+    if (received) return 'CLOSE-WAIT';
+    if (!sent) return 'ESTABLISHED';
+    return this.acknowledged ? 'FIN-WAIT-2' : 'FIN-WAIT-1';
+  }
+}
+
 /** A connection, as far as the page has heard of it. */
 export class Connection {
   constructor(id, event) {
@@ -23,12 +64,15 @@ export class Connection {
     this.received = event.received ?? 0;
     this.sent = event.sent ?? 0;
     this.instance = event.instance ?? null;
-    this.ended = { in: event.in === 'ended', out: event.out === 'ended' };
-    /** Whose FIN came first: `in` is the peer's. */
-    this.firstFin = null;
-    /** What keeps each direction from moving, if anything does. */
+    this.course = new Course(event);
+    /** The same by its events alone, of which those that are kept may be of before the snapshot. */
+    this.told = new Course();
+    /** How many events had been lost when its first event came; `null` if that was before. */
+    this.lostBefore = null;
+    /** The event that keeps each direction from moving, if anything does. */
     this.blocked = { in: null, out: null };
-    this.paused = false;
+    /** The event of a service that has paused. */
+    this.paused = null;
     /** The event that closed it. */
     this.closed = null;
     /** Its end is only concluded. */
@@ -43,11 +87,7 @@ export class Connection {
 
   /** The state of TCP, by the names of RFC 9293. */
   get state() {
-    if (this.closed) return 'CLOSED';
-    const { in: received, out: sent } = this.ended;
-    if (received && sent) return this.firstFin === 'out' ? 'TIME-WAIT' : 'LAST-ACK';
-    if (received) return 'CLOSE-WAIT';
-    return sent ? 'FIN-WAIT' : 'ESTABLISHED';
+    return this.closed ? 'CLOSED' : this.course.state;
   }
 
   get outcome() {
@@ -68,29 +108,52 @@ const CHANGES = {
     // What is kept may be of before the snapshot.
     connection[count] = Math.max(connection[count], end);
   },
-  fin(connection, event) {
-    connection.ended[event.dir] = true;
-    connection.firstFin ??= event.dir;
-  },
-  rst: (connection) => (connection.ended = { in: true, out: true }),
   blocked: (connection, event) => (connection.blocked[event.dir] = event),
   unblocked: (connection, event) => (connection.blocked[event.dir] = null),
-  paused: (connection) => (connection.paused = true),
-  resumed: (connection) => (connection.paused = false),
+  paused: (connection, event) => (connection.paused = event),
+  resumed: (connection) => (connection.paused = null),
   closed(connection, event) {
     connection.closed = event;
     connection.received = event.received ?? connection.received;
     connection.sent = event.sent ?? connection.sent;
     connection.age = event.age ?? event.at - connection.began;
     connection.blocked = { in: null, out: null };
-    connection.paused = false;
+    connection.paused = null;
   },
 };
+
+/** The event that an event puts an end to, if there is one. */
+const BEGUN = {
+  unblocked: (connection, event) => connection.blocked[event.dir],
+  resumed: (connection) => connection.paused,
+};
+
+/**
+ * Takes an event along the course of its connection. Returns it with the `state` to which it has
+ * led, if that is another one, and with how long it `took` until it came, if it ends something.
+ */
+function explained(connection, event, lost) {
+  const { course, told } = connection;
+  const followed = connection.lostBefore === lost ? told : course;
+  const before = followed.state;
+  course.take(event);
+  told.take(event);
+  const { state } = followed;
+  const begun = BEGUN[event.event]?.(connection, event);
+  if (state === before && !begun) return event;
+  return {
+    ...event,
+    ...(state !== before && { state }),
+    ...(begun && { took: Math.max(0, event.at - begun.at) }),
+  };
+}
 
 export class Model {
   constructor(limits = LIMITS) {
     this.limits = limits;
     this.hello = null;
+    /** The connection whose events are kept before all others. */
+    this.chosen = null;
     this.clear();
   }
 
@@ -155,8 +218,9 @@ export class Model {
     if (!known) return this.#insert(event);
     if (known.closed && !known.guessed) return known;
     this.endedIds.delete(event.id);
-    const { events, dropped, version, firstFin } = known;
-    Object.assign(known, new Connection(event.id, event), { events, dropped, firstFin });
+    const { events, dropped, version, course } = known;
+    Object.assign(known, new Connection(event.id, event), { events, dropped });
+    known.course.first = course.first;
     known.version = version + 1;
     return known;
   }
@@ -180,10 +244,11 @@ export class Model {
     if (event.event === 'accepted') {
       for (const key of ['service', 'peer', 'local']) connection[key] ||= event[key] ?? '';
       connection.began = event.at;
+      connection.lostBefore = this.lost;
     }
     if (event.event === 'closed') return this.#close(connection, event);
+    this.#keep(connection, explained(connection, event, this.lost));
     CHANGES[event.event]?.(connection, event);
-    this.#keep(connection, event);
   }
 
   #close(connection, event) {
@@ -203,11 +268,18 @@ export class Model {
     connection.events.push(event);
     this.kept += 1;
     this.#forget(connection, connection.events.length - this.limits.events);
-    if (this.kept <= this.limits.allEvents) return;
-    // Seldom, because it makes room for a quarter.
-    for (const other of this.connections.values()) {
-      if (this.kept <= (this.limits.allEvents * 3) / 4) return;
-      this.#forget(other, other.events.length - 8);
+    if (this.kept > this.limits.allEvents) this.#makeRoom();
+  }
+
+  /** Makes room for a quarter, so that this is done seldom. Those with the most events lose some. */
+  #makeRoom() {
+    const most = (this.limits.allEvents * 3) / 4;
+    const all = [...this.connections.values()];
+    const sum = (each) => all.reduce((total, { events }) => total + Math.min(events.length, each), 0);
+    let each = this.limits.events;
+    while (each > 1 && sum(each) > most) each = Math.floor(each / 2);
+    for (const other of all) {
+      if (other.id !== this.chosen) this.#forget(other, other.events.length - each);
     }
   }
 

@@ -6,6 +6,13 @@ export function search(text) {
   return (connection) => terms.every((fits) => fits(connection));
 }
 
+/** States that are no names of TCP's. */
+const KINDS = {
+  open: ({ closed }) => !closed,
+  'half-open': ({ state }) => state === 'CLOSE-WAIT' || state.startsWith('FIN-WAIT'),
+  blocked: ({ blocked }) => Boolean(blocked?.in || blocked?.out),
+};
+
 function term(text) {
   if (text.startsWith('-') && text.length > 1) {
     const fits = term(text.slice(1));
@@ -13,6 +20,7 @@ function term(text) {
   }
   const [, key, value] = /^(peer|service|state|outcome|instance|id):(.*)$/.exec(text) ?? [];
   if (key === 'peer') return peer(value);
+  if (key === 'state' && KINDS[value]) return KINDS[value];
   if (key === 'instance' || key === 'id') {
     return (connection) => value === '' || String(connection[key]) === value;
   }

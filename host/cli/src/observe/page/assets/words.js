@@ -47,6 +47,8 @@ const BLOCKED_BY = {
   limit: 'a limit holds it back',
 };
 
+const after = ({ took }) => (took === undefined ? '' : `, after ${took.toFixed(3)} s`);
+
 /** An address that the system does not tell. */
 const UNKNOWN = '0.0.0.0:0';
 
@@ -61,13 +63,14 @@ const WORDS = {
   served: (event) => `served by instance ${event.instance}`,
   data: (event) => bytes(event.length),
   fin: () => 'FIN',
+  acknowledged: () => 'the peer has acknowledged the FIN',
   rst: () => 'RST',
   error: (event) => `error ${event.code}${event.message ? `: ${event.message}` : ''}`,
   blocked: (event) =>
     `blocked ${direction(event)}: ${BLOCKED_BY[event.by] ?? event.by}${event.limit && event.by === 'limit' ? ` (${event.limit})` : ''}`,
-  unblocked: (event) => `moves again ${direction(event)}`,
+  unblocked: (event) => `moves again ${direction(event)}${after(event)}`,
   paused: () => 'the service pauses',
-  resumed: () => 'the service goes on',
+  resumed: (event) => `the service goes on${after(event)}`,
   limit: (event) => `limit: ${event.limit}`,
   instance: (event) =>
     `instance ${event.instance} ${event.what}${event.message ? `: ${event.message}` : ''}`,
