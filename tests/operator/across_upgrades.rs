@@ -13,11 +13,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
 use halfopen_tests::patience::{PATIENCE_SECONDS, eventually};
-use halfopen_tests::runner::guest_path;
 use halfopen_tests::server::Server;
 use rustix::process::Signal;
 
-use super::host::{BINARIES, folder, is_served};
+use super::host::{BINARIES, folder, is_served, serve};
 use super::successor::{Binary, Successor};
 
 /// Clients come and go all the time, and none is refused, reset or cut.
@@ -33,10 +32,9 @@ fn upgrades_one_after_another_cut_nobody() -> Result<()> {
 /// earlier processes end.
 #[test]
 fn upgrades_one_after_another_take_everybody_along() -> Result<()> {
-    let binary = Binary::new()?;
-    let pass = guest_path("pass");
-    let pass = pass.to_str().context("not UTF-8")?;
-    let mut server = binary.serve(&["--hand-over", "--access-log", pass])?;
+    let patient = ["--upgrade-timeout", PATIENCE_SECONDS];
+    let flags = [&["--hand-over", "--access-log"], &patient[..]].concat();
+    let mut server = serve("pass", &flags, &[])?;
     let upgraded = cut_nobody(&server)?;
     let (newest, earlier) = upgraded.split_last().context("no upgrade")?;
     ensure!(server.ends()?.success());
