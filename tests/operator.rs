@@ -24,6 +24,7 @@ mod operator {
     mod greedy;
     mod guard_postgres;
     mod guard_redis;
+    mod handed_over;
     mod handing_over;
     mod host;
     mod image;
@@ -35,6 +36,7 @@ mod operator {
     mod log_file;
     mod logging;
     mod metrics;
+    mod not_handed_over;
     mod observing;
     mod packaging;
     mod programs;

@@ -59,7 +59,8 @@ pub use runtime::{
 pub use server::proxy_protocol::{self, ProxyProtocol};
 pub use server::tls;
 pub use server::{
-    Accepted, AtLimit, Bans, Contradiction, Elsewhere, Isolation, Observer, Outcome, PeerChanges,
-    Peers, Refusal, Report, Server, ServerBuilder, ServerHandle, Snapshot, Summary,
+    Accepted, AtLimit, Bans, Contradiction, Elsewhere, Isolation, Leaving, Observer, Outcome,
+    Passed, PeerChanges, Peers, Refusal, Report, Server, ServerBuilder, ServerHandle, Snapshot,
+    Summary,
 };
 pub use tcp::{AddressRule, AddressRuleError, HostRule, NameRule, NameRuleError, Policy, Resolve};

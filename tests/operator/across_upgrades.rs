@@ -16,7 +16,7 @@ use halfopen_tests::patience::{PATIENCE_SECONDS, eventually};
 use halfopen_tests::server::Server;
 use rustix::process::Signal;
 
-use super::host::{BINARIES, folder, is_served};
+use super::host::{BINARIES, folder, is_served, serve};
 use super::successor::{Binary, Successor};
 
 /// Clients come and go all the time, and none is refused, reset or cut.
@@ -24,6 +24,32 @@ use super::successor::{Binary, Successor};
 fn upgrades_one_after_another_cut_nobody() -> Result<()> {
     let binary = Binary::new()?;
     let server = binary.serve(&["--", "--quiet"])?;
+    let upgraded = cut_nobody(&server)?;
+    upgraded.last().context("no upgrade")?.stop()
+}
+
+/// The same where connections go on in the next process, in the middle of an exchange or idle: the
+/// earlier processes end.
+#[test]
+fn upgrades_one_after_another_take_everybody_along() -> Result<()> {
+    let patient = ["--upgrade-timeout", PATIENCE_SECONDS];
+    let flags = [&["--hand-over", "--access-log"], &patient[..]].concat();
+    let mut server = serve("pass", &flags, &[])?;
+    let upgraded = cut_nobody(&server)?;
+    let (newest, earlier) = upgraded.split_last().context("no upgrade")?;
+    ensure!(server.ends()?.success());
+    earlier.iter().try_for_each(Successor::ends)?;
+    newest.stop()?;
+    let lines = server.errors();
+    let handed = lines.iter().filter(|line| line.contains("handed-over"));
+    let handed = handed.count();
+    println!("handed over {handed} times");
+    ensure!(handed >= 10, "{handed}");
+    Ok(())
+}
+
+/// Upgrades ten times while clients come and go.
+fn cut_nobody(server: &Server) -> Result<Vec<Successor>> {
     let address = server.address();
     let stop = AtomicBool::new(false);
     let done = AtomicUsize::new(0);
@@ -41,7 +67,7 @@ fn upgrades_one_after_another_cut_nobody() -> Result<()> {
                 })
             })
             .collect();
-        let upgraded = one_after_another(&server, 10, &stop, &done);
+        let upgraded = one_after_another(server, 10, &stop, &done);
         stop.store(true, Ordering::Relaxed);
         for client in clients {
             client.join().expect("a client does not panic")?;
@@ -52,7 +78,7 @@ fn upgrades_one_after_another_cut_nobody() -> Result<()> {
         "{} connections over 10 upgrades",
         done.load(Ordering::Relaxed)
     );
-    upgraded.last().context("no upgrade")?.stop()
+    Ok(upgraded)
 }
 
 /// Connects again and again. Every fourth connection is a long one, which outlives an upgrade.

@@ -102,6 +102,20 @@ impl Successor {
         Ok(())
     }
 
+    /// Sends SIGSTOP, and waits until every thread has seen it (proc_pid_stat(5), `T`).
+    pub(super) fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let tasks = format!("/proc/{}/task", self.0.as_raw_nonzero());
+        eventually("the process has stopped", || {
+            let mut stopped = true;
+            for task in fs::read_dir(&tasks)? {
+                let stat = fs::read_to_string(task?.path().join("stat"))?;
+                stopped &= stat.contains(") T ");
+            }
+            Ok(stopped)
+        })
+    }
+
     /// Stops the process, and waits until it has ended.
     pub(super) fn stop(&self) -> Result<()> {
         self.signal(Signal::TERM)?;

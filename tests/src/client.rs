@@ -209,7 +209,7 @@ impl Client {
             }
             sending.shutdown(Shutdown::Write).context("cannot send FIN")
         });
-        let received = self.expect_noise(length, seed);
+        let received = self.comes_back(seed, length);
         sender.join().expect("sending does not panic")?;
         received?;
         let (rest, end) = self.end()?;
@@ -218,8 +218,12 @@ impl Client {
         Ok(())
     }
 
-    /// Receives the bytes that [`Client::exchange`] sends with this seed.
-    fn expect_noise(&mut self, length: usize, seed: u64) -> Result<()> {
+    /// Receives the bytes that [`Client::exchange`] or [`Client::fill`] sends with this seed.
+    ///
+    /// # Errors
+    ///
+    /// If other bytes come.
+    pub fn comes_back(&mut self, seed: u64, length: usize) -> Result<()> {
         let mut noise = Noise::new(seed);
         let mut left = length;
         while left > 0 {

@@ -224,6 +224,7 @@ impl Seen {
         let unknown = refused && first.is_none();
         ensure!(unknown || first == self.first, "{:?} was first", self.first);
         let known = match outcome {
+            "handed-over" => !self.reset,
             // Nobody has ended it: the peer was gone before.
             "fin" => self.directions[1].ended || self.reset || first.is_none(),
             _ => refused || self.reset || self.failed,

@@ -235,6 +235,15 @@ impl Server {
         self.wait()
     }
 
+    /// Whether the process has not ended.
+    ///
+    /// # Errors
+    ///
+    /// If waitpid(2) fails.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
     /// Waits until the process has ended by itself. Others may go on with its output.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use super::observer::{Observer, Observers};
 use super::service::Services;
 use super::tasks::Tasks;
 use crate::events::{Events, Scope};
-use crate::runtime::component::{Kind, works_alone};
+use crate::runtime::component::{Kind, Style, works_alone};
 use crate::runtime::{Defaults, Grants, HANDLES, LoadError, Loading, Source, Stdio, one_line};
 use crate::tcp::Timeouts;
 
@@ -64,6 +64,7 @@ pub struct ServerBuilder {
     isolation: Option<Isolation>,
     workers: Option<NonZeroUsize>,
     keep_running: bool,
+    hand_over: bool,
     gate: gate::Settings,
     timeouts: Timeouts,
     max_instances: Option<NonZeroUsize>,
@@ -83,6 +84,7 @@ impl Default for ServerBuilder {
             isolation: None,
             workers: None,
             keep_running: false,
+            hand_over: false,
             gate: gate::Settings {
                 max_connections: 4096,
                 max_arriving: None,
@@ -153,6 +155,18 @@ impl ServerBuilder {
     #[must_use]
     pub fn keep_running(mut self, keep_running: bool) -> Self {
         self.keep_running = keep_running;
+        self
+    }
+
+    /// Lets another process go on with connections whose bytes only pass through (default: false),
+    /// see [`ServerHandle::hand_over`](super::ServerHandle::hand_over): the service echoes them, or
+    /// passes them to a connection of its own and back, and the host moves them. The instance ends
+    /// without a word, whatever else the service would have done.
+    ///
+    /// This has no effect with [`Isolation::Shared`] and on services in callback style.
+    #[must_use]
+    pub fn hand_over(mut self, hand_over: bool) -> Self {
+        self.hand_over = hand_over;
         self
     }
 
@@ -425,6 +439,9 @@ impl ServerBuilder {
             instances: max_instances,
             background: self.background,
             keep_running: self.keep_running,
+            hand_over: self.hand_over
+                && isolation == Isolation::Connection
+                && style == Some(Style::Await),
         };
         let instances = Instances::new(services, grants, limits, observers.clone(), tasks.clone());
         Ok(Server {

@@ -28,6 +28,7 @@ fn first(report: &Report, meter: &Meter) -> Option<Direction> {
         (None, Outcome::Refused(refusal)) => refusal.is_first().then_some(Direction::Out),
         (None, Outcome::Served(Ending::Fin)) => meter.is_reset_late().then_some(Direction::In),
         (None, Outcome::Served(Ending::Failed(error))) => error.is_reset().then_some(Direction::In),
+        (None, Outcome::Served(Ending::HandedOver)) => None,
         (None, Outcome::Served(_)) => Some(Direction::Out),
     }
 }
@@ -82,6 +83,7 @@ fn of_ending(ending: &Ending, meter: &Meter, note: Option<&str>) -> String {
         Ending::Unsent => {
             "the service wrote more than the peer took, and than there is room for".to_owned()
         }
+        Ending::HandedOver => "another process goes on with it, after an upgrade".to_owned(),
         Ending::ClearText => "data in the clear came behind the request for TLS".to_owned(),
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use super::gate::{Gate, Peers};
 use super::instances::Instances;
 use super::observer::Snapshot;
+use super::passed::{Leaving, Passed};
 use super::peers::PeerChanges;
 use super::report::Summary;
 use super::tasks::Tasks;
@@ -60,6 +61,35 @@ impl ServerHandle {
     /// Sets the peers that are served from now on. Open connections go on.
     pub fn set_peers(&self, peers: Peers) {
         self.gate.set_peers(peers);
+    }
+
+    /// Whether the service's connections may go on in another process:
+    /// [`ServerBuilder::hand_over`](super::ServerBuilder::hand_over).
+    #[must_use]
+    pub fn hands_over(&self) -> bool {
+        self.instances.hands_over()
+    }
+
+    /// Lets somebody else go on with connections whose bytes only pass through, as long as the
+    /// value exists, such as another process: those that the service
+    /// [hands over](super::ServerBuilder::hand_over), as soon as nothing is on the way between
+    /// their sockets. Call it after [`retire`](Self::retire).
+    #[must_use]
+    pub fn hand_over(&self) -> Leaving {
+        let gate = Arc::downgrade(&self.gate);
+        self.tasks.hand_over(Arc::new(move |passed| {
+            if let Some(gate) = gate.upgrade() {
+                gate.go_on(passed);
+            }
+        }))
+    }
+
+    /// Goes on with a connection of another server. The service does not see it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn go_on(&self, passed: Passed) {
+        self.gate.clone().go_on(passed);
     }
 
     /// Follows how many connections each peer has, so that another server can count them as well.

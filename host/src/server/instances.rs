@@ -24,7 +24,7 @@ use super::visit::{Ended, Visit};
 use crate::events::Life;
 use crate::runtime::{Granted, Pooling, State, TooManyCalls, Trap};
 use crate::tcp::callbacks::Driver;
-use crate::tcp::{Denied, Ending, Stream, reset_on_close};
+use crate::tcp::{Denied, Ending, Passing, Stream, reset_on_close};
 
 /// Limits on instances, and on what they do after their connections.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,8 @@ pub(super) struct Limits {
     pub(super) background: Option<Duration>,
     /// Whether shared instances begin without connections.
     pub(super) keep_running: bool,
+    /// Whether other processes may go on with connections whose bytes only pass through.
+    pub(super) hand_over: bool,
 }
 
 /// Why an instance is ended that has outlasted its connection.
@@ -90,6 +92,11 @@ impl Instances {
 
     pub(super) fn tasks(&self) -> &Tasks {
         &self.tasks
+    }
+
+    /// Whether other processes may go on with connections.
+    pub(super) fn hands_over(&self) -> bool {
+        self.limits.hand_over
     }
 
     /// Returns how many instances exist.
@@ -196,7 +203,7 @@ impl Instances {
     /// Serves one connection with an instance of its own. The connection waits, as an open
     /// one that nobody reads, while there are as many instances as there may be.
     pub(super) async fn serve_one(self: Arc<Self>, stream: Stream, mut visit: Visit) {
-        let peer = visit.peer();
+        let (peer, began) = (visit.peer(), visit.began());
         let mut ended = visit.ended();
         // Declared before the store, and so given back after it is dropped.
         let place;
@@ -241,6 +248,10 @@ impl Instances {
                 return connection.reset(Ending::Trapped);
             }
         };
+        let passing = match self.limits.hand_over {
+            true => store.data_mut().tcp.note_passing(),
+            false => Passing::default(),
+        };
         let served = async {
             store
                 .run_concurrent(async |accessor| {
@@ -260,7 +271,10 @@ impl Instances {
                 .await?
         };
         let served = tokio::select! {
+            // The service has to begin to pass bytes before anybody can ask for them.
+            biased;
             served = turns.run(served) => served,
+            () = self.tasks.handed_over(&passing, peer, began) => return,
             why = self.outlasted(&mut ended) => return self.ended(store.data(), peer, why),
             () = self.tasks.killed() => return,
         };

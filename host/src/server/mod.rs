@@ -28,6 +28,7 @@ mod handle;
 mod instances;
 mod journal;
 mod observer;
+mod passed;
 mod peers;
 mod places;
 mod report;
@@ -45,6 +46,7 @@ pub use gate::{AtLimit, Bans, Peers, proxy_protocol, tls};
 pub use handle::ServerHandle;
 use instances::Instances;
 pub use observer::{Observer, Snapshot};
+pub use passed::{Leaving, Passed};
 pub use peers::{Elsewhere, PeerChanges};
 pub use report::{Accepted, Outcome, Refusal, Report, Summary};
 use tasks::Tasks;
@@ -119,6 +121,13 @@ impl Server {
     #[must_use]
     pub fn begins_tls(&self) -> bool {
         self.begins_tls
+    }
+
+    /// Returns whether connections of the service may go on in another process:
+    /// [`ServerBuilder::hand_over`].
+    #[must_use]
+    pub fn hands_over(&self) -> bool {
+        self.instances.hands_over()
     }
 
     /// Returns a count of the connections that peers have in another server, such as one of an

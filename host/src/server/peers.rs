@@ -57,12 +57,25 @@ impl PeerCounts {
         if taken >= limit.get() {
             return None;
         }
-        counts.change(peer, |count| count.here += 1);
-        counts.changed(peer);
-        Some(PeerPlace {
+        counts.add(peer);
+        drop(counts);
+        Some(self.place(peer))
+    }
+
+    /// Counts a connection of `peer`, whatever its limit.
+    pub(super) fn add(&self, peer: IpAddr) -> PeerPlace {
+        let mut counts = self.lock();
+        counts.add(peer);
+        drop(counts);
+        self.place(peer)
+    }
+
+    /// The place of a connection that is counted.
+    fn place(&self, peer: IpAddr) -> PeerPlace {
+        PeerPlace {
             counts: self.clone(),
             peer,
-        })
+        }
     }
 
     pub(super) fn elsewhere(&self) -> Elsewhere {
@@ -90,6 +103,11 @@ impl PeerCounts {
 }
 
 impl Counts {
+    fn add(&mut self, peer: IpAddr) {
+        self.change(peer, |count| count.here += 1);
+        self.changed(peer);
+    }
+
     fn change(&mut self, peer: IpAddr, change: impl FnOnce(&mut Count)) {
         let count = self.peers.entry(peer).or_default();
         change(count);

@@ -103,6 +103,7 @@ impl Outcome {
             Ending::Operator,
             Ending::Unsent,
             Ending::ClearText,
+            Ending::HandedOver,
         ];
         let limits = [
             Limit::Age,
@@ -200,6 +201,7 @@ mod tests {
             | Ending::Operator
             | Ending::Unsent
             | Ending::ClearText
+            | Ending::HandedOver
             | Ending::Limit(
                 Limit::Age | Limit::Idle | Limit::HalfOpen | Limit::Write | Limit::Handshake,
             ) => {}
@@ -217,7 +219,7 @@ mod tests {
             | Refusal::Stopped => {}
         }
         // `Failed` has two texts.
-        11 + 5 + 10
+        12 + 5 + 10
     }
 
     #[test]

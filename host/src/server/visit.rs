@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
@@ -15,7 +16,10 @@ use super::observer::Observers;
 use super::places::Places;
 use super::report::{Accepted, Outcome, Refusal, Report};
 use crate::events::{Direction, Kind, Track};
-use crate::tcp::{Attachment, Connection, Ending, Meter, PeerTls, Stream, TcpCtx, canonical};
+use crate::tcp::{
+    Attachment, Connection, Ending, Meter, Parted, PeerTls, Registry, Relay, Stream, TcpCtx,
+    canonical,
+};
 
 /// Says whether a peer is refused.
 #[derive(Clone)]
@@ -67,7 +71,18 @@ impl Ended {
 impl Visit {
     /// Begins a visit: the connection of `peer` has just been accepted.
     pub(super) fn begin(stream: &TcpStream, peer: SocketAddr, observers: Arc<Observers>) -> Self {
-        let visit = Visit::of(peer, observers);
+        Visit::go_on(stream, peer, Duration::ZERO, observers)
+    }
+
+    /// Begins a visit that goes on from another server, which has accepted the connection so long
+    /// ago.
+    pub(super) fn go_on(
+        stream: &TcpStream,
+        peer: SocketAddr,
+        age: Duration,
+        observers: Arc<Observers>,
+    ) -> Self {
+        let visit = Visit::of(peer, age, observers);
         let track = visit.track();
         track.report(|| {
             let local = stream.local_addr().ok().map(canonical);
@@ -76,14 +91,14 @@ impl Visit {
         visit
     }
 
-    fn of(peer: SocketAddr, observers: Arc<Observers>) -> Self {
+    fn of(peer: SocketAddr, age: Duration, observers: Arc<Observers>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Visit {
             peer,
             peer_session: None,
             places: Places::default(),
-            meter: Arc::new(Meter::tracked(Track::new(observers.scope(), id))),
+            meter: Arc::new(Meter::tracked(Track::new(observers.scope(), id)).aged(age)),
             refusal: None,
             banned: None,
             observers,
@@ -106,6 +121,11 @@ impl Visit {
         let (going_on, ended) = oneshot::channel();
         self.going_on = Some(going_on);
         Ended(Some(ended))
+    }
+
+    /// When the connection was accepted.
+    pub(super) fn began(&self) -> Instant {
+        self.meter.began()
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
@@ -164,6 +184,21 @@ impl Visit {
         }
         Ok(connection)
     }
+
+    /// Passes bytes between connections, of which the accepted one is the visit's, without a
+    /// store. The socket holds the visit from now on.
+    ///
+    /// # Errors
+    /// If the runtime cannot watch a socket. The visit ends then.
+    pub(super) fn relay(self, parted: Parted, connections: &Registry) -> io::Result<Relay> {
+        let peer = self.peer;
+        let attachment = Attachment {
+            meter: self.meter.clone(),
+            peer_session: None,
+            guard: Box::new(self),
+        };
+        Relay::open(parted, peer, attachment, connections)
+    }
 }
 
 impl Drop for Visit {
@@ -216,7 +251,7 @@ mod tests {
             let free = free.available_permits();
             reported.lock().unwrap().push((free, report.clone()));
         });
-        let mut visit = Visit::of(peer(), Arc::new(observers));
+        let mut visit = Visit::of(peer(), Duration::ZERO, Arc::new(observers));
         visit.places.permit = permits.try_acquire_owned().ok();
         visit.meter.set_ending(Ending::Trapped);
         visit.meter.set_ending(Ending::Fin);
@@ -239,7 +274,7 @@ mod tests {
             assert!(report.outcome.is_refusal());
             reported.lock().unwrap().push(report.outcome.to_string());
         });
-        Visit::of(peer(), Arc::new(observers)).refuse(Refusal::TooMany);
+        Visit::of(peer(), Duration::ZERO, Arc::new(observers)).refuse(Refusal::TooMany);
         assert_eq!(*outcomes.lock().unwrap(), ["refused-per-peer"]);
     }
 }

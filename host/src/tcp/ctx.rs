@@ -18,8 +18,8 @@ use super::resolve::Resolver;
 use super::secure::{Role, Settings as Tls};
 use super::socket::securing::Beginning;
 use super::{
-    Attachment, Connection, Denied, Ending, ErrorCode, Meter, Names, Policy, Quota, Registry,
-    Resolve, Socket, SocketPlace, Sockets, Stream,
+    Attachment, Connection, Denied, Ending, ErrorCode, Meter, Names, Passing, Policy, Quota,
+    Registry, Resolve, Socket, SocketPlace, Sockets, Stream,
 };
 use crate::noise::{Noise, caught};
 use crate::topics::Topics;
@@ -36,6 +36,8 @@ pub struct TcpCtx {
     /// Limits what the guest makes the log say.
     noise: Arc<Noise>,
     opener: Opener,
+    /// The pumps between its connections, if somebody may want to part with these.
+    passing: Passing,
     quota: Quota,
     connect_timeout: Option<Duration>,
     tls: Tls,
@@ -203,6 +205,17 @@ impl TcpCtx {
     /// Opens connections of this store, also after a call of the guest has returned.
     pub(super) fn opener(&self) -> &Opener {
         &self.opener
+    }
+
+    /// Notes pumps from now on, so that another process can go on with their connections.
+    pub(crate) fn note_passing(&mut self) -> Passing {
+        self.passing = Passing::of(self.opener.connections.clone());
+        self.passing.clone()
+    }
+
+    /// The pumps between the connections.
+    pub(super) fn passing(&self) -> &Passing {
+        &self.passing
     }
 
     /// The limit on the guest's own sockets.
@@ -404,6 +417,7 @@ impl TcpCtxBuilder {
                 connections: Registry::default(),
                 outer: self.outer,
             },
+            passing: Passing::default(),
             quota: Quota {
                 own: self.max_sockets.map(Sockets::new),
                 all: self.all_sockets,

@@ -41,6 +41,8 @@ pub enum Ending {
     Unsent,
     /// The connection was reset because data in the clear came behind the request for TLS.
     ClearText,
+    /// Another process goes on with the connection, whose bytes only pass through.
+    HandedOver,
 }
 
 /// The error of a connection on which data in the clear came behind the request for TLS.
@@ -74,6 +76,7 @@ impl fmt::Display for Ending {
             Ending::Operator => f.write_str("reset-by-operator"),
             Ending::Unsent => f.write_str("limit-unsent"),
             Ending::ClearText => f.write_str("clear-text"),
+            Ending::HandedOver => f.write_str("handed-over"),
         }
     }
 }

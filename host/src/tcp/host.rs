@@ -94,7 +94,10 @@ impl<T: Send + 'static> connections::HostConnectionWithStore<T> for Tcp {
         let sender = Sender::new(socket.clone(), end);
         match data.try_into::<Receiver>(&mut store) {
             Ok(receiver) => {
-                tokio::spawn(pump(receiver, sender));
+                // Here and not in the task: whoever runs the guest looks whether it has begun to
+                // pass bytes.
+                let passing = store.get().ctx.passing().begins();
+                tokio::spawn(async move { pump(receiver, sender, &passing).await });
             }
             Err(data) => data.pipe(&mut store, sender)?,
         }

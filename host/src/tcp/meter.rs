@@ -113,6 +113,15 @@ impl Meter {
         }
     }
 
+    /// A meter for a connection that began so long ago.
+    pub(crate) fn aged(self, age: Duration) -> Self {
+        Meter {
+            // A clock that has not run for so long knows no better.
+            created: self.created.checked_sub(age).unwrap_or(self.created),
+            ..self
+        }
+    }
+
     /// The events of the connection.
     pub(crate) fn track(&self) -> &Track {
         &self.track

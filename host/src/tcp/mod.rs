@@ -41,7 +41,8 @@
 //!   until its end (`live`: its `transport`, plain or TLS, and its guard), the tasks that
 //!   wait for it (`waiters`), and its `closing`; the guest's streams are `receive` and
 //!   `send`, and `pump` joins the two of different connections without the guest, by
-//!   `moving`.
+//!   `moving`. Where nothing else happens, another process can go on with the connections:
+//!   `passing` takes them out of here, and a `relay` is what they become there.
 //! - `secure` is the TLS that guests begin themselves; `socket` does its handshake.
 //! - `meter` measures a connection for its host and reports its events, and `registry` is a set of connections.
 //!
@@ -71,11 +72,14 @@ mod meter;
 mod moving;
 mod name_rule;
 mod names;
+mod pair;
+mod passing;
 mod policy;
 mod pump;
 mod quota;
 mod receive;
 mod registry;
+mod relay;
 mod resolve;
 mod rule;
 mod secure;
@@ -108,9 +112,12 @@ pub use listener::{Listener, accept_loop_delay, bind, bind_dual_stack};
 pub(crate) use meter::Meter;
 pub use name_rule::{HostRule, NameRule, NameRuleError};
 pub(crate) use names::{LookupError, Names};
+pub(crate) use pair::Parted;
+pub(crate) use passing::Passing;
 pub use policy::Policy;
 pub(crate) use quota::{Quota, SocketPlace, Sockets};
 pub(crate) use registry::{Registry, Traffic};
+pub(crate) use relay::Relay;
 pub use resolve::{Resolve, Resolving};
 pub use rule::{AddressRule, AddressRuleError};
 pub(crate) use secure::{client_config, describe, secured, system_client_config};

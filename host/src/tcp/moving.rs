@@ -66,7 +66,11 @@ impl Moving {
     }
 
     /// Sends what was received before.
-    fn poll_rest(&mut self, cx: &mut Context<'_>, sink: &Socket) -> Poll<Result<(), Stop>> {
+    pub(super) fn poll_rest(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &Socket,
+    ) -> Poll<Result<(), Stop>> {
         let mut sent = 0;
         while sent < self.rest.len() {
             match sink.poll_send(cx, &self.rest[sent..]) {

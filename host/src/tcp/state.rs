@@ -101,6 +101,17 @@ impl Locked<'_> {
         }
         resets
     }
+
+    /// Records that another process goes on with the connection; returns whether it can: not if
+    /// the connection has failed or ended.
+    pub(super) fn part(&mut self) -> bool {
+        let ending = Ending::HandedOver;
+        let parts = self.directions.abort(ending.error());
+        if let (true, Some(meter)) = (parts, self.meter) {
+            meter.set_ending(ending);
+        }
+        parts
+    }
 }
 
 impl Deref for Locked<'_> {

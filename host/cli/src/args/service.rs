@@ -88,6 +88,8 @@ pub(crate) struct ServiceArgs {
     workers: Option<NonZeroUsize>,
     #[command(flatten)]
     keep: KeepArgs,
+    #[command(flatten)]
+    leave: HandOverArgs,
     /// Sets environment variables of the component from a file
     ///
     /// A line is NAME=VALUE; empty lines and those that begin with # are skipped. --env
@@ -121,6 +123,39 @@ pub(crate) struct KeepArgs {
     /// after a trap, later and later if they trap over and over.
     #[arg(long, help_heading = "Policy", hide_short_help = true)]
     pub(crate) keep_running: bool,
+}
+
+/// What becomes of connections in an upgrade.
+#[derive(Clone, Debug, Args)]
+struct HandOverArgs {
+    /// Hands connections over to the next process at an upgrade, where bytes only pass through
+    ///
+    /// For services that echo, or pass all bytes to a connection of their own and back, as a proxy
+    /// does, and do nothing else: the instance ends without a word, and the next process passes
+    /// the bytes on. In await style, with an instance for each connection, and without TLS;
+    /// other connections finish in the old process. [default: off]
+    #[arg(long, help_heading = "Component", hide_short_help = true)]
+    hand_over: bool,
+}
+
+impl HandOverArgs {
+    /// Checks that `--hand-over` fits the service.
+    fn check(&self, server: &Server) -> Result<(), Misfit> {
+        if !self.hand_over || server.hands_over() {
+            return Ok(());
+        }
+        let why = match server.isolation() {
+            Isolation::Shared => "the connections of this one share instances",
+            _ => "this one is in callback style",
+        };
+        Err(Misfit::new(
+            "hand-over",
+            format!(
+                "`--hand-over` needs a service in await style, with an instance for each \
+                 connection; {why}"
+            ),
+        ))
+    }
 }
 
 impl ServiceArgs {
@@ -277,6 +312,7 @@ impl ServiceArgs {
             .allow_precompiled(self.guest.allow_precompiled)
             .cache(!self.guest.no_cache)
             .keep_running(self.keep.keep_running)
+            .hand_over(self.leave.hand_over)
             .event_payload(!self.hide_payload);
         if let Some(isolation) = self.isolation {
             builder = builder.isolation(isolation.into());
@@ -298,6 +334,7 @@ impl ServiceArgs {
             _ => explain_about(self.component.as_deref(), error),
         })?;
         self.check_workers(server.isolation())?;
+        self.leave.check(&server)?;
         self.tls.check_starttls(server.begins_tls())?;
         Ok(server)
     }

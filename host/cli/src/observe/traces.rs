@@ -91,7 +91,7 @@ impl Observer for Tracing {
             .with_attributes(attributes)
             .start(&self.tracer);
         match &report.outcome {
-            Outcome::Served(Ending::Fin | Ending::Stopped) => {}
+            Outcome::Served(Ending::Fin | Ending::Stopped | Ending::HandedOver) => {}
             Outcome::Served(Ending::Failed(error)) => {
                 span.set_status(Status::error(error.reason().to_owned()));
             }

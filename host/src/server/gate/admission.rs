@@ -147,6 +147,12 @@ impl Admission {
         place.map(Some).ok_or(Refusal::TooMany)
     }
 
+    /// Counts a connection that another server has admitted, if those of its peer are limited.
+    pub(super) fn go_on(&self, peer: SocketAddr) -> Option<PeerPlace> {
+        let peer = peer.ip().to_canonical();
+        self.limit(peer).map(|_| self.open.add(key(peer)))
+    }
+
     /// Counts connections of another server as well.
     pub(super) fn elsewhere(&self) -> Elsewhere {
         self.open.elsewhere()

@@ -32,6 +32,7 @@ mod introduction;
 mod network;
 pub mod proxy_protocol;
 mod rates;
+mod relayed;
 mod room;
 mod tickets;
 pub mod tls;

@@ -1,5 +1,6 @@
 //! The places among all connections, and what happens when all of them are taken.
 
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +86,12 @@ impl Room {
             AtLimit::Wait => Ok(self.free().await),
             AtLimit::LeastActive => Ok(self.make_room().await),
         }
+    }
+
+    /// Takes a place as soon as there is one, and keeps it. Never resolves.
+    pub(super) async fn occupy(&self) {
+        let _place = self.free().await;
+        pending().await
     }
 
     /// Resets the least active connection, and waits for a place.

@@ -16,6 +16,7 @@
 mod ended;
 #[cfg(test)]
 mod moved;
+mod parting;
 pub(in crate::tcp) mod securing;
 mod sending;
 mod splicing;

@@ -9,6 +9,7 @@ use socket2::SockRef;
 use tokio::sync::oneshot;
 
 use super::tests::{Opened, plain, secure, soon};
+use crate::tcp::passing::Passing;
 use crate::tcp::pump::pump;
 use crate::tcp::receive::Receiver;
 use crate::tcp::send::Sender;
@@ -25,7 +26,7 @@ async fn moved<S, T>(source: &Opened<S>, sink: &Opened<T>) -> (Report, Report) {
     let ((end, received), (done, sent)) = (oneshot::channel(), oneshot::channel());
     let receiver = Receiver::new(source.socket.clone(), end);
     let sender = Sender::new(sink.socket.clone(), done);
-    soon(pump(receiver, sender)).await;
+    soon(pump(receiver, sender, &Passing::default())).await;
     (received, sent)
 }
 

@@ -15,6 +15,7 @@ use rustls::{
 use socket2::{Domain, SockRef, Type};
 use tokio::sync::oneshot;
 
+use super::super::passing::Passing;
 use super::super::pump::pump;
 use super::super::receive::Receiver;
 use super::super::registry::{Member as _, Registry};
@@ -318,7 +319,7 @@ async fn a_failed_sink_ends_a_pump_whose_source_is_idle() {
     let ((end, received), (done, sent)) = (oneshot::channel(), oneshot::channel());
     let receiver = Receiver::new(source.socket.clone(), end);
     let sender = Sender::new(sink.socket.clone(), done);
-    let pumping = tokio::spawn(pump(receiver, sender));
+    let pumping = tokio::spawn(async move { pump(receiver, sender, &Passing::default()).await });
     // The pump waits for its source.
     tokio::task::yield_now().await;
     SockRef::from(&sink.peer)

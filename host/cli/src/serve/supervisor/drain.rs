@@ -44,6 +44,7 @@ impl Supervisor {
                         return;
                     }
                 }
+                Some(arrived) = self.arrivals.1.recv() => self.go_on(arrived),
                 _ = extending.tick() => systemd::extend(),
                 Some(()) = self.stopped.1.recv() => {
                     if self.current.iter().all(|current| !current.server.is_accepting()) {

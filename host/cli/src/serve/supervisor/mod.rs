@@ -40,7 +40,7 @@ use crate::serve::control::{Answer, Control, Followed, Order};
 use crate::serve::recording::Recording;
 use crate::serve::sockets::{Sockets, addresses_of};
 use crate::serve::systemd;
-use crate::serve::upgrade::{Accepting, Generations, Step, Takeover};
+use crate::serve::upgrade::{Accepting, Arrivals, Arrived, Generations, Step, Takeover};
 use crate::serve::watched::Watched;
 use crate::signals::{Request, Signals};
 use crate::watch::feed::Watching;
@@ -99,6 +99,8 @@ pub(crate) struct Supervisor {
     since: u64,
     /// The processes before this one that still drain.
     generations: Generations,
+    /// Connections that they hand over.
+    arrivals: (Arrivals, mpsc::UnboundedReceiver<Arrived>),
     /// The upgrade in progress.
     upgrading: Option<JoinHandle<anyhow::Result<Step>>>,
     /// The process that is to take over, and since when it starts, in seconds since 1970.
@@ -186,6 +188,7 @@ impl Supervisor {
             generation: 1,
             since: 0,
             generations: Generations::default(),
+            arrivals: mpsc::unbounded_channel(),
             upgrading: None,
             starting: None,
             upgrade_asked: None,
@@ -319,6 +322,7 @@ impl Supervisor {
                         break Over::Upgraded(accepting);
                     }
                 }
+                Some(arrived) = self.arrivals.1.recv() => self.go_on(arrived),
                 Some(_) = self.finishing.join_next() => {
                     // A finished version's task has dropped its handle.
                     self.retired.retain(|one| Arc::strong_count(&one.server) > 1);

@@ -75,6 +75,7 @@ impl Supervisor {
         self.metrics.reloaded(done.is_ok());
         match done {
             Ok(()) => {
+                self.take_connections();
                 let older = self.retired.iter();
                 let open: usize = older.map(|one| one.server.connections()).sum();
                 self.say(&format!(

@@ -13,6 +13,8 @@ use crate::signals::Request;
 impl Supervisor {
     /// Stops accepting, and waits until all connections have ended.
     pub(super) async fn stop(&mut self) -> ExitCode {
+        // Connections of earlier processes stay there.
+        self.generations.take(&[]);
         // Drops the sockets as well: as long as a descriptor is open, the kernel completes
         // connections to it.
         for current in std::mem::take(&mut self.current) {
@@ -48,6 +50,8 @@ impl Supervisor {
                         return self.stop_at_once();
                     }
                 }
+                // It was on the way. Dropping it resets it.
+                Some(arrived) = self.arrivals.1.recv() => drop(arrived),
                 _ = extending.tick() => systemd::extend(),
             }
         };

@@ -14,7 +14,9 @@ use crate::control::now;
 use crate::serve::control::Answer;
 use crate::serve::sockets::{Inherited, Sockets};
 use crate::serve::systemd;
-use crate::serve::upgrade::{Accepting, Children, Last, Offer, Report, Step, Successor, Takeover};
+use crate::serve::upgrade::{
+    Accepting, Arrived, Children, Last, Offer, Report, Step, Successor, Takeover,
+};
 use crate::signals::Request;
 
 /// The limit on earlier processes that drain at once. Each keeps the memory of its services.
@@ -108,7 +110,8 @@ impl Supervisor {
             Err(error) => error,
         };
         self.starting = None;
-        self.generations.hear(None).await;
+        self.generations.hear(None, &self.arrivals.0).await;
+        self.take_connections();
         let asked = self.upgrade_asked.take();
         self.not_upgraded(&error, asked);
         None
@@ -159,6 +162,10 @@ impl Supervisor {
             let service = sockets.name().to_owned();
             self.retired.push(Retired { service, server });
         }
+        // Nobody hears the earlier processes here any more.
+        while let Ok(arrived) = self.arrivals.1.try_recv() {
+            self.go_on(arrived);
+        }
         tokio::spawn(accepting.tell());
         let servers: Vec<_> = self.retired.iter().map(|one| one.server.clone()).collect();
         let open: usize = servers.iter().map(|server| server.connections()).sum();
@@ -192,6 +199,32 @@ impl Supervisor {
         }
     }
 
+    /// Tells earlier processes which of their connections this one takes.
+    pub(super) fn take_connections(&self) {
+        let current = self.current.iter();
+        let current = current.filter(|current| current.server.hands_over());
+        let services: Vec<_> = current.map(|one| one.sockets.name().to_owned()).collect();
+        self.generations.take(&services);
+    }
+
+    /// Goes on with a connection that an earlier process has handed over.
+    pub(super) fn go_on(&self, arrived: Arrived) {
+        let Arrived { service, passed } = arrived;
+        let mut current = self.current.iter();
+        let current = current.find(|one| one.sockets.name() == service);
+        let mut retired = self.retired.iter().rev();
+        let retired = retired.find(|one| one.service == service);
+        let server = current.map(|one| &one.server);
+        match server.or(retired.map(|one| &one.server)) {
+            Some(server) => server.go_on(passed),
+            // Dropping it resets the connection.
+            None => self.say(&format!(
+                "a connection of {} is reset: it was handed over, and there is no service `{service}`",
+                passed.peer()
+            )),
+        }
+    }
+
     /// Opens the sockets of a plan, and keeps those that the process before hands over.
     pub(super) fn take_over(
         &mut self,
@@ -217,13 +250,15 @@ impl Supervisor {
         if let Some(keys) = before.tickets.take() {
             self.tickets.adopt(keys.as_bytes())?;
         }
-        self.generations.hear(Some(before.process)).await;
+        let latest = Some(before.process);
+        self.generations.hear(latest, &self.arrivals.0).await;
         // Not before: until now, the file is the other process's alone.
         if let Err(error) = self.record(&loaded.plan) {
             self.say(&format!("not recorded: {error:#}"));
         }
         self.replace(loaded, sockets)?;
         before.ready();
+        self.take_connections();
         if let Some(control) = &mut self.control {
             control.own();
         }

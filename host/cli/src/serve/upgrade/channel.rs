@@ -1,5 +1,5 @@
 //! Messages between a process and its successor, over a pair of Unix sockets. A message can
-//! carry a descriptor (`SCM_RIGHTS`, unix(7)).
+//! carry descriptors (`SCM_RIGHTS`, unix(7)).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -19,6 +19,8 @@ use super::message::Message;
 
 /// The limit on one message, far below the send buffer of a Unix socket.
 const LONGEST: usize = 64 * 1024;
+/// How many descriptors a message has at most.
+pub(super) const DESCRIPTORS: usize = 2;
 /// How long the other process may leave unread what is sent to it.
 const UNREAD: Duration = Duration::from_secs(30);
 
@@ -68,39 +70,39 @@ impl Channel {
         message: &Message,
         descriptor: Option<BorrowedFd<'_>>,
     ) -> anyhow::Result<()> {
-        self.transmit(&encoded(message)?, descriptor)
+        self.transmit(&encoded(message)?, descriptor.as_slice())
     }
 
     /// Sends keys, of which no copy stays behind. They follow [`Message::Tickets`].
     pub(super) fn send_keys(&self, keys: &TicketKeys) -> anyhow::Result<()> {
-        self.transmit(keys.as_bytes(), None)
+        self.transmit(keys.as_bytes(), &[])
     }
 
-    fn transmit(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> anyhow::Result<()> {
+    fn transmit(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> anyhow::Result<()> {
         loop {
-            match self.transmit_now(bytes, descriptor) {
+            match self.transmit_now(bytes, descriptors) {
                 Err(Errno::AGAIN) => self.wait(PollFlags::OUT, UNREAD)?,
                 sent => return sent.context("the other process has ended"),
             }
         }
     }
 
-    /// Sends a message, if the other process has read enough of those before.
-    pub(super) fn send_now(&self, message: &Message) -> io::Result<()> {
+    /// Sends a message with descriptors, at most [`DESCRIPTORS`], if the other process has read
+    /// enough of those before.
+    pub(super) fn send_now(
+        &self,
+        message: &Message,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         let bytes = encoded(message).map_err(io::Error::other)?;
-        Ok(self.transmit_now(&bytes, None)?)
+        Ok(self.transmit_now(&bytes, descriptors)?)
     }
 
-    fn transmit_now(
-        &self,
-        bytes: &[u8],
-        descriptor: Option<BorrowedFd<'_>>,
-    ) -> rustix::io::Result<()> {
-        let descriptors: Vec<_> = descriptor.into_iter().collect();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    fn transmit_now(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> rustix::io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut rights = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
-            rights.push(SendAncillaryMessage::ScmRights(&descriptors));
+            rights.push(SendAncillaryMessage::ScmRights(descriptors));
         }
         let slices = [IoSlice::new(bytes)];
         // Without SIGPIPE, if the other process has gone.
@@ -120,8 +122,8 @@ impl Channel {
     pub(super) fn receive(&self, limit: Duration) -> anyhow::Result<(Message, Option<OwnedFd>)> {
         self.wait(PollFlags::IN, limit)?;
         let mut bytes = vec![0; LONGEST];
-        let (length, descriptor) = self.take(&mut bytes).context("cannot receive")?;
-        Ok((decoded(&bytes[..length])?, descriptor))
+        let (length, descriptors) = self.take(&mut bytes).context("cannot receive")?;
+        Ok((decoded(&bytes[..length])?, descriptors.into_iter().next()))
     }
 
     /// Waits for keys.
@@ -134,22 +136,23 @@ impl Channel {
         Ok(TicketKeys::from(bytes))
     }
 
-    /// Receives a message, if there is one.
+    /// Receives a message with its descriptors, if there is one.
     ///
     /// # Errors
     /// `UnexpectedEof` if the other process has ended.
-    pub(super) fn receive_now(&self) -> io::Result<Message> {
+    pub(super) fn receive_now(&self) -> io::Result<(Message, Vec<OwnedFd>)> {
         let mut bytes = vec![0; LONGEST];
-        let (length, _) = self.take(&mut bytes)?;
+        let (length, descriptors) = self.take(&mut bytes)?;
         if length == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        decoded(&bytes[..length]).map_err(io::Error::other)
+        let message = decoded(&bytes[..length]).map_err(io::Error::other)?;
+        Ok((message, descriptors))
     }
 
     /// Takes what has come. 0 bytes: the other process has ended.
-    fn take(&self, bytes: &mut [u8]) -> rustix::io::Result<(usize, Option<OwnedFd>)> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    fn take(&self, bytes: &mut [u8]) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut rights = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         let received = loop {
@@ -162,11 +165,13 @@ impl Channel {
                 Err(error) => return Err(error),
             }
         };
-        let descriptor = rights.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
-        Ok((received, descriptor))
+        let mut all = Vec::new();
+        for message in rights.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                all.extend(descriptors);
+            }
+        }
+        Ok((received, all))
     }
 
     fn wait(&self, what: PollFlags, limit: Duration) -> anyhow::Result<()> {
@@ -242,6 +247,24 @@ mod tests {
     }
 
     #[test]
+    fn two_descriptors_arrive_with_one_message() {
+        let (one, other) = channels();
+        let files = ["/proc/self/comm", "/proc/self/stat"].map(|path| File::open(path).unwrap());
+        let descriptors = files.each_ref().map(AsFd::as_fd);
+        one.send_now(&Message::Tell, &descriptors).unwrap();
+        let (_, arrived) = other.receive_now().unwrap();
+        let lengths: Vec<_> = arrived
+            .into_iter()
+            .map(|file| {
+                let mut content = String::new();
+                File::from(file).read_to_string(&mut content).unwrap();
+                content.split_whitespace().count()
+            })
+            .collect();
+        assert!(lengths.len() == 2 && lengths[0] < lengths[1], "{lengths:?}");
+    }
+
+    #[test]
     fn keys_arrive_whole() {
         let (one, other) = channels();
         one.send(&Message::Tickets, None).unwrap();
@@ -255,7 +278,7 @@ mod tests {
     fn who_does_not_read_holds_up_nobody_for_ever() {
         let (one, _other) = channels();
         let full = loop {
-            if let Err(error) = one.send_now(&Message::Tell) {
+            if let Err(error) = one.send_now(&Message::Tell, &[]) {
                 break error;
             }
         };

@@ -17,6 +17,7 @@ use super::channel::Channel;
 use super::known::Known;
 use super::line::Line;
 use super::message::Message;
+use super::passing::{Arrivals, arrived};
 use crate::control::{self, now};
 
 /// How long to wait for what the processes tell, before this one accepts.
@@ -36,6 +37,8 @@ pub(super) struct Generation {
     /// Since when it drains, in seconds since 1970.
     pub(super) since: u64,
     descriptor: OwnedFd,
+    /// Whether it hands connections over, if somebody takes them.
+    pub(super) hands_over: bool,
     /// How it tells of itself.
     channel: Option<Channel>,
     known: Arc<Mutex<Known>>,
@@ -51,6 +54,7 @@ impl Generation {
             number,
             since,
             descriptor,
+            hands_over: false,
             channel: None,
             known: Arc::default(),
             hearing: None,
@@ -62,7 +66,9 @@ impl Generation {
         let descriptor = pidfd_open(getpid(), PidfdFlags::empty())
             .context("the kernel has no pidfd_open(2), which came with Linux 5.3")?;
         let process = std::process::id();
-        Ok(Generation::new(process, number, now(), descriptor))
+        let mut this = Generation::new(process, number, now(), descriptor);
+        this.hands_over = true;
+        Ok(this)
     }
 
     pub(super) fn descriptor(&self) -> &OwnedFd {
@@ -82,14 +88,21 @@ impl Generation {
         lock(&self.known)
     }
 
+    /// Whether somebody hears it who has not yet heard everything that it has said.
+    fn is_heard(&self) -> bool {
+        let hearing = self.hearing.as_ref();
+        hearing.is_some_and(|hearing| !hearing.is_finished())
+    }
+
     /// Hears the process from now on, if nobody does; with `ask`, it tells everything once more.
-    /// The receiver resolves once it has, or has ended.
-    fn hear(&mut self, ask: bool) -> Option<oneshot::Receiver<()>> {
+    /// Connections that it hands over go to `arrivals`. The receiver resolves once it has told
+    /// everything, or has ended.
+    fn hear(&mut self, ask: bool, arrivals: &Arrivals) -> Option<oneshot::Receiver<()>> {
         if self.hearing.is_some() {
             return None;
         }
         let line = Line::new(self.channel.as_ref()?.try_clone().ok()?).ok()?;
-        let known = self.known.clone();
+        let (known, arrivals) = (self.known.clone(), arrivals.clone());
         let (told, all_told) = oneshot::channel();
         let mut told = Some(told).filter(|_| ask);
         self.hearing = Some(tokio::spawn(async move {
@@ -98,8 +111,11 @@ impl Generation {
                 // If the process has ended, receiving says so.
                 let _ = line.send(&Message::Tell).await;
             }
-            while let Ok(message) = line.receive().await {
-                if lock(&known).hear(message) {
+            while let Ok((message, descriptors)) = line.receive().await {
+                if let Some(arrived) = arrived(&message, descriptors) {
+                    // If this process is about to end, dropping it resets the connection.
+                    let _ = arrivals.send(arrived);
+                } else if lock(&known).hear(message) {
                     drop(told.take());
                 }
             }
@@ -139,18 +155,33 @@ impl Generations {
     }
 
     /// Hears all processes from now on. Returns when they have told everything, or when that
-    /// takes too long. The `latest` one drains from now on, and has told everything.
-    pub(crate) async fn hear(&mut self, latest: Option<u32>) {
+    /// takes too long. The `latest` one drains from now on, and has told everything. Connections
+    /// that they hand over go to `arrivals`.
+    pub(crate) async fn hear(&mut self, latest: Option<u32>, arrivals: &Arrivals) {
         let mut told = Vec::new();
         for generation in &mut self.0 {
             let is_latest = latest == Some(generation.process);
             if is_latest {
                 generation.since = now();
             }
-            told.extend(generation.hear(!is_latest));
+            told.extend(generation.hear(!is_latest, arrivals));
         }
         // One that does not answer tells later, or never.
         let _ = timeout(TELL, join_all(told)).await;
+    }
+
+    /// Tells the processes of which services this one takes connections whose bytes only pass
+    /// through.
+    pub(crate) fn take(&self, services: &[String]) {
+        let takes = Message::Takes {
+            services: services.to_vec(),
+        };
+        for generation in self.0.iter().filter(|one| one.hands_over) {
+            if let Some(channel) = generation.channel() {
+                // It reads at once, or has ended. Otherwise its connections drain.
+                let _ = channel.send_now(&takes, &[]);
+            }
+        }
     }
 
     /// Hears no process any more: a successor does.
@@ -173,8 +204,9 @@ impl Generations {
 
     /// Returns the processes that still run, the oldest first.
     pub(crate) fn alive(&mut self) -> Vec<control::Generation> {
-        self.0.retain(Generation::is_alive);
-        let alive = self.0.iter();
+        // What one has said before its end is still to be heard.
+        self.0.retain(|one| one.is_alive() || one.is_heard());
+        let alive = self.0.iter().filter(|one| one.is_alive());
         alive
             .map(|one| control::Generation {
                 process: one.process,
@@ -216,6 +248,34 @@ mod tests {
     use rustix::process::Pid;
 
     use super::*;
+
+    /// A process of an earlier version ends the conversation at a message that it does not know.
+    #[test]
+    fn a_process_of_an_earlier_version_hears_nothing_new() {
+        let text = r#"{"generation":{"process":7,"generation":1,"since":9}}"#;
+        let Message::Generation { hands_over, .. } = serde_json::from_str(text).unwrap() else {
+            panic!("{text}");
+        };
+        assert!(!hands_over);
+        let mut generations = Generations::default();
+        for (process, hands_over) in [(7, hands_over), (8, true)] {
+            let mut one = Generation::this(1).unwrap();
+            (one.process, one.hands_over) = (process, hands_over);
+            generations.push(one);
+        }
+        let others = [7, 8].map(|process| {
+            let (ours, theirs) = Channel::pair().unwrap();
+            generations.set_channel(process, ours);
+            Channel::of(theirs)
+        });
+        generations.take(&["echo".to_owned()]);
+        let heard = others.map(|other| other.receive_now().map(|(message, _)| message));
+        let [Err(nothing), Ok(Message::Takes { services })] = heard else {
+            panic!("{heard:?}");
+        };
+        assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+        assert_eq!(services, ["echo"]);
+    }
 
     #[test]
     fn a_process_that_has_ended_is_forgotten() {

@@ -1,7 +1,7 @@
 //! The channel between a process that drains and the newest one, for as long as both run.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net;
 
 use tokio::io::Interest;
@@ -28,17 +28,26 @@ impl Line {
         })
     }
 
-    /// Sends a message, once there is room for it.
+    /// Sends a message, once there is room for it. Cancel safe.
     pub(super) async fn send(&self, message: &Message) -> io::Result<()> {
-        let send = || self.channel.send_now(message);
+        self.send_with(message, &[]).await
+    }
+
+    /// Sends a message with descriptors. Cancel safe.
+    pub(super) async fn send_with(
+        &self,
+        message: &Message,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        let send = || self.channel.send_now(message, descriptors);
         self.reactor.async_io(Interest::WRITABLE, send).await
     }
 
-    /// Waits for the next message. Cancel safe.
+    /// Waits for the next message, and its descriptors. Cancel safe.
     ///
     /// # Errors
     /// If the other process has ended, or says something unknown.
-    pub(super) async fn receive(&self) -> io::Result<Message> {
+    pub(super) async fn receive(&self) -> io::Result<(Message, Vec<OwnedFd>)> {
         let receive = || self.channel.receive_now();
         self.reactor.async_io(Interest::READABLE, receive).await
     }

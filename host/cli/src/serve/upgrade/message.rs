@@ -1,6 +1,6 @@
 //! What a process and its successor say to each other.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,10 @@ pub(super) enum Message {
         generation: u32,
         /// Since when it drains, in seconds since 1970.
         since: u64,
+        /// Whether it hands connections over, and so knows [`Takes`](Message::Takes). Processes of
+        /// earlier versions do not say so, and do not.
+        #[serde(default)]
+        hands_over: bool,
     },
     /// The channel to a process that drains, with its descriptor.
     Line { process: u32 },
@@ -68,8 +72,20 @@ pub(super) enum Message {
     },
     /// Everything was told that was asked for.
     Told,
+    /// A connection whose bytes only pass through, with its descriptor, and with that of the
+    /// connection to which they pass, if that is another one. The other process goes on with both.
+    Passed {
+        service: String,
+        peer: SocketAddr,
+        /// The milliseconds since it was accepted.
+        age: u64,
+    },
 
     // --- To a process that drains ---------------------------------------------------------
-    /// It is to tell everything: somebody else asks from now on.
+    /// It is to tell everything: somebody else asks from now on. Until that one says what it
+    /// takes, it takes nothing.
     Tell,
+    /// The other process goes on with connections of these services whose bytes only pass
+    /// through, and from now on with no others.
+    Takes { services: Vec<String> },
 }

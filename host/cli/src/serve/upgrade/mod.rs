@@ -11,6 +11,8 @@
 //!                                           ← Ready
 //!   stops accepting, and drains:
 //!   Peers…, Connections… →                              counts them
+//!                                           ← Takes
+//!   Passed… →                                           goes on with them
 //! ```
 //!
 //! Until `Take` the successor has accepted nothing, so that ending it harms nobody. From then on
@@ -26,12 +28,14 @@ mod generations;
 mod known;
 mod line;
 mod message;
+mod passing;
 mod report;
 mod successor;
 mod takeover;
 
 pub(crate) use children::Children;
 pub(crate) use generations::Generations;
+pub(crate) use passing::{Arrivals, Arrived};
 pub(crate) use report::Report;
 pub(crate) use successor::{Accepting, Last, Offer, Step, Successor};
 pub(crate) use takeover::{Handed, Takeover};

@@ -1,20 +1,24 @@
 //! What a process that drains tells the newest one: how many connections it still has, in all and
 //! for each peer.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use halfopen::{PeerChanges, ServerHandle};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::channel::Channel;
 use super::line::Line;
 use super::message::Message;
+use super::passing::{Departure, Leaving};
 
 /// How often changes are told.
 const PERIOD: Duration = Duration::from_millis(200);
+/// How long the newest process may take to read, before this one goes on with a connection that it
+/// was to take.
+const UNREAD: Duration = Duration::from_secs(5);
 /// How many peers a message names.
 const PEERS: usize = 800;
 /// How many peers are named that have connected just now, those first that came most often.
@@ -123,7 +127,8 @@ impl Report {
         messages
     }
 
-    /// Tells the newest process of the changes, and everything if it asks, until it has ended.
+    /// Tells the newest process of the changes, and everything if it asks, and hands over the
+    /// connections that it takes, until it has ended.
     pub(super) async fn tell(mut self, channel: Channel) {
         // Without a descriptor for the reactor the newest process knows nothing, and serves.
         let Ok(line) = Line::new(channel) else {
@@ -131,11 +136,30 @@ impl Report {
         };
         let mut period = interval(PERIOD);
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leaving = Leaving::default();
         loop {
             let messages = tokio::select! {
-                _ = period.tick() => self.news(),
+                _ = period.tick() => VecDeque::from(self.news()),
+                departure = leaving.next() => {
+                    match self.hand_over(departure, &line).await {
+                        Ok(messages) => messages,
+                        Err(messages) => {
+                            leaving.stop();
+                            messages
+                        }
+                    }
+                }
                 received = line.receive() => match received {
-                    Ok(Message::Tell) => self.all(),
+                    Ok((Message::Tell, _)) => {
+                        leaving.stop();
+                        self.all().into()
+                    }
+                    Ok((Message::Takes { services }, _)) => {
+                        let servers = self.servers.iter();
+                        let servers = servers.map(|one| (&one.service, &one.server));
+                        leaving.let_leave(&services, servers);
+                        continue;
+                    }
                     // Of a later version.
                     Ok(_) => continue,
                     Err(_) => return,
@@ -146,6 +170,28 @@ impl Report {
                     return;
                 }
             }
+        }
+    }
+
+    /// Hands a connection over. First it tells that the peer has one fewer here: it must not count
+    /// twice there. Returns what is still to be told; as an error if the newest process does not
+    /// take the connection, which then goes on here.
+    async fn hand_over(
+        &mut self,
+        departure: Departure,
+        line: &Line,
+    ) -> Result<VecDeque<Message>, VecDeque<Message>> {
+        let mut news = VecDeque::from(self.news());
+        let tell = async {
+            while let Some(message) = news.front() {
+                line.send(message).await?;
+                news.pop_front();
+            }
+            departure.depart(line).await
+        };
+        match timeout(UNREAD, tell).await {
+            Ok(Ok(())) => Ok(news),
+            _ => Err(news),
         }
     }
 }

@@ -91,6 +91,7 @@ impl Offer {
                 process,
                 generation: generation.number,
                 since: generation.since,
+                hands_over: generation.hands_over,
             };
             self.0.push((message, generation.descriptor().try_clone()?));
             if let Some(channel) = generation.channel() {
@@ -190,7 +191,8 @@ impl Successor {
 }
 
 impl Accepting {
-    /// Tells the successor what becomes of the connections of this process.
+    /// Tells the successor what becomes of the connections of this process, and hands over those
+    /// that it takes.
     pub(crate) async fn tell(self) {
         self.report.tell(self.channel).await;
     }

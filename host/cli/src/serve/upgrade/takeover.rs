@@ -123,8 +123,10 @@ impl Takeover {
                 process,
                 generation,
                 since,
+                hands_over,
             } => {
-                let generation = Generation::new(process, generation, since, descriptor);
+                let mut generation = Generation::new(process, generation, since, descriptor);
+                generation.hands_over = hands_over;
                 self.generations.push(generation);
             }
             Message::Line { process } => {
