@@ -101,7 +101,8 @@ impl Play<'_> {
         if !is_chosen(name) {
             return Ok(());
         }
-        let there = match &price {
+        let earlier = self.fleet.log()?.len();
+        let mut there = match &price {
             Price::Nothing => BTreeSet::new(),
             Price::Only(addresses) => self.fleet.clients(addresses)?,
         };
@@ -112,15 +113,27 @@ impl Play<'_> {
         eventually("each client has had an answer or a loss", || {
             Ok(self.clients.waiting_since(happened) == 0)
         })?;
+        // Who came to them just before the event is known by HAProxy's log.
+        if let Price::Only(addresses) = &price {
+            let logged = self.fleet.logged(earlier)?.into_iter();
+            let theirs = logged.filter(|(_, server)| addresses.contains(server));
+            there.extend(theirs.map(|(port, _)| port));
+        }
         println!("{}", counts.row(name, &there));
-        if let Err(error) = self.check(&price, &there, &counts) {
+        if let Err(error) = self.check(&price, &there, &counts, earlier) {
             println!("!!! {name}: {error:#}");
             self.failures.push(format!("{name}: {error:#}"));
         }
         Ok(())
     }
 
-    fn check(&self, price: &Price, there: &BTreeSet<u16>, counts: &Counts) -> Result<()> {
+    fn check(
+        &self,
+        price: &Price,
+        there: &BTreeSet<u16>,
+        counts: &Counts,
+        earlier: usize,
+    ) -> Result<()> {
         let losses = counts.losses();
         ensure!(
             counts.cut(Cut::Wrong) == 0 && counts.cut(Cut::Silent) == 0,
@@ -128,7 +141,8 @@ impl Play<'_> {
         );
         let addresses = match price {
             Price::Nothing => {
-                ensure!(losses.is_empty(), "{}: {losses:?}", self.servers(counts)?);
+                let servers = self.servers(counts, earlier)?;
+                ensure!(losses.is_empty(), "{servers}: {losses:?}");
                 return Ok(());
             }
             Price::Only(addresses) => addresses,
@@ -141,7 +155,7 @@ impl Play<'_> {
         // HAProxy logs what did not end well, a moment after the clients see it.
         let mut strangers = Vec::new();
         eventually("HAProxy has logged each cut connection", || {
-            let logged = self.fleet.logged()?;
+            let logged = self.fleet.logged(earlier)?;
             let others = losses.iter().filter(|loss| !there.contains(&loss.port));
             let servers: Vec<_> = others.map(|loss| logged.get(&loss.port)).collect();
             strangers = servers.iter().copied().flatten().cloned().collect();
@@ -168,8 +182,8 @@ impl Play<'_> {
     }
 
     /// Which servers had the connections that were cut.
-    fn servers(&self, counts: &Counts) -> Result<String> {
-        let logged = self.fleet.logged()?;
+    fn servers(&self, counts: &Counts, earlier: usize) -> Result<String> {
+        let logged = self.fleet.logged(earlier)?;
         let losses = counts.losses();
         let servers = losses.iter().map(|loss| {
             let server = logged.get(&loss.port).map_or("unknown", String::as_str);

@@ -257,9 +257,15 @@ impl Fleet {
         }
     }
 
-    /// The servers of the connections that did not end well, by the client's port.
-    pub(crate) fn logged(&self) -> Result<BTreeMap<u16, String>> {
-        balancer::logged(self.first(), &self.balancer()?)
+    /// The lines of HAProxy's log.
+    pub(crate) fn log(&self) -> Result<Vec<String>> {
+        balancer::log(self.first(), &self.balancer()?)
+    }
+
+    /// The servers of the connections that did not end well after so many lines of HAProxy's log, by
+    /// the client's port.
+    pub(crate) fn logged(&self, after: usize) -> Result<BTreeMap<u16, String>> {
+        Ok(balancer::servers(self.log()?.get(after..).unwrap_or(&[])))
     }
 }
 
