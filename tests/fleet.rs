@@ -5,7 +5,7 @@
 //!
 //! Everything lives in namespaces that the test makes, and ends with its process. It needs root,
 //! `dockerd` and `haproxy`, and runs only with HALFOPEN_FLEET=1: once in the clear, and once under
-//! TLS, some six minutes each. HALFOPEN_FLEET_BINARY names another binary than that of the
+//! TLS, some seven minutes each. HALFOPEN_FLEET_BINARY names another binary than that of the
 //! profile, and HALFOPEN_FLEET_EVENTS the events, such as `346`.
 
 #![allow(clippy::print_stdout, reason = "a test prints what it measured")]
@@ -59,7 +59,9 @@ fn main() -> ExitCode {
     // One fleet takes all that the machine has.
     arguments.test_threads = Some(1);
     if env::var_os("HALFOPEN_FLEET").is_none() {
-        println!("!!! Only with HALFOPEN_FLEET=1: a fleet of three Docker nodes (twelve minutes)");
+        println!(
+            "!!! Only with HALFOPEN_FLEET=1: a fleet of three Docker nodes (fourteen minutes)"
+        );
         return libtest_mimic::run(&arguments, Vec::new()).exit_code();
     }
     let trials = [Security::Clear, Security::Tls].map(|security| {

@@ -70,12 +70,16 @@ fn parse(answer: &str) -> Vec<Backend> {
     backends.collect()
 }
 
-/// The address of the server that each client's connection was with, of those that did not end
-/// well, by the client's port.
-pub(crate) fn logged(node: &Node, container: &str) -> Result<BTreeMap<u16, String>> {
+/// What HAProxy has logged: a line for each connection that did not end well.
+pub(crate) fn log(node: &Node, container: &str) -> Result<Vec<String>> {
     let log = node.docker(&["logs", container])?;
+    Ok(log.lines().map(ToOwned::to_owned).collect())
+}
+
+/// The address of the server that each client's connection was with, by the client's port.
+pub(crate) fn servers(log: &[String]) -> BTreeMap<u16, String> {
     let mut servers = BTreeMap::new();
-    for line in log.lines() {
+    for line in log {
         let field = |name: &str| {
             let word = line.split(' ').find_map(|word| word.strip_prefix(name));
             word.and_then(|word| word.rsplit_once(':'))
@@ -88,5 +92,5 @@ pub(crate) fn logged(node: &Node, container: &str) -> Result<BTreeMap<u16, Strin
             servers.insert(port, address.to_owned());
         }
     }
-    Ok(servers)
+    servers
 }

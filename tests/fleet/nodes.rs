@@ -137,8 +137,14 @@ impl Node {
         ip(&["link", "set", &self.cable(), "master", BRIDGE])
     }
 
-    /// Ends all processes of the node at once, as a machine ends that loses its power.
-    pub(crate) fn kill(&mut self) -> Result<()> {
+    /// Ends all processes of the node at once, as a machine ends that loses its power: none of what
+    /// the kernel sends for an ended process leaves the node.
+    pub(crate) fn die(&mut self) -> Result<()> {
+        self.part()?;
+        self.kill()
+    }
+
+    fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
         Ok(())

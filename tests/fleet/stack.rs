@@ -117,13 +117,12 @@ impl Fleet {
     /// HAProxy knows all of them, and no other ones are left.
     pub(crate) fn settles(&self, is_right: impl Fn(&Replica) -> Result<bool>) -> Result<()> {
         eventually("the fleet has settled", || {
-            let status = self.first().docker(&[
-                "service",
-                "inspect",
-                "--format",
-                "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}",
-                SERVICE,
-            ])?;
+            let format = "{{if .UpdateStatus}}{{.UpdateStatus.State}}{{end}}";
+            let inspect = ["service", "inspect", "--format", format, SERVICE];
+            // Managers do not answer while they choose a leader, because one of them has gone.
+            let Ok(status) = self.first().docker(&inspect) else {
+                return Ok(false);
+            };
             let status = status.trim();
             ensure!(
                 ["", "updating", "completed"].contains(&status),
@@ -133,23 +132,60 @@ impl Fleet {
             if status == "updating" {
                 return Ok(false);
             }
-            // A container may end while it is asked about.
-            let Ok(replicas) = self.replicas() else {
-                return Ok(false);
-            };
-            let mut all = replicas.iter();
-            if replicas.len() != REPLICAS || !all.all(|replica| is_right(replica).unwrap_or(false))
-            {
-                return Ok(false);
-            }
-            let up = self.backends()?;
-            let mut known: Vec<_> = up.iter().filter(|server| server.up).collect();
-            known.sort_by(|one, other| one.address.cmp(&other.address));
-            let mut wanted: Vec<_> = replicas.iter().map(|replica| &replica.address).collect();
-            wanted.sort();
-            Ok(known.into_iter().map(|server| &server.address).eq(wanted))
+            self.is_settled(&is_right)
         })
         .with_context(|| self.tasks().unwrap_or_default())
+    }
+
+    /// Whether the replicas are those that [`Fleet::settles`] waits for.
+    fn is_settled(&self, is_right: impl Fn(&Replica) -> Result<bool>) -> Result<bool> {
+        // A container may end while it is asked about.
+        let Ok(replicas) = self.replicas() else {
+            return Ok(false);
+        };
+        let mut all = replicas.iter();
+        if replicas.len() != REPLICAS || !all.all(|replica| is_right(replica).unwrap_or(false)) {
+            return Ok(false);
+        }
+        let up = self.backends()?;
+        let mut known: Vec<_> = up.iter().filter(|server| server.up).collect();
+        known.sort_by(|one, other| one.address.cmp(&other.address));
+        let mut wanted: Vec<_> = replicas.iter().map(|replica| &replica.address).collect();
+        wanted.sort();
+        Ok(known.into_iter().map(|server| &server.address).eq(wanted))
+    }
+
+    /// Waits until a node other than HAProxy's has more than so many connections of clients, and
+    /// returns its index. Swarm may take a node for dead that was cut off, and move its replicas when
+    /// it is back, so which node that is, and whether it is, is asked each time.
+    pub(crate) fn busy(&self, many: usize) -> Result<usize> {
+        let mut found = None;
+        eventually("a node has its part of the connections", || {
+            if !self.all_are_ready() || !self.is_settled(|_| Ok(true))? {
+                return Ok(false);
+            }
+            for node in (1..self.nodes.len()).filter(|node| !self.dead.contains(node)) {
+                let addresses = self.addresses(node);
+                let clients = addresses.and_then(|addresses| self.clients(&addresses));
+                if clients.is_ok_and(|clients| clients.len() > many) {
+                    found = Some(node);
+                }
+            }
+            Ok(found.is_some())
+        })
+        .with_context(|| self.tasks().unwrap_or_default())?;
+        found.context("a node was found")
+    }
+
+    /// Whether each node that lives takes part in the swarm, and in the managers' votes.
+    pub(crate) fn all_are_ready(&self) -> bool {
+        let format = "{{.Status}} {{.ManagerStatus}}";
+        let listed = self.first().docker(&["node", "ls", "--format", format]);
+        listed.is_ok_and(|listed| {
+            let ready = ["Ready Leader", "Ready Reachable"];
+            let ready = listed.lines().filter(|line| ready.contains(line)).count();
+            ready + self.dead.len() == self.nodes.len()
+        })
     }
 
     /// What Swarm says of the tasks, for an error.
@@ -221,9 +257,15 @@ impl Fleet {
         }
     }
 
-    /// The servers of the connections that did not end well, by the client's port.
-    pub(crate) fn logged(&self) -> Result<BTreeMap<u16, String>> {
-        balancer::logged(self.first(), &self.balancer()?)
+    /// The lines of HAProxy's log.
+    pub(crate) fn log(&self) -> Result<Vec<String>> {
+        balancer::log(self.first(), &self.balancer()?)
+    }
+
+    /// The servers of the connections that did not end well after so many lines of HAProxy's log, by
+    /// the client's port.
+    pub(crate) fn logged(&self, after: usize) -> Result<BTreeMap<u16, String>> {
+        Ok(balancer::servers(self.log()?.get(after..).unwrap_or(&[])))
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::host::{BINARIES, echo, folder, is_served, served};
+use super::successor::install;
 
 fn ctl(control: &Path, order: &[&str]) -> Result<Output> {
     let mut command = Command::new(&BINARIES.halfopen);
@@ -131,7 +132,7 @@ fn an_upgrade_is_ordered_and_its_failure_reported() -> Result<()> {
     })?;
     // The next one follows another binary, given by its path.
     let copy = folder.path().join("copy");
-    fs::copy(&BINARIES.halfopen, &copy)?;
+    install(&BINARIES.halfopen, &copy)?;
     order(&control, &["upgrade", copy.to_str().context("not UTF-8")?])?;
     is_served(&mut served(&server)?)?;
     let successor = Pid::from_raw(successor).context("no process")?;
@@ -176,8 +177,9 @@ fn an_upgrade_can_wait_for_another_one() -> Result<()> {
     let (slow, end) = (folder.path().join("slow"), folder.path().join("end"));
     // Reads nothing, says nothing, and ends when the test says so.
     let script = format!("while [ ! -e {end:?} ]; do sleep 0.1; done");
-    fs::write(&slow, format!("#!/bin/sh\n{script}\n"))?;
-    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755))?;
+    let text = folder.path().join("text");
+    fs::write(&text, format!("#!/bin/sh\n{script}\n"))?;
+    install(&text, &slow)?;
     let slow = slow.to_str().context("not UTF-8")?;
     thread::scope(|scope| -> Result<()> {
         let first = scope.spawn(|| refusal(&control, &["upgrade", slow]));

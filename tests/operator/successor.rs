@@ -1,8 +1,7 @@
 //! Processes that take over in an upgrade.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -22,7 +21,7 @@ pub(super) struct Binary {
 impl Binary {
     pub(super) fn new() -> Result<Self> {
         let binary = Binary { folder: folder()? };
-        fs::copy(&BINARIES.halfopen, binary.path())?;
+        install(&BINARIES.halfopen, &binary.path())?;
         Ok(binary)
     }
 
@@ -32,15 +31,18 @@ impl Binary {
 
     /// Puts a script into the place of the binary.
     pub(super) fn replace(&self, script: &str) -> Result<()> {
-        let new = self.folder.path().join("new");
-        fs::write(&new, format!("#!/bin/sh\n{script}\n"))?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
+        let (text, new) = (
+            self.folder.path().join("text"),
+            self.folder.path().join("new"),
+        );
+        fs::write(&text, format!("#!/bin/sh\n{script}\n"))?;
+        install(&text, &new)?;
         Ok(fs::rename(new, self.path())?)
     }
 
     pub(super) fn restore(&self) -> Result<()> {
         let new = self.folder.path().join("new");
-        fs::copy(&BINARIES.halfopen, &new)?;
+        install(&BINARIES.halfopen, &new)?;
         Ok(fs::rename(new, self.path())?)
     }
 
@@ -53,6 +55,16 @@ impl Binary {
         command.args(flags);
         Server::start(command, 1)
     }
+}
+
+/// Copies a program, in a process of its own. If this one had the copy open for writing, a process
+/// that another test starts at that moment would keep it open for a while, and the copy could not be
+/// executed meanwhile (ETXTBSY, execve(2)).
+pub(super) fn install(from: &Path, to: &Path) -> Result<()> {
+    let mut install = Command::new("install");
+    let status = install.args(["-m", "755"]).args([from, to]).status()?;
+    ensure!(status.success(), "{install:?}: {status}");
+    Ok(())
 }
 
 /// A process that took over from another one. It is killed on drop.
