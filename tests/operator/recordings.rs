@@ -247,11 +247,11 @@ fn a_recording_that_differs_from_the_wire_is_found() -> Result<()> {
         let wires = wire::read(&file, recorded.server.address().port())?;
         wires
             .get(&port)
-            .copied()
+            .cloned()
             .context("the connection is missing")
     };
     let true_one = read(&good)?;
-    agrees(true_one, true_one)?;
+    agrees(&true_one, &true_one)?;
     // A TCP header without options, and its flags: FIN and ACK, or PSH and ACK with data.
     for (flags, others) in [(0x11, 0x10), (0x11, 0x14), (0x18, 0x14)] {
         let mut changed = good.clone();
@@ -260,7 +260,7 @@ fn a_recording_that_differs_from_the_wire_is_found() -> Result<()> {
                 changed[at + 1] = others;
             }
         }
-        let found = agrees(read(&changed)?, true_one);
+        let found = agrees(&read(&changed)?, &true_one);
         ensure!(
             found.is_err(),
             "flags {others:#x} for {flags:#x} are not found"
