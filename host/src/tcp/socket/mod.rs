@@ -42,7 +42,7 @@ use super::transport::{Stream, Transport};
 use super::turn::poll_turn;
 use super::waiters::{Wait, Waiters};
 use super::{Ending, ErrorCode, Meter, PeerTls, Timeouts};
-use crate::events::{Connection as Open, Kind, Seen, Track};
+use crate::events::{Connection as Open, Kind, Track};
 
 /// What a host attaches to a connection that it opens.
 pub(crate) struct Attachment {
@@ -316,7 +316,7 @@ impl Member for Socket {
         meter.track().look(waits, meter.bytes().0);
     }
 
-    fn seen(&self) -> Option<Seen> {
+    fn seen(&self) -> Option<Open> {
         let meter = self.state.meter()?;
         let track = meter.track();
         let scope = track.scope()?;
@@ -325,7 +325,7 @@ impl Member for Socket {
             (state.received_end(), state.finished())
         };
         let (received, sent) = meter.bytes();
-        let connection = Open {
+        Some(Open {
             id: track.id(),
             service: scope.service(),
             peer: self.remote,
@@ -336,10 +336,6 @@ impl Member for Socket {
             received_end,
             sent_end,
             instance: track.instance(),
-        };
-        Some(Seen {
-            connection,
-            recent: track.recent(),
         })
     }
 
