@@ -56,5 +56,6 @@ mod operator {
     mod usage;
     mod viewing;
     mod watched;
+    mod watched_recording;
     mod watching;
 }

@@ -28,7 +28,7 @@ const WRONG: &str = "_ws.malformed || tcp.checksum.status == 0 || ip.checksum.st
                      || tcp.analysis.reused_ports";
 
 /// Packets that are more than an acknowledgment.
-const EVENTFUL: &str = "tcp.len > 0 || tcp.flags.syn == 1 || tcp.flags.fin == 1 \
+pub(super) const EVENTFUL: &str = "tcp.len > 0 || tcp.flags.syn == 1 || tcp.flags.fin == 1 \
                         || tcp.flags.reset == 1";
 
 /// A server, and the file that it records.
@@ -97,19 +97,19 @@ pub(super) fn tshark(file: &Path, arguments: &[&str]) -> Result<Vec<String>> {
 }
 
 /// The values of a field in the packets that a filter selects.
-fn values(file: &Path, filter: &str, field: &str) -> Result<Vec<String>> {
+pub(super) fn values(file: &Path, filter: &str, field: &str) -> Result<Vec<String>> {
     tshark(file, &["-Y", filter, "-T", "fields", "-e", field])
 }
 
 /// Checks that Wireshark finds nothing wrong.
-fn is_sound(file: &Path) -> Result<()> {
+pub(super) fn is_sound(file: &Path) -> Result<()> {
     let wrong = tshark(file, &["-Y", WRONG])?;
     ensure!(wrong.is_empty(), "{wrong:#?}");
     Ok(())
 }
 
 /// The eventful packets: from which side, its flags, and the length of its data.
-fn packets(file: &Path, server: &Server) -> Result<Vec<String>> {
+pub(super) fn packets(file: &Path, server: &Server) -> Result<Vec<String>> {
     let fields = [
         "-T",
         "fields",
@@ -135,7 +135,7 @@ fn packets(file: &Path, server: &Server) -> Result<Vec<String>> {
 }
 
 /// What both sides sent, by `tshark`'s own reassembly of the first connection.
-fn followed(file: &Path) -> Result<[Vec<u8>; 2]> {
+pub(super) fn followed(file: &Path) -> Result<[Vec<u8>; 2]> {
     let lines = tshark(file, &["-q", "-z", "follow,tcp,raw,0"])?;
     let mut sides = [Vec::new(), Vec::new()];
     for line in lines {
@@ -152,7 +152,7 @@ fn followed(file: &Path) -> Result<[Vec<u8>; 2]> {
     Ok(sides)
 }
 
-fn skipped() -> Result<bool> {
+pub(super) fn skipped() -> Result<bool> {
     is_missing("tshark", "recordings, as Wireshark reads them")
 }
 
