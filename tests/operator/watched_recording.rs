@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use super::host::{BINARIES, echo, is_served, served};
 use super::recording::{has, once};
 use super::recordings::{
-    EVENTFUL, count, followed, is_sound, packets, recorded, skipped, tshark, values,
+    EVENTFUL, count, followed, is_sound, packets, recorded, skipped, values,
 };
 use super::watching::with_control;
 
@@ -328,11 +328,7 @@ fn what_it_missed_is_told() -> Result<()> {
         "{first} to {last}: {} are recorded, and {lost} lost",
         numbers.len()
     );
-    if skipped()? {
-        return Ok(());
-    }
-    // Wireshark reads how many are missing: `isb_ifdrop` of the interface.
-    tshark(&watched.file, &["-c", "1"]).map(drop)
+    Ok(())
 }
 
 #[test]
