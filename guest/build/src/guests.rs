@@ -62,6 +62,7 @@ pub const GUESTS: [Guest; 47] = [
     test("counter"),
     test("crier"),
     test("erratic"),
+    uncomposed("fitful"),
     test("greedy"),
     test("herald"),
     test("hostile"),
