@@ -19,9 +19,7 @@ use tempfile::TempDir;
 
 use super::host::{BINARIES, echo, is_served, served};
 use super::recording::{has, once};
-use super::recordings::{
-    EVENTFUL, count, followed, is_sound, packets, recorded, skipped, values,
-};
+use super::recordings::{EVENTFUL, count, followed, is_sound, packets, recorded, skipped, values};
 use super::watching::with_control;
 
 /// A watcher that records, and its file.
@@ -118,7 +116,10 @@ fn it_is_what_the_server_records() -> Result<()> {
         assert_eq!(found, values(&own.file, filter, field)?, "{field}");
     }
     let port = own.server.address().port();
-    let (theirs, ours) = (wire::read(&own.file, port)?, wire::read(&watched.file, port)?);
+    let (theirs, ours) = (
+        wire::read(&own.file, port)?,
+        wire::read(&watched.file, port)?,
+    );
     ensure!(theirs.len() == 4 && theirs == ours, "{theirs:?}\n{ours:?}");
     for (client, wire) in &ours {
         agrees(wire, &theirs[client])?;
@@ -208,7 +209,11 @@ fn bytes_are_recorded_if_the_server_shows_them() -> Result<()> {
     let mut watch = command(&BINARIES.halfopen, ["watch", "--record-payload"]);
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("none");
-    watch.arg("--control").arg(&control).arg("--record").arg(&file);
+    watch
+        .arg("--control")
+        .arg(&control)
+        .arg("--record")
+        .arg(&file);
     let refused = run(watch)?;
     ensure!(!refused.status.success() && !file.exists(), "{refused:?}");
     let [error] = &refused.stderr[..] else {
@@ -321,7 +326,10 @@ fn what_it_missed_is_told() -> Result<()> {
     let lost = events.iter().filter(|event| event["event"] == "lost");
     let lost: u64 = lost.filter_map(|event| event["count"].as_u64()).sum();
     // From the first event to the last: what is recorded, and what is told to be missing.
-    let numbers: Vec<_> = events.iter().filter_map(|event| event["seq"].as_u64()).collect();
+    let numbers: Vec<_> = events
+        .iter()
+        .filter_map(|event| event["seq"].as_u64())
+        .collect();
     let (first, last) = (numbers[0], numbers[numbers.len() - 1]);
     ensure!(
         last - first + 1 == numbers.len() as u64 + lost,
@@ -385,7 +393,10 @@ fn saved_lines_become_a_recording() -> Result<()> {
     let mut watch = command(&BINARIES.halfopen, ["watch", "--json"]);
     watch.arg(&own.file);
     fs::write(&lines, run(watch)?.stdout.join("\n"))?;
-    let mut watch = command(&BINARIES.halfopen, ["watch", "--record-payload", "--record"]);
+    let mut watch = command(
+        &BINARIES.halfopen,
+        ["watch", "--record-payload", "--record"],
+    );
     watch.arg(&file).arg(&lines);
     let done = run(watch)?;
     ensure!(done.status.success() && done.stderr.is_empty(), "{done:?}");
@@ -414,7 +425,10 @@ fn flags_that_contradict_each_other_and_files_that_cannot_be_made_are_named() ->
         (&["--record", "x", "--json"], "--json"),
         (&["--record", "x", "--plain"], "--plain"),
         (&["--record", "x", "--filter", "id:1"], "--filter"),
-        (&["--record", "/nowhere/x"], "`--record /nowhere/x`: No such"),
+        (
+            &["--record", "/nowhere/x"],
+            "`--record /nowhere/x`: No such",
+        ),
         (&["--record", "/dev/null"], "neither a regular file nor"),
     ] {
         let watch = [&["watch", "--control", control], flags].concat();

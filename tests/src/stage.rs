@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 
 use crate::recorded;
@@ -100,7 +100,10 @@ impl Observed {
         let flags: Vec<_> = flag.as_deref().into_iter().collect();
         let server = Server::start(command(&flags), addresses)?;
         let captures = match captured {
-            true => server.addresses.iter().map(|&address| Capture::start(address)),
+            true => server
+                .addresses
+                .iter()
+                .map(|&address| Capture::start(address)),
             false => return Ok(Observed::of(server)),
         };
         Ok(Observed {
@@ -135,6 +138,9 @@ impl Observed {
             capture.finish(|wires| {
                 check(wires)?;
                 if let Some(recording) = &self.recording {
+                    let lacks = |line: &String| line.contains("the recording lacks");
+                    let complete = !self.server.errors().iter().any(lacks);
+                    ensure!(complete, "events were lost");
                     agrees(recording.path(), address.port(), wires)?;
                     compared.set(before + wires.len());
                 }

@@ -3,6 +3,7 @@
 //! at all.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::path::Path;
@@ -34,7 +35,7 @@ pub struct Capture {
 }
 
 /// The packets that one end of a connection sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Sent {
     /// The number of data bytes.
     pub bytes: u64,
@@ -46,6 +47,22 @@ pub struct Sent {
     pub data: Vec<Range<u64>>,
     /// Whether data was sent again, or out of order.
     pub again: bool,
+}
+
+/// As many packets with data are printed of each end.
+const PRINTED: usize = 8;
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sent")
+            .field("bytes", &self.bytes)
+            .field("fin", &self.fin)
+            .field("rst", &self.rst)
+            .field("data", &self.data.iter().take(PRINTED).collect::<Vec<_>>())
+            .field("packets", &self.data.len())
+            .field("again", &self.again)
+            .finish()
+    }
 }
 
 /// The packets that both ends of a connection sent.

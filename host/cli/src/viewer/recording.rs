@@ -100,8 +100,9 @@ fn encoder(hello: Option<Line>, with_payload: bool) -> anyhow::Result<Encoder> {
         }
         (*payload, *may_write) = (with_payload, false);
     }
-    Encoder::new(hello, with_payload, Excluded::default())
-        .ok_or_else(|| anyhow!("the events do not say when they happened: they begin without `hello`"))
+    Encoder::new(hello, with_payload, Excluded::default()).ok_or_else(|| {
+        anyhow!("the events do not say when they happened: they begin without `hello`")
+    })
 }
 
 fn output(path: &Path, args: &WatchArgs) -> anyhow::Result<Output> {
@@ -110,7 +111,9 @@ fn output(path: &Path, args: &WatchArgs) -> anyhow::Result<Output> {
             .with_context(|| format!("cannot make the file of `--record {}`", path.display()));
     }
     if io::stdout().is_terminal() {
-        bail!("--record -: standard output is a terminal; give it to Wireshark: `| wireshark -k -i -`");
+        bail!(
+            "--record -: standard output is a terminal; give it to Wireshark: `| wireshark -k -i -`"
+        );
     }
     Ok(Output::stdout()?)
 }
@@ -163,7 +166,9 @@ fn write(
     let written = Recorder::new(encoder, output, say).run(|wait| {
         let next = match stopping.load(Ordering::Relaxed) {
             // Whoever reads may wait for the server.
-            true => coming.try_recv().map_err(|_| RecvTimeoutError::Disconnected),
+            true => coming
+                .try_recv()
+                .map_err(|_| RecvTimeoutError::Disconnected),
             false => coming.recv_timeout(wait),
         };
         match next {

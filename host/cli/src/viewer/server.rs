@@ -99,7 +99,9 @@ impl Server {
     pub(crate) fn open(&self) -> Option<Vec<Line>> {
         let asked = async {
             let answer = self.ask(Method::GET, "/connections").await.ok()?;
-            let body = Limited::new(answer.into_body(), LONGEST_LIST).collect().await;
+            let body = Limited::new(answer.into_body(), LONGEST_LIST)
+                .collect()
+                .await;
             serde_json::from_slice(&body.ok()?.to_bytes()).ok()
         };
         let asked = async { timeout(ANSWER, asked).await.ok()? };

@@ -3,9 +3,7 @@
 pub(super) use shuttle::sync::{Mutex, MutexGuard};
 
 pub(super) mod atomic {
-    pub(in crate::events) use shuttle::sync::atomic::{
-        AtomicBool, AtomicU8, AtomicU64, Ordering,
-    };
+    pub(in crate::events) use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 }
 
 /// The number of this thread of the scheduler.
