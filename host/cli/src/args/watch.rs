@@ -52,7 +52,7 @@ pub(crate) struct WatchArgs {
     )]
     pub(crate) record: Option<PathBuf>,
     /// Records the bytes of connections as well, if the server shows them (`--watch-payload`)
-    #[arg(long, requires = "record")]
+    #[arg(long, requires = "record", hide_short_help = true)]
     pub(crate) record_payload: bool,
     /// Limits the recording, in MiB [default: 64]
     ///
@@ -61,7 +61,8 @@ pub(crate) struct WatchArgs {
         long,
         value_name = "MIB",
         value_parser = positive::<NonZeroU32>,
-        requires = "record"
+        requires = "record",
+        hide_short_help = true
     )]
     pub(crate) record_size: Option<NonZeroU32>,
 }

@@ -19,6 +19,9 @@ const NAMES: [&str; 9] = [
     "\u{e9}\0",
 ];
 
+/// Names that no certificate can have.
+const WRONG: [&str; 4] = ["", "a..b", "no name at all", "\u{e9}\0"];
+
 /// Makes a call, or none.
 pub(crate) fn call(source: &mut Source, socket: Socket) -> Result<(), String> {
     match source.below(24) {
@@ -43,19 +46,23 @@ fn connect(source: &mut Source) -> Result<(), String> {
     }
 }
 
-/// Begins TLS, which is not granted: the connection stays as it is.
+/// Begins TLS, as a server without a certificate or as a client with a name or a protocol that is
+/// none: the connection stays as it is.
 fn secure(source: &mut Source, socket: Socket) -> Result<(), String> {
     let unprocessed = source.below(3);
     let refused = match source.below(2) {
         0 => socket_secure::as_server(socket, unprocessed),
         _ => {
-            let protocols: Vec<_> = (0..source.below(3)).map(|_| name(source)).collect();
-            socket_secure::as_client(socket, &name(source), &protocols, unprocessed)
+            let (name, protocol) = match source.below(2) {
+                0 => (WRONG[source.below(WRONG.len() as u32) as usize], "h2".to_owned()),
+                _ => ("a.example", "x".repeat(256 * source.below(2) as usize)),
+            };
+            socket_secure::as_client(socket, name, &[protocol], unprocessed)
         }
     };
     match refused {
         Err(ErrorCode::AccessDenied | ErrorCode::InvalidArgument) => Ok(()),
-        other => Err(format!("{socket}: TLS that is not granted: {other:?}")),
+        other => Err(format!("{socket}: TLS that cannot begin: {other:?}")),
     }
 }
 

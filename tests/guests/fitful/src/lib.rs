@@ -1,5 +1,5 @@
 //! The service `erratic`, which calls further interfaces as well: it connects to names and begins
-//! TLS, which the host must deny, and uses topics, if the host grants them.
+//! TLS, in ways that the host must refuse, and uses topics, if the host grants them.
 
 #[path = "../../erratic/src/pattern.rs"]
 mod pattern;
@@ -55,7 +55,7 @@ const _: () = {
 
 impl secure_events::Guest for Erratic {
     fn secured(socket: Socket) {
-        handle(|_| Err(format!("{socket}: secured, and TLS was denied")));
+        handle(|_| Err(format!("{socket}: secured, and TLS was refused")));
     }
 }
 
