@@ -83,9 +83,25 @@ fn who_comes_in_the_midst_hears_the_end_of_each_connection_that_it_finds() {
     });
 }
 
-/// Between two who watch there may be a moment in which nobody does.
+/// Between two who watch there is a moment in which nobody does, and in which threads may still add
+/// events for the one who has gone.
 #[test]
 fn who_follows_another_misses_nothing_from_the_first_event_on() {
+    in_many_orders(|| {
+        let process = Process::new();
+        let before = process.watch();
+        let connections = [start(&process, 1, 2), start(&process, 2, 2)];
+        drop(before);
+        let mut watcher = process.watch();
+        for connection in connections {
+            connection.join().unwrap();
+        }
+        heard_to_the_end(&mut watcher);
+    });
+}
+
+#[test]
+fn who_comes_while_others_come_and_go_misses_nothing_either() {
     in_many_orders(|| {
         let process = Process::new();
         let connections = [start(&process, 1, 2), start(&process, 2, 2)];

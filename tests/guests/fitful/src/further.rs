@@ -54,7 +54,10 @@ fn secure(source: &mut Source, socket: Socket) -> Result<(), String> {
         0 => socket_secure::as_server(socket, unprocessed),
         _ => {
             let (name, protocol) = match source.below(2) {
-                0 => (WRONG[source.below(WRONG.len() as u32) as usize], "h2".to_owned()),
+                0 => (
+                    WRONG[source.below(WRONG.len() as u32) as usize],
+                    "h2".to_owned(),
+                ),
                 _ => ("a.example", "x".repeat(256 * source.below(2) as usize)),
             };
             socket_secure::as_client(socket, name, &[protocol], unprocessed)
