@@ -32,7 +32,7 @@ impl Notify {
 
     /// Begins to wait, before it is polled.
     pub fn notified(&self) -> Notified<'_> {
-        let calls = self.0.lock().unwrap().calls;
+        let calls = self.0.lock().expect("no thread panics with it").calls;
         Notified {
             notify: self,
             calls,
@@ -42,7 +42,7 @@ impl Notify {
     /// Wakes everybody who has begun to wait.
     pub fn notify_waiters(&self) {
         let wakers = {
-            let mut waiting = self.0.lock().unwrap();
+            let mut waiting = self.0.lock().expect("no thread panics with it");
             waiting.calls += 1;
             std::mem::take(&mut waiting.wakers)
         };
@@ -61,7 +61,7 @@ impl Future for Notified<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut waiting = self.notify.0.lock().unwrap();
+        let mut waiting = self.notify.0.lock().expect("no thread panics with it");
         if waiting.calls != self.calls {
             return Poll::Ready(());
         }

@@ -37,7 +37,7 @@ fn visit(process: &Process) -> JoinHandle<()> {
 #[test]
 fn who_watches_all_the_time_hears_everything_and_is_woken_for_it() {
     in_many_orders(|| {
-        let process = Process::new();
+        let process = Process::begin();
         let mut watcher = process.watch();
         let connections = [start(&process, 1, 2), start(&process, 2, 1)];
         let visits = [visit(&process), visit(&process)];
@@ -55,7 +55,7 @@ fn who_watches_all_the_time_hears_everything_and_is_woken_for_it() {
 #[test]
 fn two_who_wait_are_both_woken() {
     in_many_orders(|| {
-        let process = Process::new();
+        let process = Process::begin();
         let watchers = [process.watch(), process.watch()];
         let waiting = watchers.map(|mut watcher| {
             thread::spawn(move || {
@@ -73,7 +73,7 @@ fn two_who_wait_are_both_woken() {
 #[test]
 fn who_comes_in_the_midst_hears_the_end_of_each_connection_that_it_finds() {
     in_many_orders(|| {
-        let process = Process::new();
+        let process = Process::begin();
         let connections = [start(&process, 1, 2), start(&process, 2, 2)];
         let mut watcher = process.watch();
         for connection in connections {
@@ -88,7 +88,7 @@ fn who_comes_in_the_midst_hears_the_end_of_each_connection_that_it_finds() {
 #[test]
 fn who_follows_another_misses_nothing_from_the_first_event_on() {
     in_many_orders(|| {
-        let process = Process::new();
+        let process = Process::begin();
         let before = process.watch();
         let connections = [start(&process, 1, 2), start(&process, 2, 2)];
         drop(before);
@@ -103,7 +103,7 @@ fn who_follows_another_misses_nothing_from_the_first_event_on() {
 #[test]
 fn who_comes_while_others_come_and_go_misses_nothing_either() {
     in_many_orders(|| {
-        let process = Process::new();
+        let process = Process::begin();
         let connections = [start(&process, 1, 2), start(&process, 2, 2)];
         let visits = [visit(&process), visit(&process)];
         let mut watcher = process.watch();
@@ -130,7 +130,7 @@ fn heard_to_the_end(watcher: &mut Watcher) {
 #[test]
 fn what_is_lost_is_told() {
     in_many_orders(|| {
-        let process = Process::new();
+        let process = Process::begin();
         let mut watcher = process.watch();
         // A ring holds 8 events, and there are two.
         let connections = [start(&process, 1, 12), start(&process, 2, 9)];

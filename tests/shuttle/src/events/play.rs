@@ -51,7 +51,7 @@ pub struct Heard {
 impl Process {
     /// Makes a server that nobody watches.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         let events = Events::new();
         let scope = Arc::new(Scope::new(events.clone(), "echo", true));
         let open = Arc::new(Open::default());
@@ -69,7 +69,11 @@ impl Process {
     #[must_use]
     pub fn connect(&self, id: u64) -> Reporting {
         let track = Arc::new(Track::new(Some(self.scope.clone()), id));
-        self.open.0.lock().unwrap().push(track.clone());
+        self.open
+            .0
+            .lock()
+            .expect("no thread panics with it")
+            .push(track.clone());
         Reporting {
             track,
             open: self.open.clone(),
@@ -100,7 +104,7 @@ impl Reporting {
 
     /// Leaves the registry and reports the end, in the order of `host/src/tcp/live.rs`.
     pub fn end(self) {
-        let mut open = self.open.0.lock().unwrap();
+        let mut open = self.open.0.lock().expect("no thread panics with it");
         open.retain(|track| track.id() != self.track.id());
         drop(open);
         self.track.closed(|_| Closed {
@@ -200,7 +204,7 @@ impl Heard {
 impl Source for Open {
     fn each(&self, see: &mut dyn FnMut(Connection, Recall<'_>)) {
         // As a registry does it: it lets go of the lock first.
-        let tracks = self.0.lock().unwrap().clone();
+        let tracks = self.0.lock().expect("no thread panics with it").clone();
         for track in tracks {
             let connection = Connection {
                 id: track.id(),
@@ -223,7 +227,7 @@ impl Source for Open {
     }
 
     fn forget(&self) {
-        let tracks = self.0.lock().unwrap().clone();
+        let tracks = self.0.lock().expect("no thread panics with it").clone();
         tracks.iter().for_each(|track| track.forget());
     }
 }
