@@ -7,14 +7,12 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
 
 pub(crate) use halfopen_tests::case::{Case, Run};
-use halfopen_tests::each::trial;
+use halfopen_tests::each::{at_once, trial};
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::scenarios;
 use halfopen_tests::wire::can_capture;
-use libtest_mimic::Arguments;
 
 mod conformance {
     pub(crate) mod errors;
@@ -52,15 +50,8 @@ const CASES: [(&str, &[Case]); 12] = [
     ("Node as a host", node_host::CASES),
 ];
 
-/// Trials at once for each processor, unless `--test-threads` says otherwise: most of the time a
-/// trial waits.
-const AT_ONCE: usize = 4;
-
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    if let Ok(processors) = thread::available_parallelism() {
-        (arguments.test_threads).get_or_insert(AT_ONCE * processors.get());
-    }
+    let arguments = at_once(4);
     let binaries = Arc::new(Binaries::find(env!("CARGO_BIN_EXE_wasmtime")));
     let (installed, missing): (Vec<Runner>, Vec<Runner>) = Runner::ALL
         .iter()

@@ -14,8 +14,6 @@
 //! (`poll_read_ready`, `ready`, `try_io`), no `SO_ERROR`, no conversion from and to std. It
 //! lives on one thread. And a reset there discards what had arrived, against rule R3.
 
-#![allow(clippy::print_stdout, reason = "a test prints what it did")]
-
 #[path = "network/laws.rs"]
 mod laws;
 #[path = "network/play.rs"]
@@ -30,7 +28,7 @@ mod weather;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs::File;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -38,7 +36,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::Client;
-use halfopen_tests::each::trial;
 use halfopen_tests::runner::{Binaries, guest_path};
 use halfopen_tests::server::{Server, command};
 use halfopen_tests::tools::is_missing;
@@ -61,13 +58,14 @@ const FIRST_PORT: u16 = 2000;
 /// The seeds that have ports.
 const MOST: u64 = 30_000;
 
-fn main() -> ExitCode {
-    let arguments = libtest_mimic::Arguments::from_args();
-    let trials = vec![trial("weather".to_owned(), || match env::var_os(INSIDE) {
+/// The trial's name.
+pub(crate) const NAME: &str = "network";
+
+pub(crate) fn play() -> Result<()> {
+    match env::var_os(INSIDE) {
         Some(_) => inside(),
         None => outside(),
-    })];
-    libtest_mimic::run(&arguments, trials).exit_code()
+    }
 }
 
 /// Runs this program again, in a network namespace of its own.
@@ -86,7 +84,7 @@ fn outside() -> Result<()> {
     let status = Command::new("unshare")
         .arg("--net")
         .arg(env::current_exe()?)
-        .args(["weather", "--nocapture"])
+        .args([NAME, "--exact", "--nocapture"])
         .env(INSIDE, "1")
         .status()?;
     ensure!(status.success(), "violations; they are printed above");

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a test prints what it did")]
 
 mod operator {
+    mod across_upgrades;
     mod activation;
     mod admin;
     mod admission;
@@ -52,7 +53,6 @@ mod operator {
     mod topics;
     mod unread;
     mod upgrading;
-    mod upgrading_load;
     mod usage;
     mod viewing;
     mod watched;

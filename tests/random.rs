@@ -4,13 +4,14 @@
 //! `close` comes once, and last.
 //!
 //! The trials `calls::…` play a service in callback style that makes random calls, see
-//! `random/calls.rs`.
+//! `random/calls.rs`. The trial `network` plays scripts behind a bad network, see `network.rs`.
 //!
 //! A trial for each runner, by its name. Each of them goes on for 6 s, or for
 //! `HALFOPEN_RANDOM_SECONDS`. The seed is printed; `HALFOPEN_SEED` repeats it.
 
 #![allow(clippy::print_stdout, reason = "a test prints what it did")]
 
+mod network;
 mod random {
     pub(crate) mod calls;
 }
@@ -21,16 +22,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
-use halfopen_tests::each::trials;
+use halfopen_tests::each::{at_once, trial, trials};
 use halfopen_tests::runner::{Binaries, Runner};
 use halfopen_tests::script::Script;
-use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
     let binaries = Arc::new(Binaries::find(env!("CARGO_BIN_EXE_wasmtime")));
     let scripts = trials(&binaries, "", Runner::is_exact, play);
     let calls = trials(&binaries, "calls::", Runner::is_exact, play_calls);
-    libtest_mimic::run(&Arguments::from_args(), scripts.chain(calls).collect()).exit_code()
+    let network = trial(network::NAME.to_owned(), network::play);
+    let trials = [network].into_iter().chain(scripts).chain(calls);
+    libtest_mimic::run(&at_once(2), trials.collect()).exit_code()
 }
 
 fn play_calls(runner: Runner, binaries: &Binaries) -> Result<()> {

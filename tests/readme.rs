@@ -361,6 +361,8 @@ impl Terminal {
             .env("CARGO_HOME", tool_home("CARGO_HOME", ".cargo"))
             .env("RUSTUP_HOME", tool_home("RUSTUP_HOME", ".rustup"))
             .env_remove("CARGO_TARGET_DIR")
+            // Two documents build the same crate: what it depends on is compiled once.
+            .env("CARGO_BUILD_BUILD_DIR", root().join("target/sessions"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .process_group(0)

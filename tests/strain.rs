@@ -3,7 +3,7 @@
 //! byte arrives, and the server's memory stays within its bound.
 //!
 //! A trial for each runner, by its name: up to 256 MiB each way on 1 connection, 64 MiB on
-//! each of 16, and 16 MiB on each of 256. `HALFOPEN_STRAIN_MIB` sets another amount for
+//! each of 16, and 8 MiB on each of 256. `HALFOPEN_STRAIN_MIB` sets another amount for
 //! each connection. Another trial for some of them, with `behind-` before its name: the same
 //! bytes go through a proxy whose host moves them, up to 64 MiB on each of 16 connections.
 
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn strain(runner: Runner, binaries: &Binaries) -> Result<()> {
-    for (connections, usual) in [(1, EACH), (16, EACH / 4), (256, EACH / 16)] {
+    for (connections, usual) in [(1, EACH), (16, EACH / 4), (256, EACH / 32)] {
         let server = runner.start(binaries, "strain", &[])?;
         load(runner.name(), &server, &server, connections, usual)?;
     }

@@ -299,7 +299,7 @@ fn a_connection_that_fails_has_an_error_and_a_close() {
 #[test]
 fn connecting_obeys_policy_quota_and_time() {
     for isolation in [Isolation::Connection, Isolation::Shared] {
-        let (_listener, port) = upstream();
+        let (listener, port) = upstream();
         let connect = format!("connect {port}\n");
         let wheel = start(isolation, Grants::new());
         let mut client = wheel.client();
@@ -316,6 +316,8 @@ fn connecting_obeys_policy_quota_and_time() {
         client.expect(&[&format!("close false {socket}")]);
         let socket = client.number(&connect);
         client.expect(&[&format!("connection {socket}")]);
+        // Otherwise the server would wait at its end for the FIN of an upstream that nobody accepts.
+        drop(listener);
 
         let (_silent, _waiting, port) = silent();
         let limit = Duration::from_millis(200);

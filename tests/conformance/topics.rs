@@ -3,6 +3,7 @@
 //! The services `tests/guests/herald` (callback style) and `crier` (await style) publish and
 //! subscribe as their clients say, and report what is delivered.
 
+use std::collections::HashSet;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
@@ -230,9 +231,21 @@ fn limits(runner: Runner, binaries: &Binaries) -> Result<()> {
         subscribe(&mut client, "t")?;
         client.send("bytes t 65536\n")?;
         client.expect(&["published", "t: own 65536 bytes"])?;
-        for number in 1..SUBSCRIPTIONS {
-            subscribe(&mut client, &number.to_string())?;
+        // All at once: one after another, each answer's second line would wait for the client's
+        // delayed ACK (Nagle, RFC 9293, 3.7.4).
+        let lines = (1..SUBSCRIPTIONS).map(|number| format!("subscribe {number}\n"));
+        client.send(&lines.collect::<String>())?;
+        let mut answers = HashSet::new();
+        let mut subscribing = 0;
+        while subscribing + answers.len() < 2 * (SUBSCRIPTIONS - 1) {
+            match client.line()?.as_str() {
+                "subscribing" => subscribing += 1,
+                line => ensure!(answers.insert(line.to_owned()), "{line} again"),
+            }
         }
+        let all =
+            (1..SUBSCRIPTIONS).all(|number| answers.contains(&format!("{number}: subscribed")));
+        ensure!(all, "{answers:?}");
         client.send("subscribe more\nunsubscribe 1\n")?;
         client.expect(&["TooMany", "unsubscribed"])?;
         subscribe(&mut client, "more")?;

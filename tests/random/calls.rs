@@ -4,7 +4,7 @@
 //! know what they have sent and received, and compare it with what the service has counted.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -213,9 +213,18 @@ fn connect(address: SocketAddr, seed: u64, random: &mut Rng) -> Result<Seen> {
         });
         let received = receive(receiving, seed, random);
         let sent = sender.join().expect("a sender does not panic");
-        let (received, end) = received?;
-        let complete = sent.is_ok();
-        let (Ok(sent) | Err(sent)) = sent;
+        let (received, mut end) = received?;
+        let (sent, complete) = match sent {
+            Ok(sent) => (sent, true),
+            Err(Unsent { at_most, was_reset }) => {
+                // The kernel tells of a reset once: the sender has heard of it, so what looked like
+                // FIN to the receiver is none.
+                if was_reset && end == Some(End::Fin) {
+                    end = Some(End::Rst);
+                }
+                (at_most, false)
+            }
+        };
         Ok(Seen {
             seed,
             sent,
@@ -226,12 +235,27 @@ fn connect(address: SocketAddr, seed: u64, random: &mut Rng) -> Result<Seen> {
     })
 }
 
+/// Why a client has not sent all.
+struct Unsent {
+    /// How many bytes of the pattern were sent, at most.
+    at_most: u64,
+    /// Whether the service has reset the connection, before any FIN: after one, the error is
+    /// EPIPE.
+    was_reset: bool,
+}
+
+impl Unsent {
+    fn after(at_most: u64, error: &io::Error) -> Self {
+        Unsent {
+            at_most,
+            was_reset: error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+}
+
 /// Sends header and pattern, and then FIN or nothing. Returns how many bytes of the pattern
 /// were sent.
-///
-/// # Errors
-/// If not all was sent; the error is an upper bound of how many bytes were.
-fn send(stream: &mut TcpStream, seed: u64, random: &mut Rng) -> Result<u64, u64> {
+fn send(stream: &mut TcpStream, seed: u64, random: &mut Rng) -> Result<u64, Unsent> {
     let length = match random.u8(..8) {
         0 => 0,
         1..=4 => random.u32(..2000),
@@ -244,7 +268,9 @@ fn send(stream: &mut TcpStream, seed: u64, random: &mut Rng) -> Result<u64, u64>
     // The header may come in two parts.
     let part = random.usize(..=header.len());
     for part in [&header[..part], &header[part..]] {
-        stream.write_all(part).map_err(|_| 0_u64)?;
+        stream
+            .write_all(part)
+            .map_err(|error| Unsent::after(0, &error))?;
         stall(random);
     }
     let length = u64::from(length);
@@ -260,15 +286,22 @@ fn send(stream: &mut TcpStream, seed: u64, random: &mut Rng) -> Result<u64, u64>
         let largest = [100, 5_000, 100_000][random.usize(..3)];
         let chunk = random.u64(1..=largest).min(stop - sent);
         let data = bytes(seed, Sender::Client, sent, chunk as usize);
-        stream.write_all(&data).map_err(|_| sent + chunk)?;
+        stream
+            .write_all(&data)
+            .map_err(|error| Unsent::after(sent + chunk, &error))?;
         sent += chunk;
         stall(random);
     }
     if sent < length || end == 0 {
-        return Err(sent);
+        return Err(Unsent {
+            at_most: sent,
+            was_reset: false,
+        });
     }
     if end > 1 {
-        stream.shutdown(Shutdown::Write).map_err(|_| sent)?;
+        stream
+            .shutdown(Shutdown::Write)
+            .map_err(|error| Unsent::after(sent, &error))?;
     }
     Ok(sent)
 }

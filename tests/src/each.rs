@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -18,7 +19,18 @@ pub fn on_each_runner(
 ) -> ExitCode {
     let binaries = Arc::new(Binaries::find(wasmtime));
     let trials = trials(&binaries, "", takes_part, run);
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+    libtest_mimic::run(&at_once(2), trials.collect()).exit_code()
+}
+
+/// Reads the arguments of a test program whose trials wait for most of their time: so many of them
+/// run at once for each processor, unless `--test-threads` says otherwise.
+#[must_use]
+pub fn at_once(for_each: usize) -> Arguments {
+    let mut arguments = Arguments::from_args();
+    if let Ok(processors) = thread::available_parallelism() {
+        (arguments.test_threads).get_or_insert(for_each * processors.get());
+    }
+    arguments
 }
 
 /// Makes a trial for each runner that `takes_part` selects, named after it behind `prefix`.
