@@ -340,8 +340,8 @@ impl Scenario {
                 }
                 observed.finish(|wires| {
                     played.addresses.iter().try_for_each(|(&client, address)| {
-                        let wire = wires.get(&address.port()).cloned();
-                        check(script, client, &wire.unwrap_or_default())
+                        let wire = wires.get(&address.port()).and_then(|wires| wires.first());
+                        check(script, client, &wire.cloned().unwrap_or_default())
                     })
                 })?;
                 Ok(())

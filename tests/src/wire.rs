@@ -76,6 +76,10 @@ pub struct Wire {
     pub first: Option<End>,
 }
 
+/// Connections, by the client's port. A client may have a port that another one had before, whose
+/// connection was reset.
+pub type Wires = HashMap<u16, Vec<Wire>>;
+
 /// An end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -137,7 +141,7 @@ impl Capture {
     ///
     /// If the check still fails after all late packets must have come, or if packets were
     /// lost.
-    pub fn finish(mut self, check: impl Fn(&HashMap<u16, Wire>) -> Result<()>) -> Result<()> {
+    pub fn finish(mut self, check: impl Fn(&Wires) -> Result<()>) -> Result<()> {
         // A packet that must not come has a moment to come.
         thread::sleep(Duration::from_millis(50));
         let deadline = Instant::now() + LATE;
@@ -156,7 +160,7 @@ impl Capture {
     }
 
     /// Returns all packets that were sent before this call, by the client's port.
-    fn wires(&mut self) -> Result<HashMap<u16, Wire>> {
+    fn wires(&mut self) -> Result<Wires> {
         let fence = self.fence.local_addr()?;
         self.fence.send_to(b"fence", fence)?;
         self.fences += 1;
@@ -176,7 +180,7 @@ impl Capture {
 /// # Errors
 ///
 /// If `tcpdump` cannot be run, or finds the file damaged.
-pub fn read(file: &Path, server: u16) -> Result<HashMap<u16, Wire>> {
+pub fn read(file: &Path, server: u16) -> Result<Wires> {
     let output = Command::new("tcpdump")
         .args(["-nn", "-r"])
         .arg(file)
@@ -192,14 +196,25 @@ pub fn read(file: &Path, server: u16) -> Result<HashMap<u16, Wire>> {
     Ok(parse(&lines, server))
 }
 
-fn parse(lines: &[String], server: u16) -> HashMap<u16, Wire> {
-    let mut wires: HashMap<u16, Wire> = HashMap::new();
+fn parse(lines: &[String], server: u16) -> Wires {
+    let mut wires = Wires::new();
+    // The sequence number of each client's last SYN: the same one again is a repetition.
+    let mut begun: HashMap<u16, u64> = HashMap::new();
     let packets = lines.iter().filter_map(|line| Packet::parse(line));
     // A recording has the connections of other addresses as well.
     for packet in packets.filter(|packet| packet.from == server || packet.to == server) {
         let from_server = packet.from == server;
         let client = if from_server { packet.to } else { packet.from };
-        wires.entry(client).or_default().add(&packet, from_server);
+        let connections = wires.entry(client).or_default();
+        let begins = packet.syn && !packet.ack && !from_server;
+        if begins && begun.insert(client, packet.start) != Some(packet.start)
+            || connections.is_empty()
+        {
+            connections.push(Wire::default());
+        }
+        if let Some(wire) = connections.last_mut() {
+            wire.add(&packet, from_server);
+        }
     }
     wires
 }
@@ -432,6 +447,24 @@ mod tests {
         assert!(again.again);
         assert_eq!(again.data, [0..2, 2..7]);
         assert!(sent(&[one, "[P.], seq 4:8, ack 1, win 512, length 4"]).again);
+    }
+
+    #[test]
+    fn a_port_that_is_used_again_is_another_connection() {
+        let lines = [
+            "1:2 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [S], seq 7, win 1, length 0",
+            "1:2 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [S], seq 7, win 1, length 0",
+            "1:2 IP 127.0.0.1.80 > 127.0.0.1.4000: Flags [S.], seq 9, ack 8, win 1, length 0",
+            "1:2 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [R.], seq 1, ack 1, win 1, length 0",
+            "1:2 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [S], seq 8, win 1, length 0",
+            "1:2 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [F.], seq 1, ack 1, win 1, length 0",
+        ];
+        let wires = parse(&lines.map(str::to_owned), 80);
+        let [first, second] = &wires[&4000][..] else {
+            panic!("{wires:?}");
+        };
+        assert!(first.client.rst && first.client.fin.is_none());
+        assert!(!second.client.rst && second.client.fin == Some(0));
     }
 
     #[test]
