@@ -94,7 +94,9 @@ fn main() -> ExitCode {
         println!("{} cases, {count} trials: {about}", cases.len());
     }
     if can_capture() {
-        println!("the packets of every script are checked as well");
+        println!(
+            "the packets of every script are checked as well, and what `serve` records of every scenario"
+        );
     } else {
         println!(
             "!!! SKIPPED: packets cannot be captured here, which takes tcpdump and root; scripts are checked only by what sockets report"

@@ -59,5 +59,6 @@ mod operator {
     mod usage;
     mod viewing;
     mod watched;
+    mod watched_recording;
     mod watching;
 }

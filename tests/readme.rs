@@ -44,7 +44,7 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 const SHORT: usize = 24;
 
 /// Programs that sessions use and that may not be installed.
-const TOOLS: [&str; 8] = [
+const TOOLS: [&str; 9] = [
     "nc",
     "socat",
     "curl",
@@ -53,6 +53,7 @@ const TOOLS: [&str; 8] = [
     "jq",
     "redis-cli",
     "redis-server",
+    "tshark",
 ];
 
 /// The sessions of different documents may use the same ports.

@@ -25,14 +25,14 @@ fn recording(file: &Path) -> Result<Server> {
 }
 
 /// Makes a connection from its beginning to its end.
-fn once(server: &Server) -> Result<()> {
+pub(super) fn once(server: &Server) -> Result<()> {
     let mut client = served(server)?;
     client.fin()?;
     client.end()?;
     Ok(())
 }
 
-fn has(file: &Path, what: &str, times: usize) -> Result<()> {
+pub(super) fn has(file: &Path, what: &str, times: usize) -> Result<()> {
     eventually(&format!("the recording has {what}"), || {
         Ok(count(&fs::read(file)?, what.as_bytes()) >= times)
     })

@@ -28,7 +28,7 @@ const WRONG: &str = "_ws.malformed || tcp.checksum.status == 0 || ip.checksum.st
                      || tcp.analysis.reused_ports";
 
 /// Packets that are more than an acknowledgment.
-const EVENTFUL: &str = "tcp.len > 0 || tcp.flags.syn == 1 || tcp.flags.fin == 1 \
+pub(super) const EVENTFUL: &str = "tcp.len > 0 || tcp.flags.syn == 1 || tcp.flags.fin == 1 \
                         || tcp.flags.reset == 1";
 
 /// A server, and the file that it records.
@@ -97,19 +97,19 @@ pub(super) fn tshark(file: &Path, arguments: &[&str]) -> Result<Vec<String>> {
 }
 
 /// The values of a field in the packets that a filter selects.
-fn values(file: &Path, filter: &str, field: &str) -> Result<Vec<String>> {
+pub(super) fn values(file: &Path, filter: &str, field: &str) -> Result<Vec<String>> {
     tshark(file, &["-Y", filter, "-T", "fields", "-e", field])
 }
 
 /// Checks that Wireshark finds nothing wrong.
-fn is_sound(file: &Path) -> Result<()> {
+pub(super) fn is_sound(file: &Path) -> Result<()> {
     let wrong = tshark(file, &["-Y", WRONG])?;
     ensure!(wrong.is_empty(), "{wrong:#?}");
     Ok(())
 }
 
 /// The eventful packets: from which side, its flags, and the length of its data.
-fn packets(file: &Path, server: &Server) -> Result<Vec<String>> {
+pub(super) fn packets(file: &Path, server: &Server) -> Result<Vec<String>> {
     let fields = [
         "-T",
         "fields",
@@ -135,7 +135,7 @@ fn packets(file: &Path, server: &Server) -> Result<Vec<String>> {
 }
 
 /// What both sides sent, by `tshark`'s own reassembly of the first connection.
-fn followed(file: &Path) -> Result<[Vec<u8>; 2]> {
+pub(super) fn followed(file: &Path) -> Result<[Vec<u8>; 2]> {
     let lines = tshark(file, &["-q", "-z", "follow,tcp,raw,0"])?;
     let mut sides = [Vec::new(), Vec::new()];
     for line in lines {
@@ -152,7 +152,7 @@ fn followed(file: &Path) -> Result<[Vec<u8>; 2]> {
     Ok(sides)
 }
 
-fn skipped() -> Result<bool> {
+pub(super) fn skipped() -> Result<bool> {
     is_missing("tshark", "recordings, as Wireshark reads them")
 }
 
@@ -247,11 +247,11 @@ fn a_recording_that_differs_from_the_wire_is_found() -> Result<()> {
         let wires = wire::read(&file, recorded.server.address().port())?;
         wires
             .get(&port)
-            .copied()
+            .and_then(|wires| wires.first().cloned())
             .context("the connection is missing")
     };
     let true_one = read(&good)?;
-    agrees(true_one, true_one)?;
+    agrees(&true_one, &true_one)?;
     // A TCP header without options, and its flags: FIN and ACK, or PSH and ACK with data.
     for (flags, others) in [(0x11, 0x10), (0x11, 0x14), (0x18, 0x14)] {
         let mut changed = good.clone();
@@ -260,7 +260,7 @@ fn a_recording_that_differs_from_the_wire_is_found() -> Result<()> {
                 changed[at + 1] = others;
             }
         }
-        let found = agrees(read(&changed)?, true_one);
+        let found = agrees(&read(&changed)?, &true_one);
         ensure!(
             found.is_err(),
             "flags {others:#x} for {flags:#x} are not found"

@@ -1,5 +1,6 @@
 //! A service that makes random calls in each event, `tests/guests/erratic`, and clients that
-//! check every byte. The service checks the events and what its calls return; the clients
+//! check every byte. Under `halfopen serve` it is `tests/guests/fitful`, which also calls for names,
+//! TLS and topics. The service checks the events and what its calls return; the clients
 //! know what they have sent and received, and compare it with what the service has counted.
 
 use std::collections::BTreeMap;
@@ -46,7 +47,12 @@ pub(crate) fn play(
     time: Duration,
     seed: u64,
 ) -> Result<usize> {
-    let server = runner.start(binaries, "erratic", &[])?;
+    let (guest, flags) = match runner.is_serve() {
+        true => ("fitful", &["--topics", "local"][..]),
+        false => ("erratic", &[][..]),
+    };
+    let command = runner.service_with(binaries, guest, &["127.0.0.1:0"], flags, &[]);
+    let server = Server::start(command, 1)?;
     let address = server.address();
     let deadline = Instant::now() + time;
     let mut random = Rng::with_seed(seed);

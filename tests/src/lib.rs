@@ -21,6 +21,7 @@ pub mod script;
 pub mod semantics;
 pub mod server;
 pub mod soak;
+pub mod stage;
 pub mod tls;
 pub mod tools;
 pub mod watcher;

@@ -4,24 +4,45 @@
 //! far as a server can know it: of what comes after a connection has ended for it, such as a RST
 //! of the client, it hears nothing.
 
+use std::collections::HashSet;
+use std::ops::Range;
+
 use anyhow::{Result, ensure};
 
-use crate::wire::Wire;
+use crate::wire::{Sent, Wire};
+
+/// A packet of this length goes on in the next one: a recording has no longer ones.
+const LONGEST: u64 = 65_495;
+/// A read of as many bytes may have left more: it filled a buffer of the service.
+const BUFFER: u64 = 4096;
+/// As many bytes fit into the window of a client that does not read (RFC 9293, section 3.8.6), so
+/// that the kernel sends each write as it comes.
+const WINDOW: u64 = 32 * 1024;
 
 /// Checks that a recorded connection is the captured one.
 ///
 /// # Errors
 ///
 /// If it is not.
-pub fn agrees(recorded: Wire, captured: Wire) -> Result<()> {
+pub fn agrees(recorded: &Wire, captured: &Wire) -> Result<()> {
+    if was_never_accepted(recorded, captured) {
+        return Ok(());
+    }
     from_client(recorded, captured)?;
     from_server(recorded, captured)?;
     first(recorded, captured)
 }
 
+/// Whether the server may not have had the connection: while the backlog is full, the kernel does
+/// not take the end of the handshake (listen(2)), and forgets the connection if the client resets it.
+fn was_never_accepted(recorded: &Wire, captured: &Wire) -> bool {
+    let silent = captured.server == Sent::default() && captured.client.rst;
+    silent && *recorded == Wire::default()
+}
+
 /// What the client has sent. The server may end before it has read all of it.
-fn from_client(recorded: Wire, captured: Wire) -> Result<()> {
-    let (read, sent) = (recorded.client, captured.client);
+fn from_client(recorded: &Wire, captured: &Wire) -> Result<()> {
+    let (read, sent) = (&recorded.client, &captured.client);
     ensure!(
         read.bytes <= sent.bytes,
         "{} bytes of the client are recorded, and {} were sent",
@@ -57,12 +78,41 @@ fn from_client(recorded: Wire, captured: Wire) -> Result<()> {
         read.rst || !sent.rst || over,
         "a RST of the client was sent, and is not recorded"
     );
+    in_order(read)?;
+    // A read takes all that has arrived, in packets that were sent, or fills its buffer.
+    let ends: HashSet<_> = sent.data.iter().map(|packet| packet.end).collect();
+    for read in at_once(&read.data) {
+        ensure!(
+            ends.contains(&read.end) || read.end - read.start >= BUFFER,
+            "the client's bytes {read:?} are recorded at once, and were sent otherwise"
+        );
+    }
+    Ok(())
+}
+
+/// The bytes that were read or written at once, by their places.
+fn at_once(packets: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut all: Vec<Range<u64>> = Vec::new();
+    let mut goes_on = false;
+    for packet in packets {
+        match all.last_mut() {
+            Some(last) if goes_on => last.end = packet.end,
+            _ => all.push(packet.clone()),
+        }
+        goes_on = packet.end - packet.start == LONGEST;
+    }
+    all
+}
+
+/// Checks that data is recorded once and in order.
+fn in_order(recorded: &Sent) -> Result<()> {
+    ensure!(!recorded.again, "data is recorded twice, or not in order");
     Ok(())
 }
 
 /// What the server has sent. What its kernel has not sent yet, a RST discards.
-fn from_server(recorded: Wire, captured: Wire) -> Result<()> {
-    let (written, sent) = (recorded.server, captured.server);
+fn from_server(recorded: &Wire, captured: &Wire) -> Result<()> {
+    let (written, sent) = (&recorded.server, &captured.server);
     let cut = captured.server.rst || captured.client.rst;
     ensure!(
         written.bytes == sent.bytes || (cut && written.bytes > sent.bytes),
@@ -84,11 +134,16 @@ fn from_server(recorded: Wire, captured: Wire) -> Result<()> {
         sent.rst || !written.rst || captured.client.rst,
         "a RST of the server is recorded that was not sent"
     );
+    in_order(written)?;
+    ensure!(
+        cut || sent.bytes > WINDOW || written.data == sent.data,
+        "the server's bytes are recorded in other pieces than they were sent in"
+    );
     Ok(())
 }
 
 /// Who was first.
-fn first(recorded: Wire, captured: Wire) -> Result<()> {
+fn first(recorded: &Wire, captured: &Wire) -> Result<()> {
     ensure!(
         recorded.first == captured.first,
         "the first to end is recorded as {:?}, and was {:?}",
@@ -101,11 +156,17 @@ fn first(recorded: Wire, captured: Wire) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{End, Sent};
+    use crate::wire::End;
 
+    /// What was sent in two packets.
     fn sent(bytes: u64, fin: bool, rst: bool) -> Sent {
-        let fin = fin.then_some(bytes);
-        Sent { bytes, fin, rst }
+        Sent {
+            bytes,
+            fin: fin.then_some(bytes),
+            rst,
+            data: vec![0..2, 2..bytes],
+            again: false,
+        }
     }
 
     fn wire(client: Sent, server: Sent, first: End) -> Wire {
@@ -128,7 +189,7 @@ mod tests {
     #[test]
     fn a_recording_of_the_same_connection_agrees() {
         for wire in wires() {
-            agrees(wire, wire).unwrap();
+            agrees(&wire, &wire).unwrap();
         }
     }
 
@@ -160,7 +221,7 @@ mod tests {
         ];
         for (what, change) in changes {
             for captured in wires() {
-                let mut recorded = captured;
+                let mut recorded = captured.clone();
                 change(&mut recorded);
                 // A FIN that a RST has overtaken is recorded, and was not sent.
                 let overtaken = what == "FIN of the server" || what == "the place of FIN";
@@ -169,7 +230,7 @@ mod tests {
                 let met = what == "RST of the server" && captured.client.rst;
                 let lenient = overtaken && cut || met;
                 assert_eq!(
-                    agrees(recorded, captured).is_ok(),
+                    agrees(&recorded, &captured).is_ok(),
                     lenient,
                     "{what}: {captured:?}"
                 );
@@ -180,9 +241,75 @@ mod tests {
     #[test]
     fn less_of_the_client_is_found_where_nothing_cuts_it_short() {
         let [well, ..] = wires();
-        let mut recorded = well;
+        let mut recorded = well.clone();
         recorded.client.bytes -= 1;
         recorded.client.fin = None;
-        assert!(agrees(recorded, well).is_err());
+        assert!(agrees(&recorded, &well).is_err());
+    }
+
+    /// One packet with the first bytes.
+    fn packet(bytes: u64) -> Vec<Range<u64>> {
+        let all = 0..bytes;
+        vec![all]
+    }
+
+    #[test]
+    fn lengths_are_compared_in_their_order() {
+        let [well, ..] = wires();
+        let with = |change: fn(&mut Wire)| {
+            let mut recorded = well.clone();
+            change(&mut recorded);
+            agrees(&recorded, &well)
+        };
+        // One read has taken both packets.
+        with(|wire| wire.client.data = packet(5)).unwrap();
+        for (what, change) in [
+            (
+                "other reads",
+                (|wire| wire.client.data = vec![0..3, 3..5]) as fn(&mut Wire),
+            ),
+            ("other writes", |wire| wire.server.data = vec![0..3, 3..7]),
+            ("writes that were sent at once", |wire| {
+                wire.server.data = packet(7)
+            }),
+            ("data twice", |wire| wire.client.again = true),
+            ("data twice", |wire| wire.server.again = true),
+        ] {
+            assert!(with(change).is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_long_read_is_recorded_in_several_packets() {
+        let joined = at_once(&[0..3, 3..LONGEST + 3, LONGEST + 3..65_539, 65_539..65_540]);
+        assert_eq!(joined, [0..3, 3..65_539, 65_539..65_540]);
+    }
+
+    #[test]
+    fn what_was_never_accepted_is_not_recorded() {
+        let [_, reset, by_server] = wires();
+        let mut waited = reset.clone();
+        waited.server = Sent::default();
+        agrees(&Wire::default(), &waited).unwrap();
+        for known in [reset, by_server] {
+            assert!(agrees(&Wire::default(), &known).is_err());
+        }
+    }
+
+    /// Whoever reads into a buffer takes no more than that, and a window may hold up what is sent.
+    #[test]
+    fn much_data_may_go_in_other_pieces() {
+        let whole = |length: u64| Sent {
+            bytes: length,
+            data: packet(length),
+            ..Sent::default()
+        };
+        let captured = wire(whole(2 * BUFFER), whole(WINDOW + 1), End::Client);
+        let mut recorded = captured.clone();
+        recorded.client.data = vec![0..BUFFER, BUFFER..2 * BUFFER];
+        recorded.server.data = vec![0..1, 1..WINDOW + 1];
+        agrees(&recorded, &captured).unwrap();
+        recorded.client.data = vec![0..1, 1..2 * BUFFER];
+        assert!(agrees(&recorded, &captured).is_err());
     }
 }

@@ -564,25 +564,7 @@ impl Runner {
     ///
     /// If the server does not start.
     pub fn start(self, binaries: &Binaries, guest: &str, arguments: &[&str]) -> Result<Server> {
-        self.start_recorded(binaries, guest, arguments, None)
-    }
-
-    /// Starts a service on a free port, which records its connections in a file if there is one.
-    /// Only `halfopen serve` does.
-    ///
-    /// # Errors
-    ///
-    /// If the server does not start.
-    pub fn start_recorded(
-        self,
-        binaries: &Binaries,
-        guest: &str,
-        arguments: &[&str],
-        file: Option<&Path>,
-    ) -> Result<Server> {
-        let record = file.map(|file| format!("--record={}", file.display()));
-        let flags: Vec<_> = record.as_deref().into_iter().collect();
-        let command = self.service_with(binaries, guest, &["127.0.0.1:0"], &flags, arguments);
+        let command = self.service(binaries, guest, &["127.0.0.1:0"], arguments);
         Server::start(command, 1)
     }
 }

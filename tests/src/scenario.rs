@@ -1,19 +1,18 @@
 //! Scenarios: what clients do, and what must come of it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tempfile::NamedTempFile;
 
 use crate::client::{Client, End};
-use crate::recorded;
 use crate::runner::{Binaries, Primitives, Runner};
 use crate::server::Server;
-use crate::wire::{self, Capture, Wire, can_capture, check};
+use crate::stage::{Observed, Stage, can_compare};
+use crate::wire::{can_capture, check};
 
 /// The time in which something that must not happen could happen.
 const MOMENT: Duration = Duration::from_millis(300);
@@ -133,17 +132,6 @@ impl Step {
             Step::Pause | Step::Printed(_) => None,
         }
     }
-}
-
-/// What the code of a scenario may use.
-#[derive(Debug)]
-pub struct Stage<'a> {
-    /// The runner that the server runs on.
-    pub runner: Runner,
-    /// The binaries, to start further servers.
-    pub binaries: &'a Binaries,
-    /// The server under test.
-    pub server: &'a Server,
 }
 
 /// What the clients saw, one line for each observation.
@@ -302,25 +290,40 @@ impl Scenario {
     ///
     /// If anything comes of it that must not.
     pub fn run(&self, runner: Runner, binaries: &Binaries) -> Result<()> {
-        let recording = self.recording(runner)?;
-        let file = recording.as_ref().map(|recording| recording.path());
-        let mut server = runner.start_recorded(binaries, self.guest, self.arguments, file)?;
+        let play_here = self.other(runner).map_or(self.play, |(_, play)| play);
+        let captured = match play_here {
+            Play::Code(_) => can_compare(runner),
+            _ => can_capture(),
+        };
+        let mut observed = Observed::start(runner, captured, 1, |flags| {
+            let listen = ["127.0.0.1:0"];
+            runner.service_with(binaries, self.guest, &listen, flags, self.arguments)
+        })?;
         if !runner.prints() {
             // In place of a line that the server prints.
-            server.patience = MOMENT;
+            observed.server.patience = MOMENT;
         }
-        let play_here = self.other(runner).map_or(self.play, |(_, play)| play);
         match play_here {
-            Play::Code(code) => code(&Stage {
-                runner,
-                binaries,
-                server: &server,
-            }),
+            Play::Code(code) => {
+                let stage = Stage {
+                    runner,
+                    binaries,
+                    server: &observed.server,
+                    compared: Cell::new(0),
+                };
+                code(&stage)?;
+                let further = stage.compared.get();
+                let (_, compared) = observed.finish(|_| Ok(()))?;
+                // No scenario is left out: its further servers are started by the stage.
+                ensure!(
+                    further + compared > 0 || !captured,
+                    "no connection is compared with its packets"
+                );
+                Ok(())
+            }
             Play::Script(script, lines) | Play::ScriptOrSilence(script, lines) => {
-                let capture = can_capture()
-                    .then(|| Capture::start(server.address()))
-                    .transpose()?;
-                let played = play(&server, script)?;
+                let server = &observed.server;
+                let played = play(server, script)?;
                 let wanted = expected(script);
                 let seen = &played.seen;
                 ensure!(*seen == wanted, "expected {wanted:#?}\nseen {seen:#?}");
@@ -335,38 +338,14 @@ impl Scenario {
                         "expected {lines:#?}\nprinted {printed:#?}"
                     );
                 }
-                if let Some(capture) = capture {
-                    capture.finish(|wires| {
-                        played.addresses.iter().try_for_each(|(&client, address)| {
-                            let wire = wires.get(&address.port()).copied();
-                            check(script, client, wire.unwrap_or_default())
-                        })?;
-                        match file {
-                            Some(file) => agrees(file, &server, wires),
-                            None => Ok(()),
-                        }
-                    })?;
-                }
+                observed.finish(|wires| {
+                    played.addresses.iter().try_for_each(|(&client, address)| {
+                        let wire = wires.get(&address.port()).and_then(|wires| wires.first());
+                        check(script, client, &wire.cloned().unwrap_or_default())
+                    })
+                })?;
                 Ok(())
             }
         }
     }
-
-    /// A file for what the server records, if it records anything, and there will be a capture to
-    /// compare it with.
-    fn recording(&self, runner: Runner) -> Result<Option<NamedTempFile>> {
-        let scripted = !matches!(self.play, Play::Code(_));
-        let recorded = scripted && runner.is_serve() && can_capture();
-        Ok(recorded.then(NamedTempFile::new).transpose()?)
-    }
-}
-
-/// Checks that the server has recorded each captured connection as it was.
-fn agrees(file: &Path, server: &Server, wires: &HashMap<u16, Wire>) -> Result<()> {
-    let recorded = wire::read(file, server.address().port())?;
-    wires.iter().try_for_each(|(port, captured)| {
-        let recorded = recorded.get(port).copied().unwrap_or_default();
-        recorded::agrees(recorded, *captured)
-            .with_context(|| format!("recorded {recorded:?}\ncaptured {captured:?}"))
-    })
 }

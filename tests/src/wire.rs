@@ -3,7 +3,9 @@
 //! at all.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -33,7 +35,7 @@ pub struct Capture {
 }
 
 /// The packets that one end of a connection sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Sent {
     /// The number of data bytes.
     pub bytes: u64,
@@ -41,10 +43,30 @@ pub struct Sent {
     pub fin: Option<u64>,
     /// Whether RST was sent.
     pub rst: bool,
+    /// The bytes of each packet with new data, by their places, in the order of the packets.
+    pub data: Vec<Range<u64>>,
+    /// Whether data was sent again, or out of order.
+    pub again: bool,
+}
+
+/// As many packets with data are printed of each end.
+const PRINTED: usize = 8;
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sent")
+            .field("bytes", &self.bytes)
+            .field("fin", &self.fin)
+            .field("rst", &self.rst)
+            .field("data", &self.data.iter().take(PRINTED).collect::<Vec<_>>())
+            .field("packets", &self.data.len())
+            .field("again", &self.again)
+            .finish()
+    }
 }
 
 /// The packets that both ends of a connection sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wire {
     /// From the client.
     pub client: Sent,
@@ -53,6 +75,10 @@ pub struct Wire {
     /// The side whose FIN or RST came first.
     pub first: Option<End>,
 }
+
+/// Connections, by the client's port. A client may have a port that another one had before, whose
+/// connection was reset.
+pub type Wires = HashMap<u16, Vec<Wire>>;
 
 /// An end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +141,7 @@ impl Capture {
     ///
     /// If the check still fails after all late packets must have come, or if packets were
     /// lost.
-    pub fn finish(mut self, check: impl Fn(&HashMap<u16, Wire>) -> Result<()>) -> Result<()> {
+    pub fn finish(mut self, check: impl Fn(&Wires) -> Result<()>) -> Result<()> {
         // A packet that must not come has a moment to come.
         thread::sleep(Duration::from_millis(50));
         let deadline = Instant::now() + LATE;
@@ -134,7 +160,7 @@ impl Capture {
     }
 
     /// Returns all packets that were sent before this call, by the client's port.
-    fn wires(&mut self) -> Result<HashMap<u16, Wire>> {
+    fn wires(&mut self) -> Result<Wires> {
         let fence = self.fence.local_addr()?;
         self.fence.send_to(b"fence", fence)?;
         self.fences += 1;
@@ -154,7 +180,7 @@ impl Capture {
 /// # Errors
 ///
 /// If `tcpdump` cannot be run, or finds the file damaged.
-pub fn read(file: &Path, server: u16) -> Result<HashMap<u16, Wire>> {
+pub fn read(file: &Path, server: u16) -> Result<Wires> {
     let output = Command::new("tcpdump")
         .args(["-nn", "-r"])
         .arg(file)
@@ -170,12 +196,25 @@ pub fn read(file: &Path, server: u16) -> Result<HashMap<u16, Wire>> {
     Ok(parse(&lines, server))
 }
 
-fn parse(lines: &[String], server: u16) -> HashMap<u16, Wire> {
-    let mut wires: HashMap<u16, Wire> = HashMap::new();
-    for packet in lines.iter().filter_map(|line| Packet::parse(line)) {
+fn parse(lines: &[String], server: u16) -> Wires {
+    let mut wires = Wires::new();
+    // The sequence number of each client's last SYN: the same one again is a repetition.
+    let mut begun: HashMap<u16, u64> = HashMap::new();
+    let packets = lines.iter().filter_map(|line| Packet::parse(line));
+    // A recording has the connections of other addresses as well.
+    for packet in packets.filter(|packet| packet.from == server || packet.to == server) {
         let from_server = packet.from == server;
         let client = if from_server { packet.to } else { packet.from };
-        wires.entry(client).or_default().add(&packet, from_server);
+        let connections = wires.entry(client).or_default();
+        let begins = packet.syn && !packet.ack && !from_server;
+        if begins && begun.insert(client, packet.start) != Some(packet.start)
+            || connections.is_empty()
+        {
+            connections.push(Wire::default());
+        }
+        if let Some(wire) = connections.last_mut() {
+            wire.add(&packet, from_server);
+        }
     }
     wires
 }
@@ -205,9 +244,16 @@ impl Sent {
         if packet.syn || packet.rst {
             return;
         }
-        self.bytes = self.bytes.max(packet.end.saturating_sub(1));
+        let (start, end) = (packet.start.saturating_sub(1), packet.end.saturating_sub(1));
+        if end > start {
+            self.again |= start != self.bytes;
+            if end > self.bytes {
+                self.data.push(self.bytes.max(start)..end);
+            }
+        }
+        self.bytes = self.bytes.max(end);
         if packet.fin {
-            self.fin.get_or_insert(packet.end.saturating_sub(1));
+            self.fin.get_or_insert(end);
         }
     }
 }
@@ -220,8 +266,9 @@ struct Packet {
     fin: bool,
     rst: bool,
     ack: bool,
-    /// The relative sequence number after the packet's last byte. The first byte of the
-    /// connection has number 1.
+    /// The relative sequence numbers of the packet's first byte, and after its last one. The first
+    /// byte of the connection has number 1.
+    start: u64,
     end: u64,
 }
 
@@ -234,10 +281,12 @@ impl Packet {
         let (to, rest) = rest.split_once(": Flags [")?;
         let to = to.rsplit_once('.')?.1.parse().ok()?;
         let (flags, rest) = rest.split_once(']')?;
-        let end = rest.strip_prefix(", seq ").and_then(|rest| {
+        let range = rest.strip_prefix(", seq ").and_then(|rest| {
             let range = rest.split_once(',')?.0;
-            range.rsplit(':').next()?.parse().ok()
+            let (start, end) = range.split_once(':').unwrap_or((range, range));
+            Some((start.parse().ok()?, end.parse().ok()?))
         });
+        let (start, end) = range.unwrap_or_default();
         Some(Packet {
             from,
             to,
@@ -245,7 +294,8 @@ impl Packet {
             fin: flags.contains('F'),
             rst: flags.contains('R'),
             ack: flags.contains('.'),
-            end: end.unwrap_or(0),
+            start,
+            end,
         })
     }
 }
@@ -255,7 +305,7 @@ impl Packet {
 /// # Errors
 ///
 /// If they are not.
-pub fn check(script: &[Step], client: u8, wire: Wire) -> Result<()> {
+pub fn check(script: &[Step], client: u8, wire: &Wire) -> Result<()> {
     let expected = Expected::of(script, client);
     let Wire {
         client: ours,
@@ -367,12 +417,54 @@ mod tests {
             .unwrap()
         };
         let data = packet("[P.], seq 1:3, ack 1, win 512, options [nop], length 2");
-        assert_eq!((data.from, data.to, data.end), (4000, 80, 3));
+        assert_eq!((data.from, data.to, data.start, data.end), (4000, 80, 1, 3));
         assert!(!data.fin && !data.rst && !data.syn);
         let fin = packet("[F.], seq 3, ack 1, win 512, length 0");
         assert!(fin.fin && fin.end == 3);
         assert!(packet("[R], seq 1, win 0, length 0").rst);
         assert!(packet("[S], seq 123456, win 0, length 0").syn);
+    }
+
+    #[test]
+    fn the_places_of_data_are_those_of_its_packets() {
+        let sent = |packets: &[&str]| {
+            let mut sent = Sent::default();
+            for packet in packets {
+                let line = format!("1:2 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags {packet}");
+                sent.add(&Packet::parse(&line).unwrap());
+            }
+            sent
+        };
+        let [one, two, end] = [
+            "[P.], seq 1:3, ack 1, win 512, length 2",
+            "[P.], seq 3:8, ack 1, win 512, length 5",
+            "[F.], seq 8, ack 1, win 512, length 0",
+        ];
+        let whole = sent(&[one, "[.], ack 1, win 512, length 0", two, end]);
+        assert_eq!((whole.bytes, whole.fin, whole.again), (7, Some(7), false));
+        assert_eq!(whole.data, [0..2, 2..7]);
+        let again = sent(&[one, one, two]);
+        assert!(again.again);
+        assert_eq!(again.data, [0..2, 2..7]);
+        assert!(sent(&[one, "[P.], seq 4:8, ack 1, win 512, length 4"]).again);
+    }
+
+    #[test]
+    fn a_port_that_is_used_again_is_another_connection() {
+        let lines = [
+            "1:2 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [S], seq 7, win 1, length 0",
+            "1:2 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [S], seq 7, win 1, length 0",
+            "1:2 IP 127.0.0.1.80 > 127.0.0.1.4000: Flags [S.], seq 9, ack 8, win 1, length 0",
+            "1:2 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [R.], seq 1, ack 1, win 1, length 0",
+            "1:2 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [S], seq 8, win 1, length 0",
+            "1:2 IP 127.0.0.1.4000 > 127.0.0.1.80: Flags [F.], seq 1, ack 1, win 1, length 0",
+        ];
+        let wires = parse(&lines.map(str::to_owned), 80);
+        let [first, second] = &wires[&4000][..] else {
+            panic!("{wires:?}");
+        };
+        assert!(first.client.rst && first.client.fin.is_none());
+        assert!(!second.client.rst && second.client.fin == Some(0));
     }
 
     #[test]
@@ -401,13 +493,13 @@ mod tests {
         let mut wire = Wire::default();
         wire.server.bytes = 2;
         wire.server.fin = Some(2);
-        assert!(check(&script, 1, wire).is_ok());
+        assert!(check(&script, 1, &wire).is_ok());
         wire.server.fin = Some(1);
-        assert!(check(&script, 1, wire).is_err());
+        assert!(check(&script, 1, &wire).is_err());
         wire.server.fin = None;
-        assert!(check(&script, 1, wire).is_err());
+        assert!(check(&script, 1, &wire).is_err());
         wire.server.fin = Some(2);
         wire.server.rst = true;
-        assert!(check(&script, 1, wire).is_err());
+        assert!(check(&script, 1, &wire).is_err());
     }
 }

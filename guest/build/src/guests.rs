@@ -34,7 +34,7 @@ pub enum Set {
 }
 
 /// All guests.
-pub const GUESTS: [Guest; 47] = [
+pub const GUESTS: [Guest; 48] = [
     part("acceptor"),
     part("adapter"),
     part("driver"),
@@ -62,6 +62,7 @@ pub const GUESTS: [Guest; 47] = [
     test("counter"),
     test("crier"),
     test("erratic"),
+    uncomposed("fitful"),
     test("greedy"),
     test("herald"),
     test("hostile"),

@@ -332,6 +332,17 @@ fn no_component_imports_more_than_it_needs() {
             .concat(),
             "whoami.wasm" => [&CONNECTIONS[..], &PRINTING, &[PEER]].concat(),
             "erratic.wasm" => [&CALLBACKS[..], &PRINTING_0_2].concat(),
+            "fitful.wasm" => [
+                &CALLBACKS[..],
+                &PRINTING_0_2,
+                &[
+                    "halfopen:tcp/naming@0.1.0",
+                    "halfopen:tcp/socket-secure@0.1.0",
+                    "halfopen:tcp/subscribing@0.1.0",
+                    "halfopen:tcp/topics@0.1.0",
+                ],
+            ]
+            .concat(),
             "rogue.wasm" => CALLBACKS.to_vec(),
             "greedy.wasm" => [&CONNECTIONS[..], &PRINTING, &CLOCK, &[OUTBOUND, LISTENERS]].concat(),
             "hostile.wasm" => [&CONNECTIONS[..], &PRINTING, &[OUTBOUND]].concat(),

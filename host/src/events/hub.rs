@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
 use super::event::{Connection, Event, Kind};
 use super::log::Log;
+use super::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use super::sync::{Mutex, MutexGuard};
 
 /// The events of servers: what happens to each of their connections.
 ///
@@ -47,12 +48,17 @@ const PAYLOAD: u8 = 2;
 struct Subscribers {
     all: usize,
     with_payload: usize,
+    /// The number of the first event since there has been one.
+    since: u64,
 }
+
+/// Copies the last events of a connection.
+pub(crate) type Recall<'a> = &'a dyn Fn() -> Vec<Event>;
 
 /// The connections of a server.
 pub(crate) trait Source: Send + Sync {
-    /// Calls `see` with each connection that is open.
-    fn each(&self, see: &mut dyn FnMut(Seen));
+    /// Calls `see` with each connection that is open, and with what recalls its last events.
+    fn each(&self, see: &mut dyn FnMut(Connection, Recall<'_>));
 
     /// Resets the connections that `which` chooses by their number and peer. Returns how many
     /// these were.
@@ -60,12 +66,6 @@ pub(crate) trait Source: Send + Sync {
 
     /// Forgets what connections keep while somebody watches.
     fn forget(&self);
-}
-
-/// A connection, and the last of its events.
-pub(crate) struct Seen {
-    pub(crate) connection: Connection,
-    pub(crate) recent: Vec<Event>,
 }
 
 impl Events {
@@ -103,7 +103,7 @@ impl Events {
     pub fn connections(&self) -> Vec<Connection> {
         let mut connections = Vec::new();
         for source in self.0.sources() {
-            source.each(&mut |seen| connections.push(seen.connection));
+            source.each(&mut |connection, _| connections.push(connection));
         }
         connections.sort_by_key(|connection| connection.id);
         connections
@@ -171,18 +171,20 @@ impl Hub {
             .collect()
     }
 
-    /// Counts a subscription in.
-    pub(super) fn enter(&self, payload: bool) {
+    /// Counts a subscription in. Returns the number of the first event of which it may hear.
+    pub(super) fn enter(&self, payload: bool) -> u64 {
         let mut subscribers = lock(&self.subscribers);
         if subscribers.all == 0 {
-            // Some thread may have added an event after the last one had left.
-            self.log.clear();
+            // Threads may add events even after the last one has left. They are parts of stories.
+            subscribers.since = self.log.clear();
         }
+        let since = subscribers.since;
         subscribers.all += 1;
         subscribers.with_payload += usize::from(payload);
         self.set(&subscribers);
         drop(subscribers);
         self.entered.notify_waiters();
+        since
     }
 
     /// Counts a subscription out.

@@ -1,22 +1,16 @@
 //! The events of a process, in rings that threads write to without getting in each other's way.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::event::{Event, Kind};
+use super::sizes::{AT_ONCE, EVENTS, rings};
+use super::sync::atomic::{AtomicU64, Ordering};
+use super::sync::{Mutex, MutexGuard, thread};
 
-/// How many events a ring holds.
-const EVENTS: usize = 8192;
 /// How many bytes of payload a ring holds.
 const BYTES: usize = 4 << 20;
-/// How many rings there are at most.
-const RINGS: usize = 16;
-/// How many events a reader copies before it lets writers have the ring.
-const AT_ONCE: usize = 64;
 
 /// The last events, in a ring for each thread as far as rings go round.
 ///
@@ -50,9 +44,7 @@ pub(super) struct Position(Box<[u64]>);
 
 impl Log {
     pub(super) fn new() -> Self {
-        let threads = thread::available_parallelism().map_or(2, usize::from);
-        // The main thread and others write seldom, and should have a ring as well.
-        Log::of((threads + 1).min(RINGS), EVENTS)
+        Log::of(rings(), EVENTS)
     }
 
     fn of(rings: usize, most: usize) -> Self {
@@ -66,7 +58,7 @@ impl Log {
     /// Adds an event, and returns it.
     pub(super) fn push(&self, began: Instant, connection: Option<u64>, kind: Kind) -> Event {
         let payload = kind.payload();
-        let mut ring = self.rings[own(self.rings.len())].ring();
+        let mut ring = self.rings[thread() % self.rings.len()].ring();
         let event = Event {
             seq: self.next.fetch_add(1, Ordering::Relaxed),
             at: began.elapsed(),
@@ -115,8 +107,9 @@ impl Log {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&self) {
+    /// Forgets everything. Returns a number that no event has which is forgotten, or which comes
+    /// while others are.
+    pub(super) fn clear(&self) -> u64 {
         for ring in &self.rings {
             let mut ring = ring.ring();
             let lost = ring.end();
@@ -125,6 +118,7 @@ impl Log {
                 ..Ring::default()
             };
         }
+        self.next()
     }
 }
 
@@ -174,24 +168,11 @@ impl Ring {
     }
 }
 
-/// The ring of this thread, out of so many.
-fn own(rings: usize) -> usize {
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static OWN: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-    let own = OWN.get().unwrap_or_else(|| {
-        let own = THREADS.fetch_add(1, Ordering::Relaxed);
-        OWN.set(Some(own));
-        own
-    });
-    own % rings
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicBool;
+    use std::thread;
 
     use super::super::event::{Data, Direction};
     use super::*;

@@ -48,7 +48,9 @@ mod event;
 mod hub;
 mod log;
 mod scope;
+mod sizes;
 mod subscription;
+mod sync;
 mod track;
 
 pub(crate) use event::cut;
@@ -57,7 +59,7 @@ pub use event::{
     Instance, Kind, Proxied, Secured,
 };
 pub use hub::Events;
-pub(crate) use hub::{Seen, Source};
+pub(crate) use hub::{Recall, Source};
 pub(crate) use scope::{Life, Scope};
 pub use subscription::{Item, Subscription};
 pub(crate) use track::Track;

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::event::{Change, Event, Instance, Kind, cut};
 use super::hub::Events;
+use super::sync::{Mutex, MutexGuard};
 
 /// How many traps are remembered, for the connections that end with them.
 const TRAPS: usize = 16;

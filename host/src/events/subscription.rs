@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -12,6 +11,7 @@ use tokio::time::sleep;
 use super::event::{Connection, Event};
 use super::hub::{Events, Hub};
 use super::log::Position;
+use super::sync::atomic::Ordering;
 
 /// How long to let events gather after the first one, so that many cost one wake-up.
 const GATHER: Duration = Duration::from_millis(5);
@@ -58,7 +58,7 @@ impl Events {
 
 impl Subscription {
     fn new(hub: Arc<Hub>, payload: bool) -> Self {
-        hub.enter(payload);
+        let since = hub.enter(payload);
         let mut subscription = Subscription {
             position: hub.log.begin(),
             read: VecDeque::new(),
@@ -67,25 +67,26 @@ impl Subscription {
             payload,
             hub,
         };
-        subscription.look_back();
+        subscription.look_back(since);
         subscription
     }
 
-    /// Takes what the servers and their connections remember.
-    fn look_back(&mut self) {
+    /// Takes what the servers and their connections remember from the event with the number `since`
+    /// on.
+    fn look_back(&mut self, since: u64) {
         let end = self.hub.log.next();
         let mut past = Vec::new();
         // What was lost before the beginning is not this reader's loss.
         let log = &self.hub.log;
         log.read_until(end, &mut self.position, &mut past);
         for source in self.hub.sources() {
-            source.each(&mut |seen| {
-                self.connections.push(seen.connection);
-                past.extend(seen.recent);
+            source.each(&mut |connection, recall| {
+                self.connections.push(connection);
+                past.extend(recall());
             });
         }
         // Later ones will come.
-        past.retain(|event| event.seq < end);
+        past.retain(|event| (since..end).contains(&event.seq));
         // The log has an event with all its bytes, and comes first.
         past.sort_by_key(|event| event.seq);
         past.dedup_by_key(|event| event.seq);
@@ -162,7 +163,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::super::event::{Closed, Direction, Kind};
-    use super::super::hub::{Seen, Source};
+    use super::super::hub::{Recall, Source};
     use super::super::scope::Scope;
     use super::super::track::Track;
     use super::*;
@@ -172,7 +173,7 @@ mod tests {
     struct Connections(Mutex<Vec<Arc<Track>>>);
 
     impl Source for Connections {
-        fn each(&self, see: &mut dyn FnMut(Seen)) {
+        fn each(&self, see: &mut dyn FnMut(Connection, Recall<'_>)) {
             for track in &*self.0.lock().unwrap() {
                 let connection = Connection {
                     id: track.id(),
@@ -187,8 +188,7 @@ mod tests {
                     acknowledged: track.is_acknowledged(),
                     instance: track.instance(),
                 };
-                let recent = track.recent();
-                see(Seen { connection, recent });
+                see(connection, &|| track.recent());
             }
         }
 

@@ -86,7 +86,7 @@ mod tests {
     use super::super::Timeouts;
     use super::super::registry::Traffic;
     use super::*;
-    use crate::events::{Seen, Track};
+    use crate::events::{Connection, Track};
 
     /// How often any connection's activity was looked at.
     type Looks = Arc<AtomicUsize>;
@@ -120,7 +120,7 @@ mod tests {
 
         fn look(&self) {}
 
-        fn seen(&self) -> Option<Seen> {
+        fn seen(&self) -> Option<Connection> {
             None
         }
 

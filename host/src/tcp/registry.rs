@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
 use super::{Ending, Timeouts};
-use crate::events::{Events, Seen, Source, Track};
+use crate::events::{Connection, Events, Recall, Source, Track};
 
 /// How often to look, while somebody watches, whether data waits for a service, and whether FIN is
 /// acknowledged.
@@ -45,7 +45,7 @@ pub(super) trait Member: fmt::Debug + Send + Sync {
     fn look(&self);
 
     /// Describes the connection for those who watch, if its events are reported.
-    fn seen(&self) -> Option<Seen>;
+    fn seen(&self) -> Option<Connection>;
 
     /// Ends the connection if its end was not noticed so far, or if it has reached one of
     /// `timeouts`, by a reset.
@@ -226,10 +226,12 @@ impl Shared {
 }
 
 impl Source for Shared {
-    fn each(&self, see: &mut dyn FnMut(Seen)) {
-        self.members()
-            .filter_map(|member| member.seen())
-            .for_each(see);
+    fn each(&self, see: &mut dyn FnMut(Connection, Recall<'_>)) {
+        for member in self.members() {
+            if let (Some(connection), Some(track)) = (member.seen(), member.track()) {
+                see(connection, &|| track.recent());
+            }
+        }
     }
 
     fn reset(&self, which: &dyn Fn(u64, Option<SocketAddr>) -> bool) -> usize {

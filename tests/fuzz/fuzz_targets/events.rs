@@ -35,7 +35,7 @@ static GUEST: LazyLock<(Engine, InstancePre<State>)> = LazyLock::new(|| {
     let mut config = Config::new();
     config.concurrency_support(false);
     let engine = Engine::new(&config).expect("the configuration is valid");
-    let guest = include_bytes!("../../guests/dist/erratic.wasm");
+    let guest = include_bytes!("../../guests/dist/fitful.wasm");
     let component = Component::from_binary(&engine, guest).expect("the guest is a component");
     let mut linker = Linker::<State>::new(&engine);
     callbacks::add_to_linker(&mut linker).expect("no name is defined twice");

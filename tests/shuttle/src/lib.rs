@@ -1,11 +1,11 @@
 //! The sockets of halfopen on a scripted kernel, under a scheduler that tries out the orders
 //! in which threads can act.
 //!
-//! The files of `host/src/tcp` that make up a socket are compiled here as they are. What is
-//! below them is replaced: `tokio`, `rustix` and `socket2` are this crate, whose modules have
-//! the few items that those files use, on a kernel in memory ([`net`]); and the locks and
-//! atomics of `tcp::sync` are those of shuttle, so that each of their operations is a point
-//! at which another thread may go on.
+//! The files of `host/src/tcp` that make up a socket, and those of `host/src/events`, are
+//! compiled here as they are. What is below them is replaced: `tokio`, `rustix` and `socket2` are
+//! this crate, whose modules have the few items that those files use, on a kernel in memory
+//! ([`net`]); and the locks and atomics of `tcp::sync` and `events::sync` are those of shuttle, so
+//! that each of their operations is a point at which another thread may go on.
 //!
 //! The bound on what this shows: the scheduler runs one thread at a time, so it finds wrong
 //! orders of operations, and not wrong memory orderings.
@@ -25,13 +25,14 @@ extern crate self as rustix;
 extern crate self as socket2;
 extern crate self as tokio;
 
-mod events;
+pub mod events;
 mod fd;
 mod io;
 mod ioctl;
 pub mod net;
 mod pipe;
 mod runtime;
+mod sync;
 mod task;
 pub mod tcp;
 mod time;

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use super::{Groups, MEBIBYTE, QUIET, echo, pass};
 use crate::client::{Client, End};
 use crate::scenario::Play::Code;
-use crate::scenario::Stage;
+use crate::stage::Stage;
 
 pub(super) const SCENARIOS: Groups = &[&[
     echo(

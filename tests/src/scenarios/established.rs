@@ -5,10 +5,10 @@ use anyhow::{Result, ensure};
 use super::{Groups, MEBIBYTE, QUIET, both, echo, pass, service};
 use crate::client::{Client, End};
 use crate::scenario::Play::{Code, Script};
-use crate::scenario::Stage;
 use crate::scenario::Step::{
     Connect, End as Ends, Fin, Printed, Receive, ReceiveMany, Send, SendMany, Silence,
 };
+use crate::stage::Stage;
 
 /// All 256 byte values.
 const ALL_BYTES: [u8; 256] = {

@@ -9,8 +9,8 @@ use super::{Groups, QUIET, echo, pass, service};
 use crate::client::{Client, End, Flood};
 use crate::runner::Instances;
 use crate::scenario::Play::{Code, Script};
-use crate::scenario::Stage;
 use crate::scenario::Step::{Connect, End as Ends, Fin, Printed, Receive, Reset, Send, Silence};
+use crate::stage::Stage;
 
 pub(super) const SCENARIOS: Groups = &[&[
     echo(

@@ -1,6 +1,7 @@
 //! LISTEN: addresses, errors of listening, and connections that cannot be accepted yet.
 
 use std::net::SocketAddr;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -8,8 +9,8 @@ use super::{Groups, echo};
 use crate::client::{Client, End};
 use crate::runner::{Host, Primitives, guest_path};
 use crate::scenario::Play::Code;
-use crate::scenario::Stage;
-use crate::server::{self, Server};
+use crate::server;
+use crate::stage::Stage;
 
 pub(super) const SCENARIOS: Groups = &[&[
     echo(
@@ -41,14 +42,9 @@ pub(super) const SCENARIOS: Groups = &[&[
 /// A new server listens on the address at once, though a connection of the old one is in
 /// TIME-WAIT.
 fn listening_again(stage: &Stage<'_>) -> Result<()> {
-    let start = |listen: &str| {
-        let command = stage
-            .runner
-            .service(stage.binaries, "echo", &[listen], &["--quiet"]);
-        Server::start(command, 1)
-    };
+    let start = |listen: &str| stage.start("echo", &[listen], &["--quiet"]);
     let first = start("127.0.0.1:0")?;
-    let address = first.address();
+    let address = first.server.address();
     ensure!(address.port() != 0);
     // The server ends first, so its end of the connection stays in TIME-WAIT.
     let mut client = Client::connect(address)?;
@@ -56,35 +52,34 @@ fn listening_again(stage: &Stage<'_>) -> Result<()> {
     ensure!(client.end()? == (b"q".to_vec(), End::Fin));
     client.fin()?;
     drop(client);
-    first.stop(rustix::process::Signal::TERM)?;
+    // The packets of the second server would be among those of the first one.
+    stage.compare(first)?.stop(rustix::process::Signal::TERM)?;
     ensure!(Client::connect(address).is_err(), "the port is still open");
     let second = start(&address.to_string())?;
-    ensure!(second.address() == address);
-    Client::connect(address)?.exchange(1000, 1)
+    ensure!(second.server.address() == address);
+    Client::connect(address)?.exchange(1000, 1)?;
+    stage.compare(second).map(drop)
 }
 
 fn ipv6(stage: &Stage<'_>) -> Result<()> {
-    let command = stage
-        .runner
-        .service(stage.binaries, "echo", &["[::1]:0"], &[]);
-    let server = Server::start(command, 1)?;
+    let observed = stage.start("echo", &["[::1]:0"], &[])?;
+    let server = &observed.server;
     ensure!(server.address().is_ipv6());
     let mut client = Client::connect(server.address())?;
     client.exchange(1000, 1)?;
     let printed = server.printed(1);
     let expected = format!("new connection ::1 {}", client.address()?.port());
     ensure!(printed.first() == Some(&expected), "{printed:?}");
-    Ok(())
+    stage.compare(observed).map(drop)
 }
 
 fn two_listeners(stage: &Stage<'_>) -> Result<()> {
     let listen = ["127.0.0.1:0", "[::1]:0"];
-    let command = stage.runner.service(stage.binaries, "echo", &listen, &[]);
-    let server = Server::start(command, 2)?;
-    for &address in &server.addresses {
+    let observed = stage.start("echo", &listen, &[])?;
+    for &address in &observed.server.addresses {
         Client::connect(address)?.exchange(1000, 1)?;
     }
-    Ok(())
+    stage.compare(observed).map(drop)
 }
 
 /// Each error ends the server at the start, with a line that says what is wrong and what to
@@ -139,12 +134,13 @@ fn listener_errors(stage: &Stage<'_>) -> Result<()> {
 /// There are fewer descriptors than clients. If the server `waits`, the other clients are
 /// served as descriptors come free; otherwise it closes their connections.
 fn out_of_descriptors(stage: &Stage<'_>, waits: bool) -> Result<()> {
-    let service = stage
-        .runner
-        .service(stage.binaries, "echo", &["127.0.0.1:0"], &["--quiet"]);
-    let mut command = server::command("sh", ["-c", "ulimit -n 48; exec \"$@\"", "sh"]);
-    command.arg(service.get_program()).args(service.get_args());
-    let server = Server::start(command, 1)?;
+    let limited = |service: Command| {
+        let mut command = server::command("sh", ["-c", "ulimit -n 48; exec \"$@\"", "sh"]);
+        command.arg(service.get_program()).args(service.get_args());
+        command
+    };
+    let observed = stage.start_by("echo", &["127.0.0.1:0"], &["--quiet"], limited)?;
+    let server = &observed.server;
     let mut clients = (0..100)
         .map(|_| {
             let mut client = Client::connect(server.address())?;
@@ -161,5 +157,6 @@ fn out_of_descriptors(stage: &Stage<'_>, waits: bool) -> Result<()> {
         client.fin()?;
         ensure!(client.end()? == (Vec::new(), End::Fin));
     }
-    Client::connect(server.address())?.exchange(1000, 1)
+    Client::connect(server.address())?.exchange(1000, 1)?;
+    stage.compare(observed).map(drop)
 }

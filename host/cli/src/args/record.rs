@@ -58,7 +58,7 @@ impl RecordArgs {
 
     /// The size of one of the two files, in bytes.
     pub(crate) fn file_size(&self) -> u64 {
-        u64::from(self.record_size.map_or(SIZE, NonZeroU32::get)) * MIB / 2
+        file_size(self.record_size)
     }
 
     /// Takes over what `flags` set.
@@ -69,6 +69,11 @@ impl RecordArgs {
         self.record_payload |= flags.record_payload;
         self.record_size = flags.record_size.or(self.record_size);
     }
+}
+
+/// The size of one of the two files of a recording, in bytes, by the size of both in MiB.
+pub(crate) fn file_size(both: Option<NonZeroU32>) -> u64 {
+    u64::from(both.map_or(SIZE, NonZeroU32::get)) * MIB / 2
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The flags of `halfopen watch`.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::values::{reached_at, speed};
+use crate::args::values::{positive, reached_at, speed};
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct WatchArgs {
@@ -41,4 +42,29 @@ pub(crate) struct WatchArgs {
     /// Replays a file in the time that it took, this many times as fast [default: at once]
     #[arg(long, value_name = "TIMES", value_parser = speed, requires = "file")]
     pub(crate) speed: Option<f64>,
+    /// Records what happens, in a file for Wireshark, and shows nothing; `-` is standard output
+    ///
+    /// The file is as that of `halfopen serve --record`, and can be written by whoever may watch. It
+    /// is whole when this ends: with the server, at Ctrl-C, or once nobody reads standard output. An
+    /// earlier file of that name becomes RECORDING.1.
+    #[arg(
+        long,
+        value_name = "RECORDING",
+        conflicts_with_all = ["plain", "json", "filter", "speed"]
+    )]
+    pub(crate) record: Option<PathBuf>,
+    /// Records the bytes of connections as well, if the server shows them (`--watch-payload`)
+    #[arg(long, requires = "record", hide_short_help = true)]
+    pub(crate) record_payload: bool,
+    /// Limits the recording, in MiB [default: 64]
+    ///
+    /// Once the file has half of that, it gets the name with `.1`, in place of an earlier one.
+    #[arg(
+        long,
+        value_name = "MIB",
+        value_parser = positive::<NonZeroU32>,
+        requires = "record",
+        hide_short_help = true
+    )]
+    pub(crate) record_size: Option<NonZeroU32>,
 }

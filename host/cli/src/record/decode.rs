@@ -11,6 +11,11 @@ use super::pcapng::{Block, Reader};
 use super::segment::Segment;
 use crate::watch::json::{At, Dir, Direction, Event, Line, Payload};
 
+/// Connections of one section that are known at the same time.
+const MOST: usize = 100_000;
+/// Bytes of one event. Its packets come one after the other, and there are few.
+const LONGEST: usize = 16 << 20;
+
 /// Reads the events of a recording; of a capture by another program, what its packets tell.
 #[derive(Debug)]
 pub(crate) struct Decoder<R> {
@@ -173,7 +178,9 @@ impl<R: Read> Decoder<R> {
             Event::Accepted { .. } => (segment.from, segment.to),
             _ => (segment.to, segment.from),
         };
-        self.streams.insert((peer, local), known);
+        if self.streams.len() < MOST || self.streams.contains_key(&(peer, local)) {
+            self.streams.insert((peer, local), known);
+        }
     }
 
     /// Takes a packet that says itself what happened.
@@ -243,6 +250,7 @@ impl<R: Read> Decoder<R> {
         }
         if let Some(Payload(bytes)) = payload
             && bytes.len() as u64 == *length
+            && bytes.len() < LONGEST
         {
             bytes.extend(&segment.payload);
         }

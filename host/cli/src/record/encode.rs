@@ -72,11 +72,11 @@ impl Encoder {
             with_payload,
             excluded,
             began: clock::parse(began)?,
+            latest: hello.at.unwrap_or_default(),
             hello,
             flows: HashMap::new(),
             left_out: HashSet::new(),
             file: 0,
-            latest: At::default(),
             missing: 0,
         })
     }
@@ -106,11 +106,9 @@ impl Encoder {
                 let comments = comments(line);
                 pcapng::statistics(file, self.time(at), None, &borrowed(&comments));
             }
+            (Event::Connection { .. }, Some(id)) => self.find(id, &line.event),
             (event, Some(id)) => {
                 let closes = matches!(event, Event::Closed { .. });
-                if matches!(event, Event::Connection { .. }) && self.flows.contains_key(&id) {
-                    return;
-                }
                 if !self.meet(id, event, at) {
                     if closes {
                         self.left_out.remove(&id);
@@ -149,9 +147,9 @@ impl Encoder {
         );
     }
 
-    /// Takes the connections that are open now. The ends of others may be among what was lost; they
+    /// Takes the connections that are open now, after events were lost. The ends of others may be among what was lost; they
     /// are forgotten, unless something comes of them within a minute.
-    pub(crate) fn open(&mut self, connections: &[Line], file: &mut Vec<u8>) {
+    pub(crate) fn open(&mut self, connections: &[Line]) {
         let open: HashSet<_> = connections.iter().filter_map(|line| line.id).collect();
         let latest = self.latest;
         self.flows
@@ -163,16 +161,31 @@ impl Encoder {
         }
         self.left_out.retain(|id| open.contains(id));
         for line in connections {
-            self.add(line, file);
+            if let Some(id) = line.id {
+                self.find(id, &line.event);
+            }
+        }
+    }
+
+    /// Takes a connection that is open already. It is described before its next packet, unless that
+    /// is its first one, because events that came before are still to come.
+    fn find(&mut self, id: u64, connection: &Event) {
+        let Event::Connection { service, .. } = connection else {
+            return;
+        };
+        if self.excluded.has(service) {
+            self.left_out.insert(id);
+        } else if !self.flows.contains_key(&id)
+            && let Some(flow) = Flow::of(id, connection)
+        {
+            self.flows.insert(id, flow);
         }
     }
 
     /// Whether the connection of an event is recorded. Its first event makes it known.
     fn meet(&mut self, id: u64, event: &Event, at: At) -> bool {
         match event {
-            Event::Accepted { service, .. } | Event::Connection { service, .. }
-                if self.excluded.has(service) =>
-            {
+            Event::Accepted { service, .. } if self.excluded.has(service) => {
                 self.left_out.insert(id);
             }
             Event::Accepted {
@@ -183,12 +196,6 @@ impl Encoder {
                 let mut flow = Flow::new(id, service.clone(), *peer, *local, at);
                 flow.file = self.file;
                 self.flows.insert(id, flow);
-            }
-            Event::Connection { .. } => {
-                if let Some(mut flow) = Flow::of(id, event) {
-                    flow.file = self.file;
-                    self.flows.insert(id, flow);
-                }
             }
             _ => {}
         }

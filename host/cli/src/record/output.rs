@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,8 @@ enum Kind {
     },
     /// A pipe, and its end for writing while there is a reader.
     Pipe(Option<File>),
+    /// Standard output, and why it takes no more.
+    Stream(File, Option<ErrorKind>),
 }
 
 /// Opens a named pipe, which waits for a reader. Checks the open file again, because another file
@@ -94,13 +97,27 @@ impl Output {
         })
     }
 
+    /// Writes to standard output, which has one reader and no size.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(crate) fn stdout() -> io::Result<Self> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        Ok(Output {
+            path: PathBuf::new(),
+            kind: Kind::Stream(stdout.into(), None),
+        })
+    }
+
     /// Makes ready for a section. A pipe waits for a reader.
     ///
     /// # Errors
-    /// If a pipe cannot be opened.
+    /// If a pipe cannot be opened, or standard output takes no more.
     pub(crate) fn open(&mut self) -> io::Result<()> {
-        if let Kind::Pipe(pipe @ None) = &mut self.kind {
-            *pipe = Some(open_pipe(&self.path)?);
+        match &mut self.kind {
+            Kind::Pipe(pipe @ None) => *pipe = Some(open_pipe(&self.path)?),
+            Kind::Stream(_, Some(failed)) => return Err((*failed).into()),
+            _ => {}
         }
         Ok(())
     }
@@ -133,13 +150,15 @@ impl Output {
                 let Some(open) = pipe else {
                     return Err(ErrorKind::BrokenPipe.into());
                 };
-                let done = match has_reader(open) {
-                    true => open.write_all(blocks),
-                    false => Err(ErrorKind::BrokenPipe.into()),
-                };
+                let done = write_to_reader(open, blocks);
                 if done.is_err() {
                     *pipe = None;
                 }
+                done
+            }
+            Kind::Stream(stream, failed) => {
+                let done = write_to_reader(stream, blocks);
+                *failed = done.as_ref().err().map(io::Error::kind);
                 done
             }
         }
@@ -147,7 +166,7 @@ impl Output {
 
     /// Whether a pipe has to be opened, and to begin with a section.
     pub(crate) fn is_closed(&self) -> bool {
-        matches!(self.kind, Kind::Pipe(None))
+        matches!(self.kind, Kind::Pipe(None) | Kind::Stream(_, Some(_)))
     }
 
     /// Whether a file has nothing yet, so that a section has to be its first block.
@@ -204,6 +223,14 @@ impl Kind {
             limit,
             torn: false,
         })
+    }
+}
+
+/// Writes to a pipe, if there is a reader.
+fn write_to_reader(pipe: &mut File, blocks: &[u8]) -> io::Result<()> {
+    match has_reader(pipe) {
+        true => pipe.write_all(blocks),
+        false => Err(ErrorKind::BrokenPipe.into()),
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Recorder<S> {
     events: u64,
     /// Events that could not be written, and that the file does not know of.
     missing: u64,
+    /// Events that could not be written, in all.
+    unwritten: u64,
     /// When a write failed last, unless one has been successful since.
     failed: Option<Instant>,
     said: Said,
@@ -66,16 +68,19 @@ impl<S: Fn(&str)> Recorder<S> {
             blocks: Vec::new(),
             events: 0,
             missing: 0,
+            unwritten: 0,
             failed: None,
             said: Said::default(),
         }
     }
 
-    /// Writes what comes until its end. `next` waits for at most the given time.
+    /// Writes what comes until its end. `next` waits for at most the given time. Returns how many
+    /// events could not be written.
     ///
     /// # Errors
-    /// If a full file cannot be replaced by the next one, which ends the recording.
-    pub(crate) fn run(mut self, mut next: impl FnMut(Duration) -> Next) -> io::Result<()> {
+    /// If a full file cannot be replaced by the next one, or nobody reads standard output any more,
+    /// which ends the recording.
+    pub(crate) fn run(mut self, mut next: impl FnMut(Duration) -> Next) -> io::Result<u64> {
         self.begin()?;
         let mut written = Instant::now();
         loop {
@@ -86,9 +91,12 @@ impl<S: Fn(&str)> Recorder<S> {
                         continue;
                     }
                 }
-                Next::Open(connections) => self.encoder.open(&connections, &mut self.blocks),
+                Next::Open(connections) => self.encoder.open(&connections),
                 Next::Nothing => {}
-                Next::End => return self.write(),
+                Next::End => {
+                    self.write()?;
+                    return Ok(self.unwritten);
+                }
             }
             self.write()?;
             written = Instant::now();
@@ -158,6 +166,7 @@ impl<S: Fn(&str)> Recorder<S> {
     /// Counts what is not written.
     fn drop_blocks(&mut self) {
         self.missing += self.events;
+        self.unwritten += self.events;
         self.events = 0;
         self.blocks.clear();
         match self.output.is_new() {

@@ -249,6 +249,11 @@ impl Clerk {
             *busy.lock().unwrap_or_else(PoisonError::into_inner) = present;
             return events(feed);
         }
+        if (method, uri.path()) == (&Method::GET, "/connections") {
+            // Nothing that a line consists of fails.
+            let open = serde_json::to_string(&self.watching.open()).unwrap_or_default();
+            return response(StatusCode::OK, open);
+        }
         if let Some((status, text)) = self.watching.follow(method, uri.path(), uri.query()) {
             return response(status, text);
         }
@@ -287,8 +292,8 @@ async fn follow(head: &Parts, body: Incoming, orders: &mpsc::Sender<Order>) -> R
             Asked::Upgrade((!path.is_empty()).then(|| path.into()))
         }
         _ => {
-            let help = "use GET /status, POST /drain, POST /upgrade, GET /watch, GET /bans, \
-                POST /connections/ID/reset, POST /peers/CIDR/ban or DELETE /peers/CIDR/ban\n";
+            let help = "use GET /status, POST /drain, POST /upgrade, GET /watch, \
+                GET /connections, GET /bans, POST /connections/ID/reset, POST /peers/CIDR/ban or DELETE /peers/CIDR/ban\n";
             return response(StatusCode::NOT_FOUND, help);
         }
     };

@@ -72,7 +72,8 @@ fn record(
     mut source: Source,
     say: impl Fn(&str),
 ) -> io::Result<()> {
-    Recorder::new(encoder, output, say).run(|wait| source.next(wait))
+    let written = Recorder::new(encoder, output, say).run(|wait| source.next(wait));
+    written.map(drop)
 }
 
 /// The events of this process.

@@ -5,6 +5,7 @@
 //! ui/      the terminal       plain    lines for pipes
 //! model/   the connections    filter   which of them are shown
 //! words    payload            events and bytes, in words
+//! recording                   events as a file for Wireshark
 //! server   source             where events come from
 //! ```
 
@@ -12,6 +13,7 @@ mod filter;
 mod model;
 mod payload;
 mod plain;
+mod recording;
 mod server;
 mod source;
 #[cfg(test)]
@@ -39,6 +41,10 @@ pub(crate) fn watch(args: &WatchArgs) -> anyhow::Result<ExitCode> {
         Ok(filter) => filter,
         Err(mistake) => bail!("--filter: {mistake}"),
     };
+    if let Some(path) = &args.record {
+        let (source, server) = opened(args)?;
+        return recording::record(path, args, source, server);
+    }
     let form = match (args.plain, args.json) {
         (true, _) => Some(Form::Words),
         (_, true) => Some(Form::Json),

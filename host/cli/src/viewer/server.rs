@@ -24,6 +24,8 @@ use crate::watch::json::Line;
 const ANSWER: Duration = Duration::from_secs(10);
 /// The longest answer to an order.
 const LONGEST: usize = 64 * 1024;
+/// The longest list of open connections.
+const LONGEST_LIST: usize = 256 * 1024 * 1024;
 /// The longest line of a stream.
 const LONGEST_LINE: usize = 4 * 1024 * 1024;
 
@@ -95,6 +97,19 @@ impl Server {
             scanned: 0,
             lines: VecDeque::new(),
         })
+    }
+
+    /// Returns the connections that are open now; `None` if the server does not tell.
+    pub(crate) fn open(&self) -> Option<Vec<Line>> {
+        let asked = async {
+            let answer = self.ask(Method::GET, "/connections").await.ok()?;
+            let body = Limited::new(answer.into_body(), LONGEST_LIST)
+                .collect()
+                .await;
+            serde_json::from_slice(&body.ok()?.to_bytes()).ok()
+        };
+        let asked = async { timeout(ANSWER, asked).await.ok()? };
+        runtime().ok()?.block_on(asked)
     }
 
     /// Gives an order, and returns what the server says.

@@ -99,6 +99,12 @@ impl Watching {
         hello
     }
 
+    /// The connections that are open, by their numbers.
+    pub(crate) fn open(&self) -> Vec<Line> {
+        let open = self.0.events.connections();
+        open.into_iter().map(Line::from).collect()
+    }
+
     /// Begins a feed; `None` if there are too many already.
     pub(crate) fn feed(&self, may_write: bool) -> Option<Feed> {
         let shared = self.0.clone();

@@ -43,7 +43,7 @@ use super::transport::{Stream, Transport};
 use super::turn::poll_turn;
 use super::waiters::{Wait, Waiters};
 use super::{Ending, ErrorCode, Meter, PeerTls, Timeouts};
-use crate::events::{Connection as Open, Kind, Seen, Track};
+use crate::events::{Connection as Open, Kind, Track};
 
 /// What a host attaches to a connection that it opens.
 pub(crate) struct Attachment {
@@ -329,7 +329,7 @@ impl Member for Socket {
         }
     }
 
-    fn seen(&self) -> Option<Seen> {
+    fn seen(&self) -> Option<Open> {
         let meter = self.state.meter()?;
         let track = meter.track();
         let scope = track.scope()?;
@@ -338,7 +338,7 @@ impl Member for Socket {
             (state.received_end(), state.finished())
         };
         let (received, sent) = meter.bytes();
-        let connection = Open {
+        Some(Open {
             id: track.id(),
             service: scope.service(),
             peer: self.remote,
@@ -350,10 +350,6 @@ impl Member for Socket {
             sent_end,
             acknowledged: sent_end && track.is_acknowledged(),
             instance: track.instance(),
-        };
-        Some(Seen {
-            connection,
-            recent: track.recent(),
         })
     }
 

@@ -9,14 +9,11 @@
 //! side. When a connection closes, the service prints what it has counted.
 
 mod pattern;
+mod service;
 mod sockets;
 mod source;
 
-use std::cell::{Cell, RefCell};
-
-use bindings::exports::halfopen::tcp::events::{ErrorCode, Guest};
-use bindings::wasi::cli0_2_0::{stderr, stdout};
-use sockets::Sockets;
+use service::Erratic;
 
 #[allow(
     missing_docs,
@@ -44,73 +41,18 @@ mod bindings {
     });
 }
 
-/// A number of a connection, as the host gives it.
-type Socket = u32;
-
-struct Erratic;
-
 #[allow(unsafe_code, reason = "generated")]
 const _: () = {
     bindings::export!(Erratic with_types_in bindings);
 };
 
-thread_local! {
-    static SOCKETS: RefCell<Sockets> = RefCell::default();
-    /// Whether an event is being handled.
-    static BUSY: Cell<bool> = const { Cell::new(false) };
-}
+mod further {
+    //! `tests/guests/fitful` makes calls of further interfaces in this place.
 
-/// Handles an event, whose violations end the instance.
-fn handle(event: impl FnOnce(&mut Sockets) -> Result<(), String>) {
-    if BUSY.replace(true) {
-        violated("an event came while another one was being handled");
+    use crate::service::Socket;
+    use crate::source::Source;
+
+    pub(crate) fn call(_: &mut Source, _: Socket) -> Result<(), String> {
+        Ok(())
     }
-    // Nothing else borrows the sockets: an event that comes meanwhile does not get here.
-    let handled = SOCKETS.with_borrow_mut(event);
-    if let Err(violation) = handled {
-        violated(&violation);
-    }
-    BUSY.set(false);
-}
-
-impl Guest for Erratic {
-    fn connection(socket: Socket) {
-        handle(|sockets| sockets.connection(socket));
-    }
-
-    fn data(socket: Socket, data: Vec<u8>) {
-        handle(|sockets| sockets.data(socket, &data));
-    }
-
-    fn end(socket: Socket) {
-        handle(|sockets| sockets.end(socket));
-    }
-
-    fn drain(socket: Socket) {
-        handle(|sockets| sockets.drain(socket));
-    }
-
-    fn timeout(socket: Socket) {
-        handle(|sockets| sockets.timeout(socket));
-    }
-
-    fn error(socket: Socket, _: ErrorCode) {
-        handle(|sockets| sockets.error(socket));
-    }
-
-    fn close(socket: Socket, had_error: bool) {
-        handle(|sockets| sockets.close(socket, had_error));
-    }
-}
-
-/// Prints a line to standard output.
-fn print(line: String) {
-    // The reader may have gone.
-    let _ = stdout::get_stdout().blocking_write_and_flush((line + "\n").as_bytes());
-}
-
-fn violated(violation: &str) -> ! {
-    let line = format!("violation: {violation}\n");
-    let _ = stderr::get_stderr().blocking_write_and_flush(line.as_bytes());
-    panic!("{violation}")
 }

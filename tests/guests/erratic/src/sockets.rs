@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bindings::halfopen::tcp::sockets::{self, Written};
+use crate::further;
 use crate::pattern::{self, Sender};
+use crate::service::{Socket, print};
 use crate::source::Source;
-use crate::{Socket, print};
 
 /// More unsent bytes than this hold back `data` (rule K6).
 const HIGH_WATER: u64 = 64 * 1024;
@@ -234,6 +235,7 @@ impl Sockets {
                 true => self.call(socket)?,
                 false => refuses(socket)?,
             }
+            further::call(&mut self.source, socket)?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::activity::Activity;
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Arc, Weak};
 use super::{Ending, Timeouts};
-use crate::events::{Seen, Track};
+use crate::events::{Connection, Track};
 
 /// A connection as its registries see it.
 pub(super) trait Member: fmt::Debug + Send + Sync {
@@ -18,7 +18,7 @@ pub(super) trait Member: fmt::Debug + Send + Sync {
     fn track(&self) -> Option<&Track>;
     fn peer(&self) -> Option<SocketAddr>;
     fn look(&self);
-    fn seen(&self) -> Option<Seen>;
+    fn seen(&self) -> Option<Connection>;
     fn enforce(&self, timeouts: &Timeouts, now: Instant);
 }
 

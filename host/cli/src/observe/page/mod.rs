@@ -22,7 +22,6 @@ use hyper::{Method, Request, StatusCode};
 use tokio::sync::Semaphore;
 
 use crate::watch::feed::Watching;
-use crate::watch::json::Line;
 use doors::{Denied, Doors};
 use route::Route;
 
@@ -106,10 +105,8 @@ impl Page {
 
     /// The open connections, as a list.
     fn open(&self) -> String {
-        let open = self.watching.events().connections();
-        let open: Vec<Line> = open.into_iter().map(Line::from).collect();
         // Nothing that a line consists of fails.
-        serde_json::to_string(&open).unwrap_or_default()
+        serde_json::to_string(&self.watching.open()).unwrap_or_default()
     }
 
     fn watch<B>(&self, request: &Request<B>, stay: &Stay) -> Result<Response, Refused> {

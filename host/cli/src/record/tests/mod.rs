@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::Index;
 
 use super::pcapng::{Block, Reader};
 use super::segment::Segment;
@@ -85,6 +86,30 @@ proptest! {
         }
         let expected = if with_payload { lines } else { without_payload(lines) };
         prop_assert_eq!(read, expected);
+    }
+
+    /// A short run of the fuzz target `recording`: what is read may be anybody's.
+    #[test]
+    fn no_damage_makes_the_decoder_panic_or_run_on(
+        happenings in vec((0_u64..4, happening()), 0..12),
+        damage in vec((any::<Index>(), any::<u8>()), 1..40),
+        end in any::<Index>(),
+    ) {
+        let mut encoder = encoder(true, &[]);
+        let mut file = Vec::new();
+        encoder.begin(&mut file);
+        for line in stream(&happenings) {
+            encoder.add(&line, &mut file);
+        }
+        for (place, value) in damage {
+            let place = place.index(file.len());
+            file[place] = value;
+        }
+        file.truncate(end.index(file.len()) + 1);
+        if let Ok(mut decoder) = Decoder::new(&*file) {
+            let events = std::iter::from_fn(|| decoder.next().ok().flatten());
+            prop_assert!(events.count() <= file.len() / 8);
+        }
     }
 
     /// Nothing looks as if it had been lost, repeated or reordered.
