@@ -42,11 +42,11 @@ pub(crate) struct WatchArgs {
     /// Replays a file in the time that it took, this many times as fast [default: at once]
     #[arg(long, value_name = "TIMES", value_parser = speed, requires = "file")]
     pub(crate) speed: Option<f64>,
-    /// Records what happens, in a file for Wireshark, and shows nothing; `-` is standard output
+    /// Records for Wireshark, and shows nothing
     ///
-    /// The file is as that of `halfopen serve --record`, and can be written by whoever may watch. It
-    /// is whole when this ends: with the server, at Ctrl-C, or once nobody reads standard output. An
-    /// earlier file of that name becomes RECORDING.1.
+    /// `-` is standard output. The file is as that of `halfopen serve --record`, and can be written
+    /// by whoever may watch. It is whole when this ends: with the server, at Ctrl-C, or once nobody
+    /// reads standard output. An earlier file of that name becomes RECORDING.1.
     #[arg(
         long,
         value_name = "RECORDING",
