@@ -78,16 +78,14 @@ pub enum Direction {
     Out,
 }
 
-/// Who keeps data from moving.
+/// Which side keeps data from moving. A limit of the host never does: it ends a connection, or lets
+/// it wait before it is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Blocker {
     /// The peer, whose window is full.
     Peer,
     /// The service, which does not read.
     Service,
-    /// A limit of the host.
-    Limit,
 }
 
 /// The addresses of a connection that was accepted.

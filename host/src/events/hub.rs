@@ -174,14 +174,15 @@ impl Hub {
     /// Counts a subscription in. Returns the number of the first event of which it may hear.
     pub(super) fn enter(&self, payload: bool) -> u64 {
         let mut subscribers = lock(&self.subscribers);
-        if subscribers.all == 0 {
-            // Threads may add events even after the last one has left. They are parts of stories.
-            subscribers.since = self.log.clear();
-        }
-        let since = subscribers.since;
         subscribers.all += 1;
         subscribers.with_payload += usize::from(payload);
         self.set(&subscribers);
+        if subscribers.all == 1 {
+            // Threads may add events even after the last one has left: parts of stories. Only now, when
+            // somebody is known to watch, does whoever adds one find that its end is wanted as well.
+            subscribers.since = self.log.clear();
+        }
+        let since = subscribers.since;
         drop(subscribers);
         self.entered.notify_waiters();
         since

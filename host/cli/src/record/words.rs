@@ -91,8 +91,6 @@ fn waits(dir: Dir, by: By) -> &'static str {
     match (dir, by) {
         (Dir::Out, By::Peer) => "the peer's window is full",
         (Dir::In, By::Service) => "the service does not read",
-        (Dir::In, By::Limit) => "a limit holds up receiving",
-        (Dir::Out, By::Limit) => "a limit holds up sending",
         (Dir::In, By::Peer) => "receiving waits for the peer",
         (Dir::Out, By::Service) => "sending waits for the service",
     }

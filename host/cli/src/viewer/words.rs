@@ -159,7 +159,6 @@ fn because(by: By) -> &'static str {
     match by {
         By::Peer => "the peer does not read, and its window is full",
         By::Service => "the service does not read",
-        By::Limit => "a limit holds it back",
     }
 }
 

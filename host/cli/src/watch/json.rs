@@ -178,7 +178,6 @@ pub(crate) enum By {
     Peer,
     /// The service does not read.
     Service,
-    Limit,
 }
 
 /// What became of an instance.

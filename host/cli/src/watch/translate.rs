@@ -98,7 +98,6 @@ impl From<Blocker> for By {
         match by {
             Blocker::Peer => By::Peer,
             Blocker::Service => By::Service,
-            _ => By::Limit,
         }
     }
 }

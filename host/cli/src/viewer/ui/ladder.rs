@@ -143,12 +143,12 @@ impl Rows {
                 self.lanes.peer_finished = true;
                 self.lanes.service_finished = true;
             }
-            Event::Blocked { dir, by } => {
-                self.hold(*dir, *by, true);
+            Event::Blocked { by, .. } => {
+                self.hold(*by, true);
                 self.text(at, &sentence(&step.event), Role::Warning);
             }
-            Event::Unblocked { dir, by } => {
-                self.hold(*dir, *by, false);
+            Event::Unblocked { by, .. } => {
+                self.hold(*by, false);
                 self.text(at, &sentence(&step.event), Role::Plain);
             }
             Event::Closed { .. } => {
@@ -167,10 +167,10 @@ impl Rows {
     }
 
     /// Marks the lane of the side that lets the other wait.
-    fn hold(&mut self, dir: Dir, by: By, holds: bool) {
-        match (by, dir) {
-            (By::Peer, _) | (By::Limit, Dir::Out) => self.lanes.peer_holds = holds,
-            (By::Service, _) | (By::Limit, Dir::In) => self.lanes.service_holds = holds,
+    fn hold(&mut self, by: By, holds: bool) {
+        match by {
+            By::Peer => self.lanes.peer_holds = holds,
+            By::Service => self.lanes.service_holds = holds,
         }
     }
 

@@ -44,7 +44,6 @@ export function content(event, most = 60) {
 const BLOCKED_BY = {
   peer: 'the window of the peer is full',
   service: 'the service does not read',
-  limit: 'a limit holds it back',
 };
 
 const after = ({ took }) => (took === undefined ? '' : `, after ${took.toFixed(3)} s`);
@@ -66,8 +65,7 @@ const WORDS = {
   acknowledged: () => 'the peer has acknowledged the FIN',
   rst: () => 'RST',
   error: (event) => `error ${event.code}${event.message ? `: ${event.message}` : ''}`,
-  blocked: (event) =>
-    `blocked ${direction(event)}: ${BLOCKED_BY[event.by] ?? event.by}${event.limit && event.by === 'limit' ? ` (${event.limit})` : ''}`,
+  blocked: (event) => `blocked ${direction(event)}: ${BLOCKED_BY[event.by] ?? event.by}`,
   unblocked: (event) => `moves again ${direction(event)}${after(event)}`,
   paused: () => 'the service pauses',
   resumed: (event) => `the service goes on${after(event)}`,
