@@ -222,9 +222,11 @@ fn parse(lines: &[String], server: u16) -> Wires {
 impl Wire {
     fn add(&mut self, packet: &Packet, from_server: bool) {
         // The kernel's answer to a packet that the client's RST has overtaken, on another
-        // processor (RFC 9293, section 3.10.7.1).
+        // processor, or to one that a timer has sent again, on a busy machine, when the connection
+        // had ended on both sides (RFC 9293, section 3.10.7.1). A program's RST has an ACK.
         let answer = packet.rst && !packet.ack;
-        if from_server && answer && self.client.rst {
+        let ended = self.client.fin.is_some() && self.server.fin.is_some();
+        if from_server && answer && (self.client.rst || ended) {
             return;
         }
         let (sent, end) = match from_server {
@@ -485,6 +487,24 @@ mod tests {
         assert!(!wire(&[(&reset, false), (&answer, true)]).server.rst);
         assert!(wire(&[(&reset, false), (&reset, true)]).server.rst);
         assert!(wire(&[(&answer, true)]).server.rst);
+    }
+
+    #[test]
+    fn an_answer_to_what_comes_again_after_the_end_is_no_reset() {
+        let wire = |flags: &[(&str, bool)]| {
+            let mut wire = Wire::default();
+            for (flags, from_server) in flags {
+                let packet =
+                    format!("1:2 IP 127.0.0.1.80 > 127.0.0.1.4000: Flags [{flags}], seq 1, win 0");
+                wire.add(&Packet::parse(&packet).unwrap(), *from_server);
+            }
+            wire
+        };
+        let (ours, theirs) = (("F.", false), ("F.", true));
+        assert!(!wire(&[ours, theirs, ours, ("R", true)]).server.rst);
+        assert!(wire(&[ours, ("R", true)]).server.rst);
+        assert!(wire(&[theirs, ("R", true)]).server.rst);
+        assert!(wire(&[ours, theirs, ("R.", true)]).server.rst);
     }
 
     #[test]
