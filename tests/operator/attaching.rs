@@ -8,13 +8,12 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use halfopen_tests::client::{Client, End};
-use halfopen_tests::patience::eventually;
 use halfopen_tests::server::{Server, command, run};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::host::{BINARIES, is_served, served, with_admin};
-use super::viewing::{Watch, address, lines_of};
+use super::viewing::{Watch, address, watched};
 
 fn echo(flags: &[&str]) -> Result<(Server, String)> {
     with_admin("echo", flags, &["--quiet"])
@@ -99,34 +98,7 @@ fn the_end_of_the_server_is_seen_over_the_admin_address() -> Result<()> {
 /// Prints a connection and the end of the server, and returns all lines.
 fn printed(form: &str) -> Result<String> {
     let (server, admin) = echo(&[])?;
-    let mut watch = command(&BINARIES.halfopen, ["watch", form, "--admin", &admin]);
-    let mut child = watch
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let text = lines_of(&mut child)?;
-    let has = |part: &str| {
-        eventually(&format!("a line has `{part}`"), || {
-            Ok(text.lock().expect("not poisoned").contains(part))
-        })
-    };
-    has(&server.id().to_string())?;
-    let mut client = served(&server)?;
-    has("served")?;
-    client.fin()?;
-    ensure!(client.end()?.1 == End::Fin);
-    has("closed")?;
-    server.stop(Signal::TERM)?;
-    let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "{output:?}");
-    let error = String::from_utf8(output.stderr)?;
-    ensure!(error == "halfopen: the server has ended\n", "{error}");
-    eventually("all is read", || {
-        let text = text.lock().expect("not poisoned");
-        Ok(text.ends_with('\n') && text.contains("fin"))
-    })?;
-    let text = text.lock().expect("not poisoned");
-    Ok(text.clone())
+    watched(["--admin", &admin], form, server)
 }
 
 #[test]

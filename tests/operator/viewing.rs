@@ -405,7 +405,7 @@ fn what_cannot_be_watched_is_told_in_one_line() -> Result<()> {
 }
 
 /// The lines of a program, as they come.
-pub(super) fn lines_of(child: &mut Child) -> Result<Arc<Mutex<String>>> {
+fn lines_of(child: &mut Child) -> Result<Arc<Mutex<String>>> {
     let mut stdout = child
         .stdout
         .take()
@@ -422,9 +422,11 @@ pub(super) fn lines_of(child: &mut Child) -> Result<Arc<Mutex<String>>> {
     Ok(text)
 }
 
-/// Watches a connection to its end, and the server to its end, and returns all lines.
-fn watched(control: &str, form: &str, server: Server) -> Result<String> {
-    let mut watch = command(&BINARIES.halfopen, ["watch", form, "--control", control]);
+/// Watches a connection to its end, and the server to its end, and returns all lines. `at` are the
+/// flag and the address by which the server is reached.
+pub(super) fn watched(at: [&str; 2], form: &str, server: Server) -> Result<String> {
+    let mut watch = command(&BINARIES.halfopen, ["watch", form]);
+    watch.args(at);
     let mut child = watch
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -448,7 +450,8 @@ fn watched(control: &str, form: &str, server: Server) -> Result<String> {
     let error = String::from_utf8(output.stderr)?;
     ensure!(error == "halfopen: the server has ended\n", "{error}");
     eventually("all is read", || {
-        Ok(text.lock().expect("not poisoned").ends_with('\n'))
+        let text = text.lock().expect("not poisoned");
+        Ok(text.ends_with('\n') && text.contains("fin"))
     })?;
     let text = text.lock().expect("not poisoned");
     Ok(text.clone())
@@ -457,7 +460,7 @@ fn watched(control: &str, form: &str, server: Server) -> Result<String> {
 #[test]
 fn lines_are_printed_as_they_come_until_the_server_ends() -> Result<()> {
     let (server, _folder, control) = controlled("echo", &[])?;
-    let text = watched(&control, "--plain", server)?;
+    let text = watched(["--control", &control], "--plain", server)?;
     for part in [
         "which serves echo",
         "accepted on 127.0.0.1:",
@@ -475,7 +478,7 @@ fn lines_are_printed_as_they_come_until_the_server_ends() -> Result<()> {
 #[test]
 fn what_was_saved_as_json_is_replayed() -> Result<()> {
     let (server, folder, control) = controlled("echo", &[])?;
-    let saved = watched(&control, "--json", server)?;
+    let saved = watched(["--control", &control], "--json", server)?;
     let path = folder.path().join("saved.jsonl");
     std::fs::write(&path, &saved)?;
     let path = path.to_str().context("not UTF-8")?;

@@ -63,7 +63,7 @@ def _tls(_instance: Instance, _number: int) -> None:
 
 
 def _no_topics(_instance: Instance, *_: Any) -> Any:
-    """This host has no topics (rule T1)."""
+    """Refuse: a host without topics (rule T1)."""
     return "err", "access-denied"
 
 
