@@ -1,7 +1,7 @@
 //! Upgrades one after another while clients come and go: none is refused, reset or cut.
 //!
-//! One of these tests takes a minute, and mostly waits. Tests begin in the order of their names, and
-//! this module's is the first one, so that the minute goes by beside all others.
+//! One of these tests takes a minute, and mostly waits. Tests start in the order of their names, and
+//! the name of this module is the first one, so that the test runs alongside all others.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -352,8 +352,8 @@ fn with_tls(authority: &Authority) -> Result<Redis> {
         authority.path("redis.key"),
     );
     let flags = [
-        // The port is reserved on this address alone. On all, a connection of another one that
-        // waits in TIME_WAIT is enough for "Address already in use".
+        // The port is reserved on this address only. Listening on all of them fails with EADDRINUSE
+        // if a connection of any other address is in TIME-WAIT with this port.
         "--bind",
         "127.0.0.1",
         "--port",

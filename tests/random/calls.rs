@@ -217,8 +217,8 @@ fn connect(address: SocketAddr, seed: u64, random: &mut Rng) -> Result<Seen> {
         let (sent, complete) = match sent {
             Ok(sent) => (sent, true),
             Err(Unsent { at_most, was_reset }) => {
-                // The kernel tells of a reset once: the sender has heard of it, so what looked like
-                // FIN to the receiver is none.
+                // The kernel reports a reset once. The sender has consumed it, so the receiver's EOF
+                // is no FIN.
                 if was_reset && end == Some(End::Fin) {
                     end = Some(End::Rst);
                 }

@@ -222,8 +222,8 @@ fn parse(lines: &[String], server: u16) -> Wires {
 impl Wire {
     fn add(&mut self, packet: &Packet, from_server: bool) {
         // The kernel's answer to a packet that the client's RST has overtaken, on another
-        // processor, or to one that a timer has sent again, on a busy machine, when the connection
-        // had ended on both sides (RFC 9293, section 3.10.7.1). A program's RST has an ACK.
+        // processor, or to one that was retransmitted when both sides had ended the connection
+        // (RFC 9293, section 3.10.7.1). A RST that a program causes carries ACK.
         let answer = packet.rst && !packet.ack;
         let ended = self.client.fin.is_some() && self.server.fin.is_some();
         if from_server && answer && (self.client.rst || ended) {
@@ -469,37 +469,26 @@ mod tests {
         assert!(!second.client.rst && second.client.fin == Some(0));
     }
 
-    #[test]
-    fn an_answer_to_what_a_rst_has_overtaken_is_no_reset() {
-        let packet = |flags: &str| {
+    /// A connection of packets with these flags; `true` are those from the server.
+    fn wire(packets: &[(&str, bool)]) -> Wire {
+        let mut wire = Wire::default();
+        for (flags, from_server) in packets {
             let line =
                 format!("1:2 IP 127.0.0.1.80 > 127.0.0.1.4000: Flags [{flags}], seq 1, win 0");
-            Packet::parse(&line).unwrap()
-        };
-        let (reset, answer) = (packet("R."), packet("R"));
-        let wire = |packets: &[(&Packet, bool)]| {
-            let mut wire = Wire::default();
-            for (packet, from_server) in packets {
-                wire.add(packet, *from_server);
-            }
-            wire
-        };
-        assert!(!wire(&[(&reset, false), (&answer, true)]).server.rst);
-        assert!(wire(&[(&reset, false), (&reset, true)]).server.rst);
-        assert!(wire(&[(&answer, true)]).server.rst);
+            wire.add(&Packet::parse(&line).unwrap(), *from_server);
+        }
+        wire
+    }
+
+    #[test]
+    fn an_answer_to_what_a_rst_has_overtaken_is_no_reset() {
+        assert!(!wire(&[("R.", false), ("R", true)]).server.rst);
+        assert!(wire(&[("R.", false), ("R.", true)]).server.rst);
+        assert!(wire(&[("R", true)]).server.rst);
     }
 
     #[test]
     fn an_answer_to_what_comes_again_after_the_end_is_no_reset() {
-        let wire = |flags: &[(&str, bool)]| {
-            let mut wire = Wire::default();
-            for (flags, from_server) in flags {
-                let packet =
-                    format!("1:2 IP 127.0.0.1.80 > 127.0.0.1.4000: Flags [{flags}], seq 1, win 0");
-                wire.add(&Packet::parse(&packet).unwrap(), *from_server);
-            }
-            wire
-        };
         let (ours, theirs) = (("F.", false), ("F.", true));
         assert!(!wire(&[ours, theirs, ours, ("R", true)]).server.rst);
         assert!(wire(&[ours, ("R", true)]).server.rst);

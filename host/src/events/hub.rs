@@ -178,8 +178,9 @@ impl Hub {
         subscribers.with_payload += usize::from(payload);
         self.set(&subscribers);
         if subscribers.all == 1 {
-            // Threads may add events even after the last one has left: parts of stories. Only now, when
-            // somebody is known to watch, does whoever adds one find that its end is wanted as well.
+            // Threads may still add events for a subscription that has left: parts of stories. The first
+            // number is taken after `watched` is set, so that a thread which adds an event from that
+            // number on also reports the end of its connection.
             subscribers.since = self.log.clear();
         }
         let since = subscribers.since;

@@ -175,20 +175,7 @@ mod tests {
     impl Source for Connections {
         fn each(&self, see: &mut dyn FnMut(Connection, Recall<'_>)) {
             for track in &*self.0.lock().unwrap() {
-                let connection = Connection {
-                    id: track.id(),
-                    service: track.service(),
-                    peer: None,
-                    local: None,
-                    began: Duration::ZERO,
-                    received: 0,
-                    sent: 0,
-                    received_end: false,
-                    sent_end: false,
-                    acknowledged: track.is_acknowledged(),
-                    instance: track.instance(),
-                };
-                see(connection, &|| track.recent());
+                see(track.connection(), &|| track.recent());
             }
         }
 

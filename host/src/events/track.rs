@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-use super::event::{Blocker, Closed, Data, Direction, Event, Kind, cut};
+use super::event::{Blocker, Closed, Connection, Data, Direction, Event, Kind, cut};
 use super::scope::Scope;
 use super::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::sync::{Mutex, MutexGuard};
@@ -82,6 +83,24 @@ impl Track {
     /// The number of the instance that has the connection.
     pub(crate) fn instance(&self) -> Option<u64> {
         Some(self.instance.load(Ordering::Relaxed)).filter(|&instance| instance != 0)
+    }
+
+    /// Describes the connection as far as its events do: its socket knows the addresses, the time, the
+    /// bytes and the ends.
+    pub(crate) fn connection(&self) -> Connection {
+        Connection {
+            id: self.id,
+            service: self.service(),
+            peer: None,
+            local: None,
+            began: Duration::ZERO,
+            received: 0,
+            sent: 0,
+            received_end: false,
+            sent_end: false,
+            acknowledged: self.is_acknowledged(),
+            instance: self.instance(),
+        }
     }
 
     #[inline]

@@ -338,9 +338,8 @@ impl Member for Socket {
             (state.received_end(), state.finished())
         };
         let (received, sent) = meter.bytes();
+        let known = track.connection();
         Some(Open {
-            id: track.id(),
-            service: scope.service(),
             peer: self.remote,
             local: self.local(),
             began: scope.at(meter.began()),
@@ -348,8 +347,8 @@ impl Member for Socket {
             sent,
             received_end,
             sent_end,
-            acknowledged: sent_end && track.is_acknowledged(),
-            instance: track.instance(),
+            acknowledged: sent_end && known.acknowledged,
+            ..known
         })
     }
 

@@ -206,20 +206,7 @@ impl Source for Open {
         // As a registry does it: it lets go of the lock first.
         let tracks = self.0.lock().expect("no thread panics with it").clone();
         for track in tracks {
-            let connection = Connection {
-                id: track.id(),
-                service: track.service(),
-                peer: None,
-                local: None,
-                began: Duration::ZERO,
-                received: 0,
-                sent: 0,
-                received_end: false,
-                sent_end: false,
-                acknowledged: track.is_acknowledged(),
-                instance: track.instance(),
-            };
-            see(connection, &|| track.recent());
+            see(track.connection(), &|| track.recent());
         }
     }
 
